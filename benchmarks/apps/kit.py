@@ -1,0 +1,8 @@
+from extension_kit import Event, Extension
+
+extension = Extension("extension-benchmark")
+
+
+@extension.listen_to("experiment.execution.*", path="/events", immediate=True)
+def receive(event: Event) -> None:
+    pass

@@ -1,0 +1,57 @@
+"""CPU time and memory of processes and their children, read from /proc."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PROC = Path("/proc")
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found = [pid]
+    for each in found:
+        found.extend(children.get(each, ()))
+    return found
+
+
+def cpu_seconds(pids: list[int]) -> dict[int, float]:
+    """User and system time each process has used, in seconds; one that has ended is left out."""
+    return {pid: sum(map(int, fields[11:13])) / _TICKS for pid in pids if (fields := _stat(pid))}
+
+
+def memory_mib(pids: list[int]) -> tuple[float, float]:
+    """Resident memory of the processes in MiB: RSS, which counts shared pages for each of them, and PSS, which shares."""
+    rss = pss = 0
+    for pid in pids:
+        for name, kilobytes in _rollup(pid):
+            if name == "Rss":
+                rss += kilobytes
+            elif name == "Pss":
+                pss += kilobytes
+    return rss / 1024, pss / 1024
+
+
+def machine_busy_seconds() -> float:
+    """CPU time the whole machine has used since it started, in seconds, all CPUs together."""
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, (_PROC / "stat").read_text().split(None, 11)[1:11])
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat from the process's state on: the name before it may contain anything."""
+    try:
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _rollup(pid: int) -> Iterator[tuple[str, int]]:
+    for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]:
+        name, _, value = line.partition(":")
+        yield name, int(value.split()[0])

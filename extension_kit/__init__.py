@@ -1,0 +1,9 @@
+from extension_kit.errors import ConfigurationError as ConfigurationError
+from extension_kit.errors import ExtensionKitError as ExtensionKitError
+from extension_kit.errors import RegistrationError as RegistrationError
+from extension_kit.events.event import AccessTokenPrincipal as AccessTokenPrincipal
+from extension_kit.events.event import BatchPrincipal as BatchPrincipal
+from extension_kit.events.event import Event as Event
+from extension_kit.events.event import Principal as Principal
+from extension_kit.events.event import UserPrincipal as UserPrincipal
+from extension_kit.extension import Extension as Extension

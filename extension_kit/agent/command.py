@@ -1,0 +1,102 @@
+"""``extension-kit agent``: plays an agent and shows what came of it."""
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from extension_kit.agent.connection import tls_context
+from extension_kit.agent.display import progress, show
+from extension_kit.agent.replay import open_recording
+from extension_kit.agent.report import Report
+from extension_kit.agent.simulator import Agent
+from extension_kit.environment import TEXT, read_settings, setting
+from extension_kit.errors import ConfigurationError
+from extension_kit.testing.factory import EventFactory
+
+Groups = Iterable[Iterable[dict[str, Any]]]
+
+
+def run(
+    url: str,
+    *,
+    replay: str | None,
+    generate: int | None,
+    seed: int | None,
+    basic: str | None,
+    client_cert: str | None,
+    client_key: str | None,
+    ca: str | None,
+    insecure: bool,
+    **how: Any,
+) -> int:
+    """Play an agent as the options of the command line say; ``how`` are those that ``Agent`` takes as they are.
+
+    Returns:
+        The exit code: 0 when everything was accepted, 1 when not, 130 when interrupted.
+
+    Raises:
+        ConfigurationError: the options make no sense, or a file cannot be read.
+    """
+    if replay and generate:
+        raise ConfigurationError("give either --replay or --generate, not both")
+    agent = Agent(
+        url,
+        credentials=(basic, _password(basic)) if basic else None,
+        tls=tls_context(ca=ca, cert=client_cert, key=client_key, insecure=insecure),
+        **how,
+    )
+    report = Report()
+    with _source(replay, generate or 1, seed) as (groups, unit, total), progress(report, unit, total) as advance:
+        try:
+            agent.play(_flattened(groups, advance), report)
+            code = 0 if report.ok else 1
+        except KeyboardInterrupt:
+            code = 130
+    show(report)
+    return code
+
+
+@contextmanager
+def _source(replay: str | None, generate: int, seed: int | None) -> Iterator[tuple[Groups, str, int | None]]:
+    """Open what is to be played: events in groups that progress is shown by, what such a group is, and how many."""
+    if replay:
+        with open_recording(replay) as recording:
+            yield ([event] for event in recording.events), "events", recording.total
+        return
+    if seed is None:
+        # Ids made before would be taken for events that came again, and times would be past.
+        seed, start = random.randrange(1_000_000), datetime.now(UTC)  # noqa: S311
+        click.echo(f"experiment runs made with --seed {seed}", err=True)
+        factory = EventFactory(seed, start=start)
+    else:
+        factory = EventFactory(seed)
+    yield (factory.run() for _ in range(generate)), "experiment runs", generate
+
+
+def _flattened(groups: Groups, advance: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    for group in groups:
+        yield from group
+        advance()
+
+
+@dataclass(frozen=True)
+class _Secrets:
+    password: str = setting(
+        "STEADYBIT_AGENT_BASIC_PASSWORD", "", TEXT, "The password that belongs to --basic.", secret=True
+    )
+
+
+def _password(user: str) -> str:
+    """Find the password for basic authentication. Not on the command line, which everybody on a machine can read."""
+    if password := read_settings(_Secrets).password:
+        return password
+    if not sys.stdin.isatty():
+        raise ConfigurationError("--basic needs a password: set STEADYBIT_AGENT_BASIC_PASSWORD, or ..._PASSWORD_FILE")
+    prompt: str = click.prompt(f"Password of {user}", hide_input=True, err=True)
+    return prompt

@@ -1,0 +1,99 @@
+"""Shows on a terminal, or in plain lines elsewhere, what an agent does and what came of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from extension_kit.agent.report import Report, Tally
+
+_WIDTH = 140
+"""Characters in a line where there is no terminal that would say."""
+
+
+@contextmanager
+def progress(report: Report, unit: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """Show on stderr how far an agent has come, as long as the context is open.
+
+    Args:
+        report: what the agent adds to.
+        unit: what is counted, in the plural.
+        total: how many of them there are, where that is known.
+
+    Yields:
+        A function to call after each of them.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _PlainLines(report)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(unit, total=total)
+        yield lambda: bar.update(task, advance=1, description=f"{unit} ({_summary(report)})")
+
+
+class _PlainLines:
+    """Writes one line for each interval that is over."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._told = 1
+
+    def __call__(self) -> None:
+        if self._report.intervals > self._told:
+            self._told = self._report.intervals
+            click.echo(_summary(self._report), err=True)
+
+
+def show(report: Report) -> None:
+    """Write to stdout what came of playing an agent."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    if report.tallies:
+        console.print(_table(report.tallies))
+    console.print(f"{_summary(report)}; {report.unwanted} events that nobody wanted")
+    for problem in report.problems:
+        console.print(f"problem: {problem}", soft_wrap=True)
+    for refusal in report.refusals:
+        console.print(
+            f"{refusal.outcome}: {refusal.event_name} {refusal.event_id} to {refusal.endpoint}: {refusal.reason}",
+            soft_wrap=True,
+        )
+
+
+def _summary(report: Report) -> str:
+    return f"{report.events} events, {report.sent} requests, {report.sent - report.accepted} refused"
+
+
+def _table(tallies: dict[str, Tally]) -> Table:
+    table = Table("event listener", box=box.SIMPLE_HEAD)
+    for heading in ("sent", "accepted", "refused", "p50 ms", "p99 ms"):
+        table.add_column(heading, justify="right")
+    for endpoint, tally in sorted(tallies.items()):
+        refused = ", ".join(f"{outcome}: {count}" for outcome, count in sorted(tally.refused.items()))
+        table.add_row(
+            Text(endpoint, overflow="fold"),
+            str(tally.sent),
+            str(tally.accepted),
+            refused or "-",
+            _milliseconds(tally.percentile(50)),
+            _milliseconds(tally.percentile(99)),
+        )
+    return table
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.1f}"

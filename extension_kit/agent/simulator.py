@@ -1,0 +1,196 @@
+"""Does what the documentation says an agent does with the events of an extension."""
+
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import orjson
+
+from extension_kit.agent.connection import Answer, Connection, NoAnswerError
+from extension_kit.agent.report import Refusal, Report
+from extension_kit.agent.selection import Listener, Registration
+from extension_kit.registration import Address
+
+LIMIT = 50
+"""Events per interval (seed: Event API, Event Consumption)."""
+
+INTERVAL = 5.0
+"""Seconds (seed: Event API, Event Consumption)."""
+
+_FIRST_ANSWER_POLL = 0.1
+_LONGEST_REASON = 500
+
+
+class Agent:
+    """Plays an agent against one extension.
+
+    At the beginning of every interval it asks for the registration document, sending back the ETag it got before. Then
+    it sends each event to every listener that wants it, one request after the other, up to a number of events per
+    interval. An event that nobody wants counts among them.
+
+    Args:
+        url: the extension as it would be registered: ``http://host:port/path``, ``https://...``, ``unix:/path``.
+        role: ``leader``, ``follower``, or another word that listeners are restricted to, such as ``aws``.
+        limit: events per interval at most.
+        interval: seconds.
+        fast: whether to send without pauses and without that limit.
+        timeout: seconds an extension has for an answer, sent as ``Request-Timeout``.
+        concurrency: how many events are sent at the same time; more than one does not keep their order.
+        redeliver: whether to send every event twice.
+        wait: seconds to wait for the extension to answer at all.
+        credentials: user name and password for basic authentication.
+        tls: for https; by default the system's certificates are trusted.
+
+    Raises:
+        ConfigurationError: ``url`` is not one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        role: str = "leader",
+        limit: int = LIMIT,
+        interval: float = INTERVAL,
+        fast: bool = False,
+        timeout: float = 10.0,
+        concurrency: int = 1,
+        redeliver: bool = False,
+        wait: float = 0.0,
+        credentials: tuple[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._address = Address.parse(url)
+        self._role = role
+        self._limit = None if fast else limit
+        self._interval = interval
+        self._concurrency = concurrency
+        self._times = 2 if redeliver else 1
+        self._wait = wait
+        self._connection_settings: dict[str, Any] = {
+            "timeout": timeout,
+            "credentials": credentials,
+            "tls": tls,
+            "size": concurrency,
+        }
+
+    def play(self, events: Iterable[Mapping[str, Any]], report: Report | None = None) -> Report:
+        """Send events until there are no more; only then return.
+
+        Args:
+            events: bodies of events, asked for one by one as they are sent.
+            report: what to add to, so that it can be looked at meanwhile; by default a new one.
+
+        Returns:
+            What came of it. An extension that does not answer, or not as it should, is told there and not raised.
+        """
+        report = report or Report()
+        with (
+            Connection(self._address, **self._connection_settings) as connection,
+            ThreadPoolExecutor(self._concurrency, "agent") as threads,
+        ):
+            visit = _Visit(connection, report)
+            if self._meet(visit):
+                self._send_all(events, visit, threads)
+        return report
+
+    def _meet(self, visit: "_Visit") -> bool:
+        """Ask for the registration document until there is one; the first problem is of no interest while waiting."""
+        deadline = time.monotonic() + self._wait
+        while (problem := visit.ask()) and time.monotonic() < deadline:
+            time.sleep(_FIRST_ANSWER_POLL)
+        if problem:
+            visit.report.add_problem(problem)
+        return not problem
+
+    def _send_all(self, events: Iterable[Mapping[str, Any]], visit: "_Visit", threads: ThreadPoolExecutor) -> None:
+        report = visit.report
+        under_way: set[Future[None]] = set()
+        ends = time.monotonic() + self._interval
+        sent = 0
+        for event in events:
+            if full := sent == self._limit:
+                time.sleep(max(0.0, ends - time.monotonic()))
+            if full or time.monotonic() >= ends:
+                _finish(under_way)
+                if problem := visit.ask():
+                    report.add_problem(problem)
+                ends, sent = time.monotonic() + self._interval, 0
+                report.intervals += 1
+            listeners = visit.registration.select(event.get("eventName"), self._role)
+            report.add_event(wanted=bool(listeners))
+            sent += 1
+            if listeners:
+                if len(under_way) >= self._concurrency:
+                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    _finish(done)
+                under_way.add(threads.submit(visit.send, event, listeners * self._times))
+        _finish(under_way)
+
+
+def _finish(under_way: set[Future[None]]) -> None:
+    for future in under_way:
+        future.result()
+
+
+class _Visit:
+    """One agent's dealings with one extension while it plays."""
+
+    def __init__(self, connection: Connection, report: Report) -> None:
+        self._connection = connection
+        self._etag: str | None = None
+        self.report = report
+        self.registration = Registration()
+
+    def ask(self) -> str | None:
+        """Ask for the registration document if it has changed; tell what is wrong where there is no answer to use."""
+        self._connection.renew()
+        try:
+            answer = self._connection.index(self._etag)
+        except NoAnswerError as error:
+            return f"{self._connection.url} does not answer: {error}"
+        if answer.status == 304 and self._etag:
+            return None
+        if answer.status != 200:
+            return f"{self._connection.url} gives no registration document: {answer.status} {_reason(answer)}"
+        self._etag = answer.headers.get("ETag")
+        self.registration = Registration.parse(answer.body)
+        for problem in self.registration.problems:
+            self.report.add_problem(problem)
+        return None
+
+    def send(self, event: Mapping[str, Any], listeners: list[Listener]) -> None:
+        """Send an event to listeners, one after the other."""
+        body = orjson.dumps(event)
+        for listener in listeners:
+            self._send(event, body, listener)
+
+    def _send(self, event: Mapping[str, Any], body: bytes, listener: Listener) -> None:
+        def refused(outcome: str, reason: str) -> Refusal:
+            return Refusal(str(event.get("eventName")), str(event.get("id")), listener.endpoint, outcome, reason)
+
+        try:
+            answer = self._connection.send(listener.method, listener.path, body)
+        except NoAnswerError as error:
+            self.report.add_refused(refused("no answer", str(error)), None)
+            return
+        # Nothing but 200 counts as success (Steadybit's kits call every other status an error).
+        if answer.status == 200:
+            self.report.add_accepted(listener.endpoint, answer.seconds)
+        else:
+            self.report.add_refused(refused(str(answer.status), _reason(answer)), answer.seconds)
+
+
+def _reason(answer: Answer) -> str:
+    """What an extension says about its refusal, in one line that is safe to print."""
+    try:
+        problem = orjson.loads(answer.body)
+        said = [problem.get("title"), problem.get("detail")]
+        said += [f"{error['pointer'] or '/'} {error['message']}" for error in problem.get("errors") or ()]
+        text = "; ".join(part for part in said if isinstance(part, str) and part)
+    except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
+        text = answer.body.decode(errors="replace")
+    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."

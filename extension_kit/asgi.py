@@ -1,0 +1,195 @@
+"""The fast edge: listener paths go straight to the core, every other path to the Flask application.
+
+In a request Flask and a WSGI server's threads cost tens of times what decoding and validating an event does. An event loop
+cannot be held up by slow clients either, and answers in time however long a function takes. User functions never run on
+the loop.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from a2wsgi import WSGIMiddleware
+
+from extension_kit.events.answer import TIMEOUT, UNAUTHORIZED, Answer, compressed, method_not_allowed, problem, too_large
+from extension_kit.events.receive import Run, parse_timeout, request_id
+from extension_kit.events.registry import Route
+from extension_kit.logs import AccessLog
+from extension_kit.service import Service
+from extension_kit.web.app import create_app
+
+logger = logging.getLogger("extension_kit.web")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_FLASK_THREADS = 4  # registration and health requests: few, and short
+_NOT_POST = method_not_allowed("POST")
+
+
+class AsgiApplication:
+    """One service as an ASGI application.
+
+    Args:
+        service: what to serve.
+        on_ready: called when the process can take requests.
+    """
+
+    def __init__(self, service: Service, on_ready: Callable[[], None] = lambda: None) -> None:
+        self._service = service
+        self._routes = service.receiver.routes
+        self._flask = WSGIMiddleware(create_app(service), workers=_FLASK_THREADS)
+        self._on_ready = on_ready
+        self._access_log = AccessLog()
+        self._max_body = service.settings.max_body_bytes
+        self._timeout = service.settings.request_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or take part in starting and stopping."""
+        if scope["type"] == "http":
+            if (route := self._routes.get(scope["path"])) is None:
+                await self._flask(scope, receive, send)
+            else:
+                await self._answer(route, scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._ended = _Ended(asyncio.get_running_loop())
+        self._on_ready()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        # Every request has been answered by now; what still runs is beyond its sender's patience.
+        if not self._service.pool.close(timeout=1.0):
+            logger.warning("functions that have not returned are abandoned")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        body = b""
+        try:
+            if scope["method"] != "POST":
+                answer = _NOT_POST
+            elif not self._admits(headers):
+                answer = UNAUTHORIZED
+            elif (complete := await self._read(headers, receive)) is None:
+                answer = too_large(self._max_body)
+            else:
+                body = complete
+                answer = await self._receive(route, headers, body)
+        except _Disconnected:
+            return
+        except Exception:
+            logger.exception("POST %s failed", route.path)
+            answer = problem(500, "Internal Server Error", "The log of the extension says what went wrong.")
+        answer = compressed(answer, headers.get(b"accept-encoding", b"").decode("latin-1"))
+        name = request_id(headers.get(b"request-id", b"").decode("latin-1"))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": [
+                    (b"content-type", answer.content_type.encode()),
+                    (b"content-length", b"%d" % len(answer.body)),
+                    (b"request-id", name.encode()),
+                    *((key.lower().encode(), value.encode()) for key, value in answer.headers),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": answer.body})
+        self._access_log.write(
+            scope["method"],
+            route.path,
+            answer.status,
+            len(body),
+            len(answer.body),
+            (time.perf_counter() - started) * 1000,
+            name,
+        )
+
+    def _admits(self, headers: dict[bytes, bytes]) -> bool:
+        credentials = self._service.credentials
+        return credentials is None or credentials.admit(headers.get(b"authorization", b"").decode("latin-1"))
+
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
+        """Read the body; None where it is over the limit, which is found out without reading on.
+
+        What the client still sends of it is read and dropped by the server, so that the client gets to see the answer.
+        """
+        if int(headers.get(b"content-length", b"0")) > self._max_body:
+            return None
+        chunks = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Disconnected
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._max_body:
+                return None
+            chunks.append(chunk)
+            if not message.get("more_body"):
+                return b"".join(chunks)
+
+    async def _receive(self, route: Route, headers: dict[bytes, bytes], body: bytes) -> Answer:
+        given = headers.get(b"request-timeout") or headers.get(b"x-request-timeout")
+        timeout = (parse_timeout(given.decode("latin-1")) if given else None) or self._timeout
+        outcome = self._service.receiver.receive(
+            route,
+            body,
+            headers.get(b"content-type", b"").decode("latin-1"),
+            time.monotonic() + timeout,
+            self._service.pool.submit,
+        )
+        if isinstance(outcome, Run):
+            return await self._ended.wait(outcome, timeout)
+        return outcome
+
+
+class _Disconnected(Exception):
+    """The client left before its request was complete."""
+
+
+class _Ended:
+    """Brings the answers of runs from their threads to the event loop, waking it once for many of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._answers: deque[tuple[asyncio.Future[Answer], Answer]] = deque()
+        self._woken = False
+
+    async def wait(self, run: Run, timeout: float) -> Answer:
+        """Wait for a run's answer, at most ``timeout`` seconds; then it is the one that says so."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        timer = self._loop.call_later(timeout, _settle, future, TIMEOUT)
+        run.when_ended(lambda answer: self._bring(future, answer))
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _bring(self, future: asyncio.Future[Answer], answer: Answer) -> None:
+        self._answers.append((future, answer))
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._hand_over)
+            except RuntimeError:
+                logger.debug("a function returned after the server had stopped")
+
+    def _hand_over(self) -> None:
+        self._woken = False  # before the queue is emptied: what comes after that wakes the loop again
+        while self._answers:
+            _settle(*self._answers.popleft())
+
+
+def _settle(future: asyncio.Future[Answer], answer: Answer) -> None:
+    if not future.done():
+        future.set_result(answer)

@@ -1,0 +1,154 @@
+"""Settings declared as fields of a frozen dataclass, each read from an environment variable."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from environs import FileAwareEnv
+
+from extension_kit.errors import SettingError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+N = TypeVar("N", int, float)
+S = TypeVar("S", bound="DataclassInstance")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+FILE_SUFFIX = "_FILE"
+_SOCKET_PATH_BYTES = 107  # Linux keeps 108 bytes for it, the closing zero included
+_SHOWN_CHARACTERS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind(Generic[T_co]):
+    """How a value is read from text (`parse` raises ValueError), and the words for what is allowed."""
+
+    parse: Callable[[str], T_co]
+    allowed: str = ""
+
+
+def whole_number(low: int, high: int) -> Kind[int]:
+    return _between(int, low, high, f"a whole number from {low} to {high}")
+
+
+def seconds(low: float, high: float) -> Kind[float]:
+    return _between(float, low, high, f"a number of seconds from {low} to {high}")
+
+
+def one_of(*words: T, **other_spellings: T) -> Kind[T]:
+    """One of some words, in upper or lower case. `other_spellings` are understood, but not advertised."""
+    *most, last = map(str, words)
+    return _spelled({str(word): word for word in words} | other_spellings, f"{', '.join(most)} or {last}")
+
+
+def _between(convert: Callable[[str], N], low: N, high: N, allowed: str) -> Kind[N]:
+    def parse(text: str) -> N:
+        number = convert(text)
+        if not low <= number <= high:  # written so that not-a-number is refused, too
+            raise ValueError(text)
+        return number
+
+    return Kind(parse, allowed)
+
+
+def _spelled(spellings: Mapping[str, T], allowed: str) -> Kind[T]:
+    def parse(text: str) -> T:
+        word = text.strip().lower()
+        if word not in spellings:
+            raise ValueError(text)
+        return spellings[word]
+
+    return Kind(parse, allowed)
+
+
+def _socket_path(text: str) -> str:
+    if len(os.fsencode(text)) > _SOCKET_PATH_BYTES:
+        raise ValueError(text)
+    return text
+
+
+TEXT = Kind(str)
+TRUE_OR_FALSE = _spelled({"true": True, "false": False}, "true or false")
+IP_ADDRESS = Kind(lambda text: str(ipaddress.ip_address(text.strip())), "an IP address such as 0.0.0.0 or ::")
+SOCKET_PATH = Kind(_socket_path, f"a path of at most {_SOCKET_PATH_BYTES} bytes")
+PATHS = Kind(lambda text: tuple(path.strip() for path in text.split(",") if path.strip()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Declaration:
+    """What `setting` keeps in a field's metadata."""
+
+    variable: str
+    kind: Kind[Any]
+    meaning: str
+    secret: bool
+
+
+def setting(variable: str, default: T, kind: Kind[T], meaning: str, *, secret: bool = False) -> T:
+    """Declare a field of a frozen dataclass of settings.
+
+    `variable` is the environment variable, `meaning` one or two sentences for the reader of the README. The value of
+    a secret appears neither in the dataclass's repr nor in an error.
+    """
+    declaration = Declaration(variable, kind, meaning, secret)
+    field: T = dataclasses.field(default=default, repr=not secret, metadata={"setting": declaration})
+    return field
+
+
+def read_settings(cls: type[S]) -> S:
+    """Read a dataclass of settings, its fields declared with `setting`, from the environment.
+
+    The value of NAME may also come from the file that NAME_FILE names. An empty variable counts as unset, and line
+    breaks at the end of a value are dropped: files and Kubernetes secrets often end in one.
+
+    Raises SettingError: one line that names every variable with a value that is not allowed.
+    """
+    env = FileAwareEnv(file_suffix=FILE_SUFFIX)
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, declaration in declarations(cls):
+        try:
+            if text := _read(env, declaration.variable):
+                values[name] = _parse(declaration, text)
+        except SettingError as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingError("; ".join(problems))
+    return cls(**values)
+
+
+def declarations(cls: type[DataclassInstance]) -> Iterator[tuple[str, Declaration]]:
+    """Name and declaration of each field."""
+    return ((field.name, field.metadata["setting"]) for field in dataclasses.fields(cls))
+
+
+def _read(env: FileAwareEnv, variable: str) -> str:
+    file_variable = variable + FILE_SUFFIX
+    if os.environ.get(variable) and os.environ.get(file_variable):
+        raise SettingError(f"{variable} and {file_variable} are both set: one of them is allowed")
+    try:
+        return str(env.str(variable, "")).rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        path = shown(os.environ[file_variable])
+        raise SettingError(f"{file_variable} is {path}: the path of a readable text file is allowed") from error
+
+
+def _parse(declaration: Declaration, text: str) -> Any:
+    try:
+        return declaration.kind.parse(text)
+    except ValueError:
+        value = "set to something else" if declaration.secret else shown(text)
+        # `from None`, because the parser's own message would show a secret in a traceback.
+        raise SettingError(f"{declaration.variable} is {value}: {declaration.kind.allowed} is allowed") from None
+
+
+def shown(text: str) -> str:
+    """A value as an error shows it: quoted, without line breaks, not too long."""
+    return json.dumps(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")

@@ -1,0 +1,87 @@
+"""What a request is answered with, whatever edge it came in through."""
+
+import gzip
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+COMPRESS_FROM = 1024
+"""Bytes from which a body is compressed for clients that accept it (upstream: extension-kit compresses from 1 KiB)."""
+
+
+class Answer(NamedTuple):
+    """A complete answer: ``headers`` are those beyond Content-Type and Content-Length."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str | None = None,
+    *,
+    errors: Sequence[dict[str, Any]] = (),
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Answer:
+    """Make an error answer: ``title`` and ``detail`` as Steadybit's extension-kit defines them, and ``errors``."""
+    content: dict[str, Any] = {"title": title}
+    if detail:
+        content["detail"] = detail
+    if errors:
+        content["errors"] = errors
+    return Answer(status, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE), headers=headers)
+
+
+ACCEPTED = Answer(200, b"{}")
+TIMEOUT = Answer(503, b"Timeout", "text/plain; charset=utf-8")
+BUSY = problem(
+    503,
+    "Too many events are waiting",
+    "All threads are busy and the queue is full; send the event again in a moment.",
+    headers=(("Retry-After", "1"),),
+)
+UNAUTHORIZED = problem(
+    401,
+    "Wrong or missing credentials",
+    "This extension asks for basic authentication; give the agent its user name and password.",
+    headers=(("WWW-Authenticate", 'Basic realm="extension", charset="UTF-8"'),),
+)
+NOT_FOUND = problem(404, "Not found", "Nothing is served at this path; GET / lists the event listeners.")
+
+
+def method_not_allowed(*allowed: str) -> Answer:
+    """Make the answer to a method that a path does not have."""
+    methods = ", ".join(allowed)
+    return problem(405, "Method not allowed", f"Use {methods} at this path.", headers=(("Allow", methods),))
+
+
+def too_large(limit: int) -> Answer:
+    """Make the answer to a body over the limit, in bytes."""
+    return problem(413, "The event is too large", f"At most {limit} bytes are accepted.")
+
+
+def compressed(answer: Answer, accept_encoding: str) -> Answer:
+    """Compress an answer that is worth it with gzip, where the client accepts that.
+
+    ``Vary`` is set on everything large enough, compressed or not, so that a cache in between keeps the two apart.
+    """
+    if len(answer.body) < COMPRESS_FROM:
+        return answer
+    vary = (*answer.headers, ("Vary", "Accept-Encoding"))
+    if not _accepts_gzip(accept_encoding):
+        return answer._replace(headers=vary)
+    body = gzip.compress(answer.body, compresslevel=5, mtime=0)
+    return answer._replace(body=body, headers=(*vary, ("Content-Encoding", "gzip")))
+
+
+def _accepts_gzip(accept_encoding: str) -> bool:
+    weights = {}
+    for entry in accept_encoding.split(","):
+        coding, _, parameters = entry.strip().lower().partition(";")
+        weights[coding.strip()] = parameters.replace(" ", "")
+    parameters = weights.get("gzip", weights.get("*"))
+    return parameters is not None and parameters.rstrip("0") not in ("q=", "q=0.")

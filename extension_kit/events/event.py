@@ -1,0 +1,362 @@
+"""The event that a listener receives, and the typed views on its parts.
+
+Views read the decoded body when an attribute is asked for and copy nothing before that: an event nobody looks into costs
+nothing. One rule for what a sender left out or sent as null: the attribute is None, or empty where it is a collection.
+
+Attributes whose type is ``X | Any`` are required by the specification but missing from real bodies now and then. The
+``Any`` keeps type checkers from demanding a None check at each use while they still complete and check what X has.
+"""
+
+import time as clock
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import datetime, timedelta
+from typing import Any, Generic, Self, TypeVar, overload
+
+import orjson
+
+from extension_kit.events.times import parse_time
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class View:
+    """A read-only look at one JSON object."""
+
+    __slots__ = ("_data",)
+    _data: dict[str, Any]
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        object.__setattr__(self, "_data", data)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is read-only: {name} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is read-only: {name} cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other._data == self._data  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._data!r})"
+
+    @property
+    def raw(self) -> Any:
+        """The object as it was sent: a copy, so that changing it changes nothing else."""
+        return deepcopy(self._data)
+
+
+class Attribute(Generic[T_co]):
+    """Reads one key of the body and converts its value."""
+
+    __slots__ = ("_convert", "_key")
+
+    def __init__(self, key: str, convert: Callable[[Any], T_co]) -> None:
+        self._key = key
+        self._convert = convert
+
+    @overload
+    def __get__(self, view: None, owner: type[View]) -> Self: ...
+    @overload
+    def __get__(self, view: View, owner: type[View]) -> T_co: ...
+    def __get__(self, view: View | None, owner: type[View]) -> Self | T_co:
+        if view is None:
+            return self
+        return self._convert(view._data.get(self._key))
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _folded(value: Any) -> Any:
+    return value.lower() if value is not None else None
+
+
+def _whole_number(value: Any) -> Any:
+    return int(value) if value is not None else None
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    return tuple(value or ())
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return deepcopy(value) if value else {}
+
+
+def _lists_of_strings(value: Any) -> dict[str, list[str]]:
+    return {key: list(values or ()) for key, values in (value or {}).items()}
+
+
+def _text(key: str) -> Attribute[str | Any]:
+    return Attribute(key, _as_is)
+
+
+def _optional_text(key: str) -> Attribute[str | None]:
+    return Attribute(key, _as_is)
+
+
+def _word(key: str) -> Attribute[str | Any]:
+    """A value of an open enumeration, in lower case: documents and some senders write upper case."""
+    return Attribute(key, _folded)
+
+
+def _time(key: str) -> Attribute[datetime | None]:
+    return Attribute(key, parse_time)
+
+
+class Tenant(View):
+    """The Steadybit tenant an event belongs to."""
+
+    __slots__ = ()
+    key = _text("key")
+    name = _text("name")
+
+
+class Team(View):
+    """The team an event belongs to."""
+
+    __slots__ = ()
+    id = _optional_text("id")
+    key = _text("key")
+    name = _text("name")
+
+
+class Environment(View):
+    """The environment an experiment ran in."""
+
+    __slots__ = ()
+    id = _optional_text("id")
+    name = _text("name")
+
+
+class Principal(View):
+    """Who caused an event. Of exactly this class only where ``principalType`` is unknown."""
+
+    __slots__ = ()
+    principal_type = _word("principalType")
+
+    @property
+    def display_name(self) -> str | None:
+        """The name, else the user name, else the id."""
+        return self._data.get("name") or self._data.get("username") or self._data.get("id")
+
+
+class UserPrincipal(Principal):
+    """A person."""
+
+    __slots__ = ()
+    username = _text("username")
+    name = _text("name")
+    email = _optional_text("email")
+
+
+class AccessTokenPrincipal(Principal):
+    """An API token; ``token_type`` is ``admin`` or ``team``."""
+
+    __slots__ = ()
+    id = _text("id")
+    name = _text("name")
+    token_type = _word("tokenType")
+
+
+class BatchPrincipal(Principal):
+    """A job of the platform itself."""
+
+    __slots__ = ()
+    username = _text("username")
+
+
+_PRINCIPALS: dict[str, type[Principal]] = {
+    "user": UserPrincipal,
+    "access_token": AccessTokenPrincipal,
+    "batch_job": BatchPrincipal,
+}
+
+
+class _Execution(View):
+    """What executions of experiments, steps and targets have in common."""
+
+    __slots__ = ()
+    experiment_key = _text("experimentKey")
+    execution_id: Attribute[int | Any] = Attribute("executionId", _whole_number)
+    state = _word("state")
+    started_time = _time("startedTime")
+    ended_time = _time("endedTime")
+
+    @property
+    def duration(self) -> timedelta | None:
+        """From start to end; None while it runs or where a time is missing."""
+        if (ended := self.ended_time) is None or (started := self.started_time) is None:
+            return None
+        return ended - started
+
+
+class ExperimentExecution(_Execution):
+    """One run of an experiment."""
+
+    __slots__ = ()
+    name = _text("name")
+    hypothesis = _optional_text("hypothesis")
+    prepared_time = _time("preparedTime")
+    reason = _optional_text("reason")
+    reason_details = _optional_text("reasonDetails")
+    tags: Attribute[tuple[str, ...]] = Attribute("tags", _strings)
+    variables: Attribute[dict[str, Any]] = Attribute("variables", _mapping)
+    properties: Attribute[dict[str, Any]] = Attribute("properties", _mapping)
+
+    @property
+    def duration(self) -> timedelta | None:
+        """From start (else preparation) to end; None while it runs or where a time is missing."""
+        started = self.started_time or self.prepared_time
+        if (ended := self.ended_time) is None or started is None:
+            return None
+        return ended - started
+
+
+class ExperimentStepExecution(_Execution):
+    """One step of a run: an action, or a wait."""
+
+    __slots__ = ()
+    id = _text("id")
+    type = _word("type")
+    action_id = _optional_text("actionId")
+    action_name = _optional_text("actionName")
+    action_kind = _word("actionKind")
+    custom_label = _optional_text("customLabel")
+
+    @property
+    def display_name(self) -> str | None:
+        """What people call the step: its own label, else the action's name, else the action's id, else its type."""
+        return self.custom_label or self.action_name or self.action_id or self.type or None
+
+
+class ExperimentStepTargetExecution(_Execution):
+    """One target of a step."""
+
+    __slots__ = ()
+    id = _text("id")
+    step_execution_id = _text("stepExecutionId")
+    agent_hostname = _text("agentHostname")
+    target_name = _text("targetName")
+    target_type = _text("targetType")
+    target_attributes: Attribute[dict[str, list[str]]] = Attribute("targetAttributes", _lists_of_strings)
+    reason = _optional_text("reason")
+    reason_details = _optional_text("reasonDetails")
+
+    @property
+    def label(self) -> str | None:
+        """What people call the target: its attribute ``steadybit.label``, else its name."""
+        labels = (self._data.get("targetAttributes") or {}).get("steadybit.label")
+        return labels[0] if labels else self._data.get("targetName")
+
+
+ViewT = TypeVar("ViewT", bound=View)
+
+
+def _part(key: str, view: type[ViewT]) -> Attribute[ViewT | Any]:
+    return Attribute(key, lambda data: view(data) if data is not None else None)
+
+
+def _principal(data: dict[str, Any] | None) -> Principal | None:
+    if data is None:
+        return None
+    kind = data.get("principalType")
+    return _PRINCIPALS.get(kind.lower() if isinstance(kind, str) else "", Principal)(data)
+
+
+class Event(View):
+    """An event as it came in, typed and read-only.
+
+    ``name``, ``id``, ``time``, ``source``, ``subject`` and ``raw`` are common to every protocol; the Steadybit objects
+    are None on events that do not carry them.
+    """
+
+    __slots__ = ("_body", "_deadline")
+    _body: bytes
+    _deadline: float | None
+
+    id = _text("id")
+    name = _text("eventName")
+    time = _time("eventTime")
+    tenant = _part("tenant", Tenant)
+    team = _part("team", Team)
+    environment = _part("environment", Environment)
+    principal: Attribute[Principal | None] = Attribute("principal", _principal)
+    experiment_execution = _part("experimentExecution", ExperimentExecution)
+    experiment_step_execution = _part("experimentStepExecution", ExperimentStepExecution)
+    experiment_step_target_execution = _part("experimentStepTargetExecution", ExperimentStepTargetExecution)
+
+    def __init__(self, data: dict[str, Any], body: bytes, deadline: float | None = None) -> None:
+        object.__setattr__(self, "_data", data)
+        object.__setattr__(self, "_body", body)
+        object.__setattr__(self, "_deadline", deadline)
+
+    @classmethod
+    def from_body(cls, body: bytes | dict[str, Any]) -> Self:
+        """Make an event from a JSON body or its decoded form, without validating it.
+
+        Raises:
+            ValueError: the bytes are not JSON.
+        """
+        if isinstance(body, bytes):
+            return cls(orjson.loads(body), body)
+        return cls(body, orjson.dumps(body))
+
+    @property
+    def source(self) -> str:
+        """The system the event comes from."""
+        return "steadybit"
+
+    @property
+    def subject(self) -> str | None:
+        """What the event is about: ``<experiment key>/<execution id>``, or None outside of experiments."""
+        execution = self._execution
+        return f"{execution.experiment_key}/{execution.execution_id}" if execution else None
+
+    @property
+    def _execution(self) -> _Execution | None:
+        return self.experiment_execution or self.experiment_step_execution or self.experiment_step_target_execution
+
+    @property
+    def body(self) -> bytes:
+        """The untouched body."""
+        return self._body
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The untouched body, decoded anew at each access: changing it changes nothing else."""
+        decoded: dict[str, Any] = orjson.loads(self._body)
+        return decoded
+
+    @property
+    def remaining_time(self) -> float | None:
+        """Seconds until the sender stops waiting (header ``Request-Timeout``), at least 0; None without a limit."""
+        return None if self._deadline is None else max(0.0, self._deadline - clock.monotonic())
+
+    @property
+    def is_experiment(self) -> bool:
+        """About a run as a whole: ``experiment.execution.completed`` and the like."""
+        return self.name.startswith("experiment.execution.") and not (self.is_step or self.is_target)
+
+    @property
+    def is_step(self) -> bool:
+        """About a step: ``experiment.execution.step-...``."""
+        return self.name.startswith("experiment.execution.step-")
+
+    @property
+    def is_target(self) -> bool:
+        """About a target of a step: ``experiment.execution.target-...``."""
+        return self.name.startswith("experiment.execution.target-")
+
+    @property
+    def is_killswitch(self) -> bool:
+        """The emergency stop was engaged or disengaged: ``killswitch....``."""
+        return self.name.startswith("killswitch.")
+
+    def __repr__(self) -> str:
+        return f"Event(name={self.name!r}, id={self.id!r})"

@@ -1,0 +1,33 @@
+"""The event names that Steadybit agents can send.
+
+The seed's list joined with the names current platforms document (seeds: Event API, "listenTo"; upstream: event-kit
+docs/event-api.md). The set is open: a platform may add names at any time, so an unknown name is a warning, never an error.
+"""
+
+_EXPERIMENT_EXECUTION = (
+    "requested",
+    "created",
+    "failed",
+    "errored",
+    "canceled",
+    "completed",
+    "step-started",
+    "step-errored",
+    "step-canceled",
+    "step-skipped",
+    "step-failed",
+    "step-completed",
+    "target-started",
+    "target-errored",
+    "target-canceled",
+    "target-failed",
+    "target-completed",
+)
+
+STEADYBIT_EVENT_NAMES: tuple[str, ...] = (
+    "user.invited",
+    "killswitch.engaged",
+    "killswitch.disengaged",
+    *(f"experiment.execution.{word}" for word in _EXPERIMENT_EXECUTION),
+)
+"""Every name a Steadybit agent is known to send, in the order of the documentation."""

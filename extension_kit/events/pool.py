@@ -1,0 +1,70 @@
+"""The threads that run user functions, so that none of them holds up the receiving of other events."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+Task = Callable[[], None]
+
+
+class Pool:
+    """A bounded number of threads behind a bounded queue.
+
+    Threads are started when they are needed first and are daemons: a function that never returns keeps its thread, but
+    not the process. Tasks must not raise.
+
+    Args:
+        threads: how many tasks run at the same time at most.
+        queue_limit: how many tasks may wait for a thread.
+    """
+
+    def __init__(self, threads: int, queue_limit: int) -> None:
+        self._limit = threads
+        self._queue_limit = queue_limit
+        # Faster than concurrent.futures, which costs a Future, a Condition and a semaphore for each event.
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def submit(self, task: Task) -> bool:
+        """Have a thread run the task; False where too many wait already, or after close()."""
+        if self._tasks.qsize() >= self._queue_limit or self._closed:
+            return False
+        self._tasks.put(task)
+        if self._idle < self._tasks.qsize() and len(self._threads) < self._limit:
+            self._start_thread()
+        return True
+
+    def close(self, timeout: float) -> bool:
+        """Take no more tasks and wait up to ``timeout`` seconds for those taken; True if all of them have ended."""
+        self._closed = True
+        deadline = time.monotonic() + timeout
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _start_thread(self) -> None:
+        with self._lock:
+            if len(self._threads) >= self._limit:
+                return
+            thread = threading.Thread(target=self._work, name=f"listener-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        while True:
+            # A hint only: counting it without the lock is cheap, and being off by one starts a thread early at worst.
+            self._idle += 1
+            task = self._tasks.get()
+            self._idle -= 1
+            if task is None:
+                return
+            task()

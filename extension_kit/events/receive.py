@@ -1,0 +1,209 @@
+"""From the bytes of a request to its answer: decode, validate, deduplicate, route, run. No framework, no I/O.
+
+Both edges, the Flask view and the ASGI application, hand their bytes to ``Receiver.receive`` and send what comes back;
+this is the hot path.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from itertools import count
+from uuid import uuid4
+
+import orjson
+
+from extension_kit.events.answer import ACCEPTED, BUSY, TIMEOUT, Answer, problem
+from extension_kit.events.duplicates import RecentEvents
+from extension_kit.events.event import Event
+from extension_kit.events.registry import Listener, Registry, Route
+from extension_kit.events.validation import EventValidator, Mode
+from extension_kit.logs import redact
+
+logger = logging.getLogger("extension_kit.events")
+
+_MAX_ERROR_TEXT = 500
+_MAX_TIMEOUT = 86400.0
+
+
+class Run:
+    """The functions that one event is for, run one after the other, and the answer that comes of it.
+
+    All of them run even if one raises: a broken function must not keep an event from the others.
+    """
+
+    __slots__ = ("_answer", "_event", "_forget", "_listeners", "_lock", "_waiting")
+
+    def __init__(self, event: Event, listeners: tuple[Listener, ...], forget: Callable[[], None]) -> None:
+        self._event: Event | None = event
+        self._listeners = listeners
+        self._forget = forget
+        self._answer: Answer | None = None
+        self._waiting: list[Callable[[Answer], None]] = []
+        self._lock = threading.Lock()
+
+    def __call__(self) -> None:
+        """Run the functions; never raises. Where the sender has stopped waiting by now, nothing is run."""
+        event = self._event
+        if event is None:
+            return
+        failure = None
+        if event.remaining_time == 0:
+            self.end(TIMEOUT)
+            return
+        for listener in self._listeners:
+            try:
+                listener.call(event)
+            except (Exception, SystemExit) as error:
+                logger.exception("%s raised on %s %s", listener.name, event.name, event.id)
+                failure = failure or _failed(error)
+        self.end(failure or ACCEPTED)
+
+    def end(self, answer: Answer) -> None:
+        """Settle the answer and tell those who wait; an event that was not handled may be sent again."""
+        if answer is not ACCEPTED:
+            self._forget()
+        with self._lock:
+            self._answer = answer
+            waiting, self._waiting = self._waiting, []
+        self._event = None  # the run is remembered for a while, its event need not be
+        self._listeners = ()
+        for tell in waiting:
+            tell(answer)
+
+    def when_ended(self, tell: Callable[[Answer], None]) -> None:
+        """Call ``tell`` with the answer, at once or from the thread that ends the run."""
+        with self._lock:
+            if self._answer is None:
+                self._waiting.append(tell)
+                return
+        tell(self._answer)
+
+    def wait(self, timeout: float | None) -> Answer:
+        """Wait for the answer, at most ``timeout`` seconds; then it is the one that says so."""
+        if self._answer is not None:
+            return self._answer
+        ended = threading.Event()
+        self.when_ended(lambda _: ended.set())
+        ended.wait(timeout)
+        return self._answer or TIMEOUT
+
+
+def _failed(error: BaseException) -> Answer:
+    detail = str(error)[:_MAX_ERROR_TEXT] or type(error).__name__
+    return problem(500, "The event listener failed", detail)
+
+
+class Receiver:
+    """Receives the events of a registry's listeners.
+
+    Args:
+        registry: the listeners.
+        mode: how bodies are validated.
+        duplicate_window: seconds for which an event that comes again is known.
+        duplicate_limit: how many events are remembered for that at most.
+    """
+
+    def __init__(self, registry: Registry, mode: Mode, duplicate_window: float, duplicate_limit: int) -> None:
+        self.routes = registry.routes
+        self._validator = EventValidator(mode)
+        self._is_valid = self._validator.is_valid
+        self._strict = mode == "strict"
+        self._recent: RecentEvents[Run] = RecentEvents(duplicate_window, duplicate_limit)
+
+    def receive(
+        self,
+        route: Route,
+        body: bytes,
+        content_type: str,
+        deadline: float | None,
+        start: Callable[[Run], bool],
+    ) -> Answer | Run:
+        """Receive one event.
+
+        Args:
+            route: what the request's path belongs to.
+            body: the request's body, within the size limit.
+            content_type: the request's Content-Type header, or "".
+            deadline: when the sender stops waiting, by ``time.monotonic()``.
+            start: how the edge has a run executed; it says False where there is no room for one.
+
+        Returns:
+            The answer, or the run which will give it.
+        """
+        if self._strict and content_type.partition(";")[0].strip().lower() != "application/json":
+            return problem(415, "Unsupported media type", "Send the event as application/json.")
+        try:
+            data = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            return _not_json(body, error)
+        if type(data) is not dict:
+            return problem(400, "The body is not an event", "An event is a JSON object.")
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("received at %s", route.path, extra={"fields": {"body": redact(data)}})
+        if not self._is_valid(data):
+            return self._refused(route, data)
+        name = data["eventName"]
+        listeners = route.index.match(name)
+        if not listeners:
+            logger.debug("%s: no listener at %s wants it, ignored", name, route.path)
+            return ACCEPTED
+        path, event_id = route.path, data["id"]
+        run, is_new = self._recent.claim(
+            path,
+            event_id,
+            lambda: Run(Event(data, body, deadline), listeners, lambda: self._recent.forget(path, event_id)),
+        )
+        if not is_new:
+            logger.debug("%s %s came again at %s", name, event_id, path)
+            return run
+        if not self._strict:
+            for oddity in self._validator.oddities(data):
+                logger.warning("%s %s: %s", name, event_id, oddity)
+        if not start(run):
+            run.end(BUSY)
+        return run
+
+    def _refused(self, route: Route, data: dict[str, object]) -> Answer:
+        problems = self._validator.problems(data)
+        logger.warning("event refused at %s: %s", route.path, "; ".join(f"{at} {what}" for at, what in problems[:5]))
+        return problem(
+            422,
+            "The event does not match the schema",
+            f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, listed in errors.",
+            errors=[{"pointer": at, "message": what} for at, what in problems],
+        )
+
+
+def _not_json(body: bytes, error: orjson.JSONDecodeError) -> Answer:
+    detail = f"{error.msg} at line {error.lineno}, column {error.colno}." if body.strip() else "The body is empty."
+    return problem(400, "The body is not JSON", detail)
+
+
+def parse_timeout(value: str) -> float | None:
+    """Read ``Request-Timeout``: seconds as a float; None for what is not a positive number, which is ignored.
+
+    (Steadybit's extension-kit treats the header so.)
+    """
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return min(seconds, _MAX_TIMEOUT) if seconds > 0 else None
+
+
+_PREFIX = uuid4().hex[:12]
+_NUMBERS = count(1)
+
+
+def request_id(value: str) -> str:
+    """Return the sender's request id where it is fit for a header and a log line, else a new one."""
+    if 0 < len(value) <= 128 and value.isascii() and value.isprintable() and " " not in value:
+        return value
+    return f"{_PREFIX}-{os.getpid():x}-{next(_NUMBERS):x}"  # the prefix is shared by processes forked later
+
+
+def deadline_after(timeout: float) -> float:
+    """When ``timeout`` seconds from now are over, by ``time.monotonic()``."""
+    return time.monotonic() + timeout

@@ -1,0 +1,101 @@
+"""uvicorn's HTTP/1.1 protocol with the limits a server beside production experiments needs."""
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 200
+
+
+class LimitedHttpProtocol(HttpToolsProtocol):
+    """Closes connections of clients that are too slow, and refuses heads that are too large.
+
+    A client has ``read_timeout`` seconds to send a request, head and body, from its first byte on, or from the opening
+    of the connection for the first one. uvicorn itself times only the pause between requests.
+
+    Args:
+        read_timeout: seconds.
+        arguments: what uvicorn hands to its protocol.
+    """
+
+    def __init__(self, *, read_timeout: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._read_timeout = read_timeout
+        self._reading_since: float | None = None
+        self._in_head = True
+        self._head_bytes = 0
+        self._watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._reading_since = self.loop.time()
+        self._watch = self.loop.call_later(self._read_timeout, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._reading_since is None:
+            self._reading_since = self.loop.time()
+        if self._in_head:
+            # Counted here because the parser reports a header only when it is complete. What follows the head in the
+            # same read counts too, which is why one read more than the limit is allowed.
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES + len(data):
+                self._refuse(431, "The head of the request is too large")
+                return
+        super().data_received(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            raise ValueError("too many headers")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0
+        self._reading_since = None
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        too_many = self.headers is not None and len(self.headers) > MAX_HEADERS
+        if too_many:
+            self._refuse(431, "The request has too many headers")
+        else:
+            self._refuse(400, msg)
+
+    def _refuse(self, status: int, title: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = json.dumps({"title": title}).encode()
+        self.transport.write(
+            STATUS_LINE[status]
+            + b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+            + body
+        )
+        self.transport.close()
+
+    def _look(self) -> None:
+        """See whether the client is too slow; one timer a connection, instead of one a request, keeps this cheap."""
+        wait = self._read_timeout
+        if self._reading_since is not None:
+            wait -= self.loop.time() - self._reading_since
+            if wait <= 0:
+                self._give_up()
+                return
+        self._watch = self.loop.call_later(max(wait, 0.1), self._look)
+
+    def _give_up(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse(408, "The request did not arrive in time")
+        else:
+            self.transport.close()

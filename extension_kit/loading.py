@@ -1,0 +1,89 @@
+"""Loads handler files and modules, and finds the extensions they define."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from extension_kit.errors import ConfigurationError, HandlerFileError
+from extension_kit.extension import Extension
+
+
+def load_extensions(targets: Sequence[str]) -> list[Extension]:
+    """Import every target and return the extensions in them, each once, in the order of the targets.
+
+    Args:
+        targets: files (``oncall.py``), folders with an ``__init__.py`` (``extensions/announce``), or names of modules
+            (``company.oncall``).
+
+    Raises:
+        HandlerFileError: a target is not there, raises while it is imported, or defines no extension.
+    """
+    extensions: dict[int, Extension] = {}
+    for target in targets:
+        found = [value for value in vars(_import(target)).values() if isinstance(value, Extension)]
+        if not found:
+            raise HandlerFileError(
+                f"{target} defines no extension: write  extension = Extension('extension-...')  at its top level"
+            )
+        extensions.update((id(extension), extension) for extension in found)
+    return list(extensions.values())
+
+
+def _import(target: str) -> ModuleType:
+    name, folder = _module_of(target)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    if (loaded := sys.modules.get(name)) is not None and not _is_from(loaded, target):
+        raise HandlerFileError(f"{target}: another module called {name} is loaded already, rename the file")
+    try:
+        return importlib.import_module(name)
+    except ConfigurationError as error:
+        raise HandlerFileError(f"{target}: {error}{_place(error, folder)}") from error
+    except (Exception, SystemExit) as error:
+        raise HandlerFileError(f"{target}: {type(error).__name__}: {error}{_place(error, folder)}") from error
+
+
+def _module_of(target: str) -> tuple[str, Path]:
+    """The name to import a target by, and the folder that must be on the path for it."""
+    path = Path(target)
+    looks_like_path = "/" in target or target.endswith(".py") or path.exists()
+    if not looks_like_path:
+        return target, Path.cwd()
+    if not path.exists():
+        raise HandlerFileError(f"{target}: there is no such file or folder")
+    if path.is_dir() and not (path / "__init__.py").exists():
+        raise HandlerFileError(f"{target}: a folder needs an __init__.py that defines or imports the extension")
+    if path.is_file() and path.suffix != ".py":
+        raise HandlerFileError(f"{target}: a handler file ends in .py")
+    path = path.resolve()
+    if not path.stem.isidentifier():
+        raise HandlerFileError(f"{target}: {path.stem} cannot be imported, name it with letters, digits and _")
+    return path.stem, path.parent
+
+
+def _is_from(module: ModuleType, target: str) -> bool:
+    file = getattr(module, "__file__", None)
+    path = Path(target)
+    if not path.exists():
+        return True
+    return file is not None and Path(file).resolve() in (path.resolve(), path.resolve() / "__init__.py")
+
+
+def _place(error: BaseException, folder: Path) -> str:
+    """Where in the user's files it went wrong: the innermost line of theirs, not one of a library."""
+    if isinstance(error, SyntaxError):
+        return ""  # its text says where
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(folder)]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def watched_files(targets: Iterable[str]) -> list[str]:
+    """The files of targets that are files or folders: a change of one of them calls for a reload."""
+    files: list[str] = []
+    for target in targets:
+        path = Path(target).resolve()
+        files.extend(str(file) for file in ([path] if path.is_file() else sorted(path.rglob("*.py"))))
+    return files

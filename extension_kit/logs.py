@@ -1,0 +1,291 @@
+"""Log lines as Steadybit's extension-kit writes them: text or JSON, one line per record, on standard error.
+
+Fields of a line travel in the record as `extra={"fields": {...}}`:
+
+    logger.info("Starting extension http server", extra={"fields": {"port": 8080}})
+
+The kit logs to the standard library's loggers like any library. Only its command line calls `configure`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import logging
+import math
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TextIO, TypeVar
+
+T = TypeVar("T")
+Level = Literal["trace", "debug", "info", "warn", "error"]
+
+TRACE = 5
+logging.addLevelName(TRACE, "TRACE")
+_NUMBERS: dict[Level, int] = {
+    "trace": TRACE,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
+_MILLISECONDS = [f".{number:03}".rstrip("0").rstrip(".") + "Z" for number in range(1000)]
+_TEXT_LEVELS = {
+    TRACE: ("TRC", 34),
+    logging.DEBUG: ("DBG", 35),
+    logging.INFO: ("INF", 32),
+    logging.WARNING: ("WRN", 33),
+    logging.ERROR: ("ERR", 31),
+    logging.CRITICAL: ("FTL", 31),
+}
+_JSON_LEVELS = {number: str(name) for name, number in _NUMBERS.items()} | {logging.CRITICAL: "fatal"}
+_ACCESS_FIELDS = ("method", "url", "res_size", "req_size", "duration", "status", "req_id")
+_URL_CHARACTERS = 2000
+
+# What `redact` leaves of a string and of a list, and the keys whose values it hides.
+_CHARACTERS, _ITEMS = 200, 20
+_SECRET = re.compile("passw|pwd|passphrase|secret|token|authorization|apikey|accesskey|privatekey|credential|cookie")
+
+_is_plain = re.compile(r"[!#-<>-\[\]-~]+").fullmatch  # visible ASCII without quote, equals sign and backslash
+_encode = json.JSONEncoder(default=str, allow_nan=False, separators=(",", ":")).encode
+_encode_string = json.encoder.encode_basestring_ascii
+
+
+def configure(level: Level, fmt: Literal["text", "json"], color: bool | None, stream: TextIO | None = None) -> None:
+    """Send what is logged anywhere in the process to `stream`, by default standard error.
+
+    `color` None means: when the stream is a terminal. Called again, it replaces what it set up before.
+    """
+    stream = stream or sys.stderr
+    caller = _NUMBERS[level] <= logging.DEBUG
+    color = stream.isatty() if color is None else color
+    formatter = JsonFormatter(caller=caller) if fmt == "json" else TextFormatter(caller=caller, color=color)
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, LineHandler)]:
+        root.removeHandler(handler)
+    root.addHandler(LineHandler(stream, formatter))
+    root.setLevel(_NUMBERS[level])
+
+
+class LineFormatter(logging.Formatter):
+    """What both formats share. With `caller`, a line says which line of code logged it."""
+
+    def __init__(self, *, caller: bool = False) -> None:
+        super().__init__()
+        self._caller = caller
+        self._second = (-1, "")
+        # A program uses few combinations of level and field names, so each is put together once.
+        self.template: Callable[..., str] = functools.lru_cache(1000)(self._template)
+
+    def _template(self, level: int, *names: str) -> str:
+        """A line with `%s` for the time, for the message and for the value of each field."""
+        raise NotImplementedError
+
+    def message(self, text: str) -> str:
+        raise NotImplementedError
+
+    def string(self, text: str) -> str:
+        """A field's value that is a string, as it stands in a line."""
+        raise NotImplementedError
+
+    def time(self, seconds: float) -> str:
+        """Unix time as RFC 3339 in UTC, milliseconds without trailing zeros."""
+        second, millisecond = divmod(int(seconds * 1000), 1000)
+        cached, text = self._second
+        if second != cached:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, text)
+        return text + _MILLISECONDS[millisecond]
+
+    def line(self, record: logging.LogRecord, **more: str) -> str:
+        """The record's line without its end. `more` are fields to come after the record's own."""
+        own = getattr(record, "fields", None)
+        fields = {"caller": f"{record.filename}:{record.lineno}"} if self._caller else {}
+        fields |= {**own, **more} if isinstance(own, Mapping) else more
+        values = [self.string(value) if isinstance(value, str) else _json(value) for value in fields.values()]
+        template = self.template(record.levelno, *map(str, fields))
+        return template % (self.time(record.created), self.message(record.getMessage()), *values)
+
+
+class TextFormatter(LineFormatter):
+    """`2020-01-01T00:00:59.099Z INF message key=value other="with space"`, a traceback indented below it.
+
+    Whatever could end a line or steer a terminal is written as an escape, so that no input can forge a line.
+    """
+
+    def __init__(self, *, caller: bool = False, color: bool = False) -> None:
+        super().__init__(caller=caller)
+        self._color = color
+
+    def _template(self, level: int, *names: str) -> str:
+        word, color = _of_level(level, _TEXT_LEVELS)
+        fields = (" " + self._painted(self.string(name).replace("%", "%%") + "=", 36) + "%s" for name in names)
+        return f"%s {self._painted(word, color)}%s{''.join(fields)}"
+
+    def _painted(self, text: str, color: int) -> str:
+        return f"\x1b[{color}m{text}\x1b[0m" if self._color else text
+
+    def message(self, text: str) -> str:
+        return text and " " + _printable(text)
+
+    def string(self, text: str) -> str:
+        return text if _is_plain(text) else _printable(json.dumps(text, ensure_ascii=False))
+
+    def format(self, record: logging.LogRecord) -> str:
+        below: list[str] = []
+        if record.exc_info and record.exc_info[0]:
+            below += self.formatException(record.exc_info).split("\n")
+        if record.stack_info:
+            below += record.stack_info.split("\n")
+        return "\n    ".join([self.line(record), *map(_printable, below)])
+
+
+class JsonFormatter(LineFormatter):
+    """`{"level":"info","time":"2020-01-01T00:00:59.099Z","message":"...", ...fields}`.
+
+    An exception becomes the fields `error` and `stack`. A field named like one of the first three gets a `_` behind.
+    """
+
+    def _template(self, level: int, *names: str) -> str:
+        names = tuple(name + "_" if name in ("level", "time", "message") else name for name in names)
+        fields = (f",{_encode_string(name).replace('%', '%%')}:%s" for name in names)
+        return f'{{"level":"{_of_level(level, _JSON_LEVELS)}","time":"%s","message":%s{"".join(fields)}}}'
+
+    def message(self, text: str) -> str:
+        return _encode_string(text)
+
+    def string(self, text: str) -> str:
+        return _encode_string(text)
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info and record.exc_info[0]:
+            error = "".join(traceback.format_exception_only(record.exc_info[1])).strip()
+            return self.line(record, error=error, stack=self.formatException(record.exc_info))
+        return self.line(record, stack=record.stack_info) if record.stack_info else self.line(record)
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """The handler that `configure` installs. It can also write a line for which there is no record."""
+
+    def __init__(self, stream: TextIO, lines: LineFormatter) -> None:
+        super().__init__(stream)
+        self.setFormatter(lines)
+        self.lines = lines
+
+    def write(self, line: str) -> None:
+        """Write a line at once. One that cannot be written is lost: no request fails for its log line."""
+        self.acquire()
+        try:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+        except (OSError, ValueError):
+            pass
+        finally:
+            self.release()
+
+
+class AccessLog:
+    """A line per request with the fields of Steadybit's extension-kit: at info, for GET at debug."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("extension_kit.access")
+        self._parent = logging.getLogger("extension_kit")
+
+    def write(
+        self,
+        method: str,
+        url: str,
+        status: int,
+        request_size: int,
+        response_size: int,
+        duration_ms: float,
+        request_id: str,
+    ) -> None:
+        """Sizes are in bytes, the duration in milliseconds."""
+        level = logging.DEBUG if method == "GET" else logging.INFO
+        if not self._logger.isEnabledFor(level):
+            return
+        if len(url) > _URL_CHARACTERS:
+            url = url[:_URL_CHARACTERS] + "..."
+        duration = round(duration_ms, 3)
+        if handler := self._only_handler():
+            lines = handler.lines
+            handler.write(
+                lines.template(level, *_ACCESS_FIELDS)
+                % (
+                    lines.time(time.time()),
+                    lines.message(""),
+                    lines.string(method),
+                    lines.string(url),
+                    response_size,
+                    request_size,
+                    duration,
+                    status,
+                    lines.string(request_id),
+                )
+            )
+        else:
+            values = (method, url, response_size, request_size, duration, status, request_id)
+            self._logger.log(level, "", extra={"fields": dict(zip(_ACCESS_FIELDS, values, strict=True))})
+
+    def _only_handler(self) -> LineHandler | None:
+        """The handler of `configure`, when nobody else would see the record: not to make one is much faster."""
+        access, kit, handlers = self._logger, self._parent, self._logger.root.handlers
+        if access.handlers or access.filters or kit.handlers or not access.propagate or not kit.propagate:
+            return None
+        if len(handlers) != 1 or not isinstance(handlers[0], LineHandler) or handlers[0].filters:
+            return None
+        return handlers[0]
+
+
+def redact(data: object, depth: int = 10) -> Any:
+    """A copy of JSON-like data that may be logged: secrets replaced, long strings and lists cut, `depth` levels deep.
+
+    A value is secret by its key's name, whatever the case and the separators: `apiKey`, `API_KEY`, `x-api-key`.
+    """
+    if data is None or isinstance(data, int | float):
+        return data
+    if isinstance(data, Mapping | list | tuple) and depth == 0:
+        return "..."
+    if isinstance(data, Mapping):
+        shown = {
+            _cut(str(key)): "***" if _is_secret(str(key)) else redact(value, depth - 1)
+            for key, value in itertools.islice(data.items(), _ITEMS)
+        }
+        return shown if len(data) <= _ITEMS else shown | {"...": f"{len(data) - _ITEMS} more"}
+    if isinstance(data, list | tuple):
+        more = [f"... {len(data) - _ITEMS} more"] if len(data) > _ITEMS else []
+        return [redact(item, depth - 1) for item in data[:_ITEMS]] + more
+    return _cut(str(data))
+
+
+def _is_secret(key: str) -> bool:
+    return bool(_SECRET.search(re.sub("[^a-z0-9]", "", key.lower())))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}... {len(text) - _CHARACTERS} more"
+
+
+def _of_level(level: int, words: Mapping[int, T]) -> T:
+    """The words of a level; those of the next lower one for levels that others have invented."""
+    return words[max((number for number in words if number <= level), default=TRACE)]
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _json(value: object) -> str:
+    if value.__class__ is int or (value.__class__ is float and math.isfinite(value)):  # the encoder is slow to start
+        return repr(value)
+    try:
+        return _encode(value)
+    except (TypeError, ValueError, RecursionError):  # keys that are no strings, not-a-number, circles, depth
+        return _encode_string(repr(value))

@@ -1,0 +1,64 @@
+"""One or more extensions, put together to be served by one process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+from extension_kit.errors import RegistrationError
+from extension_kit.events.credentials import BasicCredentials
+from extension_kit.events.pool import Pool
+from extension_kit.events.receive import Receiver
+from extension_kit.events.registry import Registry
+from extension_kit.settings import Settings
+
+
+class Described(Protocol):
+    """What a service needs to know of an extension."""
+
+    name: str
+    version: str
+    registry: Registry
+
+
+@dataclass
+class Service:
+    """What both edges, Flask and ASGI, need to answer requests."""
+
+    name: str
+    version: str
+    registry: Registry
+    settings: Settings
+    receiver: Receiver = field(init=False)
+    credentials: BasicCredentials | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.registry.document()  # contradictions in it are found now, not by the first agent
+        self.receiver = Receiver(
+            self.registry, settings.validation, settings.duplicate_window, settings.duplicate_limit
+        )
+        self.credentials = (
+            BasicCredentials(settings.basic_username, settings.basic_password)
+            if settings.basic_username and settings.basic_password
+            else None
+        )
+
+    @classmethod
+    def of(cls, extensions: Sequence[Described], settings: Settings) -> "Service":
+        """Put extensions together.
+
+        Raises:
+            RegistrationError: there is no listener, or two extensions contradict each other.
+        """
+        registry = Registry.merged(extension.registry for extension in extensions)
+        names = " + ".join(extension.name for extension in extensions)
+        if not registry.listeners and not registry.providers:
+            raise RegistrationError(f"{names} has no listener: decorate a function with @extension.listen_to(...)")
+        version = extensions[0].version if len(extensions) == 1 else "unknown"
+        return cls(names, version, registry, settings)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The threads for functions; made at the first use, so that a forked process has its own."""
+        return Pool(self.settings.web_threads, self.settings.queue_limit)

@@ -1,0 +1,222 @@
+"""Every setting of the kit: environment variable, default, what is allowed and what it means.
+
+The names beginning with `STEADYBIT_` are those of Steadybit's extension-kit documentation. An extension declares
+settings of its own with the same means: a frozen dataclass of `setting(...)` fields, read by `read_settings`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from extension_kit.environment import (
+    FILE_SUFFIX,
+    IP_ADDRESS,
+    PATHS,
+    SOCKET_PATH,
+    TEXT,
+    TRUE_OR_FALSE,
+    Declaration,
+    declarations,
+    one_of,
+    read_settings,
+    seconds,
+    setting,
+    shown,
+    whole_number,
+)
+from extension_kit.errors import SettingError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_TABLE_BEGIN, _TABLE_END = "<!-- settings -->", "<!-- /settings -->"
+
+
+# fmt: off
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The kit's own settings. Times are in seconds.
+
+    Raises SettingError when values that are allowed each by itself do not go together.
+    """
+
+    port: int = setting(
+        "STEADYBIT_EXTENSION_PORT", 8080, whole_number(0, 65535),
+        "The port agents call. 0 takes any free one.")
+    health_port: int = setting(
+        "STEADYBIT_EXTENSION_HEALTH_PORT", 8081, whole_number(0, 65535),
+        "The port of /health/liveness and /health/readiness, always without TLS. 0 takes any free one.")
+    bind_address: str = setting(
+        "EXTENSION_BIND_ADDRESS", "0.0.0.0", IP_ADDRESS,  # noqa: S104
+        "The address both ports are bound to.")
+    unix_socket: str = setting(
+        "STEADYBIT_EXTENSION_UNIX_SOCKET", "", SOCKET_PATH,
+        "Listen on this Unix socket instead of a port, without TLS.")
+    tls_server_cert: str = setting(
+        "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "", TEXT,
+        "PEM file with the server's certificate chain. Turns TLS on; a renewed file is used without a restart.")
+    tls_server_key: str = setting(
+        "STEADYBIT_EXTENSION_TLS_SERVER_KEY", "", TEXT,
+        "PEM file with the certificate's private key, without a passphrase.")
+    tls_client_cas: tuple[str, ...] = setting(
+        "STEADYBIT_EXTENSION_TLS_CLIENT_CAS", (), PATHS,
+        "PEM files, or directories of them, separated by commas. Agents must show a certificate signed by one of them.")
+    basic_username: str = setting(
+        "STEADYBIT_EXTENSION_BASIC_USERNAME", "", TEXT,
+        "The user name agents must send (HTTP basic authentication).")
+    basic_password: str = setting(
+        "STEADYBIT_EXTENSION_BASIC_PASSWORD", "", TEXT,
+        "The password that belongs to the user name.", secret=True)
+    validation: Literal["tolerant", "strict"] = setting(
+        "STEADYBIT_EXTENSION_VALIDATION", "tolerant", one_of("tolerant", "strict"),
+        "Whether an event may deviate from the specification as real agents' events do.")
+    log_level: Literal["trace", "debug", "info", "warn", "error"] = setting(
+        "STEADYBIT_LOG_LEVEL", "info", one_of("trace", "debug", "info", "warn", "error", warning="warn"),
+        "The least important lines that are logged.")
+    log_format: Literal["text", "json"] = setting(
+        "STEADYBIT_LOG_FORMAT", "text", one_of("text", "json"),
+        "How a log line looks.")
+    log_color: bool | None = setting(
+        "STEADYBIT_LOG_COLOR", None, TRUE_OR_FALSE,
+        "Whether text lines are coloured. Unset: when a terminal shows them.")
+    web_workers: int = setting(
+        "EXTENSION_WEB_WORKERS", 1, whole_number(1, 256),
+        "Processes that answer requests.")
+    web_threads: int = setting(
+        "EXTENSION_WEB_THREADS", 16, whole_number(1, 1000),
+        "Threads of each process that run your functions.")
+    queue_limit: int = setting(
+        "EXTENSION_QUEUE_LIMIT", 1000, whole_number(0, 100_000),
+        "Events per process that may wait for a thread. The next one is answered 503.")
+    max_body_bytes: int = setting(
+        "EXTENSION_MAX_BODY_BYTES", 8 * 1024**2, whole_number(1, 1024**3),
+        "A larger body is answered 413.")
+    request_timeout: float = setting(
+        "EXTENSION_REQUEST_TIMEOUT", 30.0, seconds(0.1, 3600),
+        "Seconds until the answer is due when a request has no Request-Timeout header.")
+    read_timeout: float = setting(
+        "EXTENSION_READ_TIMEOUT", 30.0, seconds(0.1, 3600),
+        "Seconds a client has for sending a whole request.")
+    grace_period: float = setting(
+        "EXTENSION_GRACE_PERIOD", 20.0, seconds(0, 3600),
+        "Seconds that what is running has to finish after SIGTERM.")
+    max_connections: int = setting(
+        "EXTENSION_MAX_CONNECTIONS", 1000, whole_number(1, 100_000),
+        "Open connections per process.")
+    keep_alive: float = setting(
+        "EXTENSION_KEEP_ALIVE", 75.0, seconds(0, 3600),
+        "Seconds an idle connection is kept open.")
+    duplicate_window: float = setting(
+        "EXTENSION_DUPLICATE_WINDOW", 3600.0, seconds(0, 604_800),
+        "Seconds in which an event that comes again is not run again.")
+    duplicate_limit: int = setting(
+        "EXTENSION_DUPLICATE_LIMIT", 10_000, whole_number(0, 1_000_000),
+        "Event ids per process that are remembered for it.")
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        if problems := list(self._problems()):
+            raise SettingError("; ".join(problems))
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read the environment. Raises SettingError, as `read_settings` does."""
+        return read_settings(cls)
+
+    def _problems(self) -> Iterator[str]:
+        cert, key = "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "STEADYBIT_EXTENSION_TLS_SERVER_KEY"
+        user, password = "STEADYBIT_EXTENSION_BASIC_USERNAME", "STEADYBIT_EXTENSION_BASIC_PASSWORD"
+        if (self.tls_server_key or self.tls_client_cas) and not self.tls_server_cert:
+            yield f"{cert} is not set: a TLS server certificate must be provided when TLS is enabled"
+        if (self.tls_server_cert or self.tls_client_cas) and not self.tls_server_key:
+            yield f"{key} is not set: a TLS server key must be provided when TLS is enabled"
+        if self.basic_username and not self.basic_password:
+            yield f"{password} is not set: it must be provided with {user}"
+        if self.basic_password and not self.basic_username:
+            yield f"{user} is not set: it must be provided with {password}"
+        if ":" in self.basic_username:  # RFC 7617: the first colon ends the name
+            yield f"{user} is {shown(self.basic_username)}: a name without a colon is allowed"
+        if self.port == self.health_port != 0 and not self.unix_socket:
+            ports = "STEADYBIT_EXTENSION_PORT and STEADYBIT_EXTENSION_HEALTH_PORT"
+            yield f"{ports} are both {self.port}: two different ports are allowed"
+
+
+def unknown_variables(known: Collection[str] = ()) -> list[str]:
+    """One sentence for each environment variable that looks like a misspelt setting, for a warning at the start.
+
+    `known` are variables that other settings use. Every unknown EXTENSION_ variable is reported. Of Steadybit's
+    prefixes only what comes close to a setting is: extensions use them for variables of their own, too.
+    """
+    settings = {*known, *(declaration.variable for _, declaration in declarations(Settings))}
+    by_ending = {_ending(variable): variable for variable in settings}
+    sentences = []
+    for variable, value in sorted(os.environ.items()):
+        ours = variable.startswith("EXTENSION_")
+        if not ours and not variable.startswith(("STEADYBIT_EXTENSION_", "STEADYBIT_LOG_")):
+            continue
+        if variable.removesuffix(FILE_SUFFIX) in settings or _is_service_link(variable, value):
+            continue
+        if close := difflib.get_close_matches(_ending(variable), by_ending, n=1, cutoff=0.75):
+            sentences.append(f"{variable} is not a setting: did you mean {by_ending[close[0]]}?")
+        elif ours:
+            sentences.append(f"{variable} is not a setting")
+    return sentences
+
+
+def _is_service_link(variable: str, value: str) -> bool:
+    """Kubernetes sets such variables in every container; a service may well be called `extension-oncall`."""
+    name = re.search(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)", variable)
+    return bool(name or re.match("(tcp|udp|sctp)://", value))
+
+
+def _ending(variable: str) -> str:
+    """What is left for comparing when the prefixes, which make all names alike, are taken off."""
+    return re.sub("^(STEADYBIT_)?(EXTENSION_)?", "", variable)
+
+
+def settings_table(cls: type[DataclassInstance] = Settings) -> list[tuple[str, str, str]]:
+    """(environment variable, default as one would write it, meaning) of each setting, in the order of declaration."""
+    defaults = cls()
+    return [
+        (declaration.variable, _written(getattr(defaults, name)), _explained(declaration))
+        for name, declaration in declarations(cls)
+    ]
+
+
+def _written(default: object) -> str:
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _explained(declaration: Declaration) -> str:
+    allowed = declaration.kind.allowed
+    return f"{declaration.meaning} Allowed: {allowed}." if allowed else declaration.meaning
+
+
+def settings_markdown(cls: type[DataclassInstance] = Settings) -> str:
+    """The table for a README, between the two comments by which `with_settings_table` finds it again."""
+    rows = (
+        f"| `{variable}` | {f'`{default}`' if default else ''} | {meaning} |"
+        for variable, default, meaning in settings_table(cls)
+    )
+    return "\n".join([_TABLE_BEGIN, "| variable | default | meaning |", "|---|---|---|", *rows, _TABLE_END])
+
+
+def with_settings_table(text: str, cls: type[DataclassInstance] = Settings) -> str:
+    """A README's text with its settings table renewed; the same text if the table was fresh.
+
+    Raises ValueError when the text does not have exactly one table.
+    """
+    before, begin, rest = text.partition(_TABLE_BEGIN)
+    _, end, after = rest.partition(_TABLE_END)
+    if not begin or not end or _TABLE_BEGIN in rest:
+        raise ValueError(f"one {_TABLE_BEGIN} followed by one {_TABLE_END} is needed")
+    return before + settings_markdown(cls) + after

@@ -1,0 +1,162 @@
+"""Calls an extension in memory as an agent would: what the fixture ``agent`` of the pytest plugin is."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from typing import Any
+from unittest.mock import patch
+
+import orjson
+
+from extension_kit.agent.replay import open_recording
+from extension_kit.agent.selection import Registration
+from extension_kit.events.event import Event
+from extension_kit.events.registry import Listener
+from extension_kit.extension import Extension
+from extension_kit.testing.factory import EventFactory
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one path of the extension answered; ``body`` is decoded where it is JSON, and text otherwise."""
+
+    path: str
+    status: int
+    body: Any
+
+
+@dataclass
+class Call:
+    """One function that was called; ``error`` is what it raised."""
+
+    name: str
+    event: Event
+    error: BaseException | None = None
+
+
+@dataclass
+class Sent:
+    """What came of one event."""
+
+    event: dict[str, Any]
+    """The body that was sent."""
+    answers: list[Answer] = field(default_factory=list)
+    """One for each path that wanted the event."""
+    calls: list[Call] = field(default_factory=list)
+    """The functions that were called, in that order, and their events."""
+
+    @property
+    def status(self) -> int | None:
+        """200 if every path accepted the event, else the first other status; None if no path wanted it."""
+        statuses = [answer.status for answer in self.answers]
+        return next((status for status in statuses if status != 200), statuses[0] if statuses else None)
+
+    @property
+    def answer(self) -> Any:
+        """The body of the answer with that status; None if no path wanted the event."""
+        return next((answer.body for answer in self.answers if answer.status == self.status), None)
+
+    @property
+    def ran(self) -> list[str]:
+        """The names of the functions that were called, in that order."""
+        return [call.name for call in self.calls]
+
+    @property
+    def error(self) -> BaseException | None:
+        """The first exception that a function raised."""
+        return next((call.error for call in self.calls if call.error), None)
+
+
+class InMemoryAgent:
+    """Sends events to an extension in this process, through the Flask application it is served with.
+
+    Settings are those of the environment; if they ask for basic authentication, the agent has the password. A new agent
+    meets a fresh server: it remembers no events of an earlier one.
+    """
+
+    def __init__(self, extension: Extension) -> None:
+        app = extension.create_app()
+        settings = app.extensions["extension_kit"].settings
+        self._client = app.test_client()
+        self._auth = (settings.basic_username, settings.basic_password) if settings.basic_username else None
+        self.role = "leader"
+        """``leader``, ``follower``, or another word that listeners are restricted to."""
+        self.timeout: float | None = None
+        """Seconds to send as ``Request-Timeout``. Functions then run in another thread than the test."""
+        self.factory = EventFactory()
+        """What makes the events."""
+
+    @property
+    def registration(self) -> dict[str, Any]:
+        """The registration document of the extension."""
+        document: dict[str, Any] = orjson.loads(self._index())
+        return document
+
+    def send(self, event: str | Mapping[str, Any], /, **changes: Any) -> Sent:
+        """Send an event to every path that wants it.
+
+        Args:
+            event: the name of the event to make, or a whole body to send as it is.
+            changes: what to set in the event that is made: see ``EventFactory.event``.
+
+        Raises:
+            ValueError: no agent is known to send events of this name.
+            TypeError: an event of this name has no such key; or a whole body was given, and changes.
+        """
+        if isinstance(event, str):
+            event = self.factory.event(event, **changes)
+        elif changes:
+            raise TypeError("changes are for events that are made here: give a name, or change the body itself")
+        sent = Sent(dict(event))
+        with _recording(sent.calls):
+            for listener in Registration.parse(self._index()).select(event.get("eventName"), self.role):
+                sent.answers.append(self._call(listener.method, listener.path, sent.event))
+        return sent
+
+    def play(self, events: Iterable[Mapping[str, Any]]) -> list[Sent]:
+        """Send events one after the other, such as ``agent.factory.run(outcome="failed")``."""
+        return [self.send(event) for event in events]
+
+    def replay(self, path: str | PathLike[str]) -> list[Sent]:
+        """Send the events of a file: JSON lines or a JSON array.
+
+        Raises:
+            ConfigurationError: it cannot be read.
+        """
+        with open_recording(fspath(path)) as recording:
+            return self.play(recording.events)
+
+    def _index(self) -> bytes:
+        body: bytes = self._client.get("/", auth=self._auth).data
+        return body
+
+    def _call(self, method: str, path: str, event: Mapping[str, Any]) -> Answer:
+        headers = {"Request-Timeout": f"{self.timeout:g}"} if self.timeout else {}
+        response = self._client.open(
+            path,
+            method=method,
+            data=orjson.dumps(event),
+            content_type="application/json",
+            headers=headers,
+            auth=self._auth,
+        )
+        return Answer(path, response.status_code, response.json if response.is_json else response.text)
+
+
+@contextmanager
+def _recording(calls: list[Call]) -> Iterator[None]:
+    """Note every function that is called meanwhile."""
+    original = Listener.call
+
+    def call(listener: Listener, event: Event) -> None:
+        noted = Call(listener.name, event)
+        calls.append(noted)
+        try:
+            original(listener, event)
+        except BaseException as error:
+            noted.error = error
+            raise
+
+    with patch.object(Listener, "call", call):
+        yield

@@ -1,0 +1,48 @@
+"""``GET /``, the registration document that agents poll, and ``GET /openapi.json``."""
+
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, request
+
+from extension_kit.service import Service
+from extension_kit.web.openapi import build_document
+
+
+def index_blueprint(service: Service) -> Blueprint:
+    """Make the views of a service that describe it."""
+    index = Blueprint("index", __name__)
+
+    @index.get("/", provide_automatic_options=False)
+    def registration_document() -> Response:
+        body, etag = service.registry.serialized()
+        response = Response(body, content_type="application/json", headers={"ETag": etag})
+        if _is_known(etag, request.headers.get("If-None-Match", "")):
+            response.status_code = 304
+            response.set_data(b"")
+        return response
+
+    @index.get("/openapi.json", provide_automatic_options=False)
+    def served_openapi_document() -> Response:
+        return Response(orjson.dumps(openapi_document(service)), content_type="application/json")
+
+    return index
+
+
+def openapi_document(service: Service) -> dict[str, Any]:
+    """The OpenAPI document of a service, with its real paths and the schema it enforces."""
+    return build_document(
+        title=service.name,
+        version=service.version,
+        listeners=service.registry.event_listeners(),
+        mode=service.settings.validation,
+        basic_auth=service.credentials is not None,
+    )
+
+
+def _is_known(etag: str, if_none_match: str) -> bool:
+    """Whether a client has this version: agents send the tag back as they got it, some clients without its quotes."""
+    if if_none_match.strip() == "*":
+        return True
+    tags = (tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(","))
+    return etag.strip('"') in tags

@@ -1,0 +1,71 @@
+"""The paths that agents send events to, as Flask views."""
+
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+from werkzeug.wsgi import get_input_stream
+
+from extension_kit.events.answer import too_large
+from extension_kit.events.receive import Run, deadline_after, parse_timeout
+from extension_kit.events.registry import Route
+from extension_kit.service import Service
+from extension_kit.web.responses import respond
+
+_CHUNK = 256 * 1024
+_DROPPED_LIMITS = 4
+
+
+def listeners_blueprint(service: Service) -> Blueprint:
+    """Make one view for each path of a service's listeners."""
+    listeners = Blueprint("listeners", __name__)
+    for path, route in service.registry.routes.items():
+        listeners.add_url_rule(
+            path,
+            endpoint=path.strip("/").replace(".", ":"),
+            view_func=_view(service, route),
+            methods=["POST"],
+            provide_automatic_options=False,
+        )
+    return listeners
+
+
+def _view(service: Service, route: Route) -> Callable[[], Response]:
+    limit = service.settings.max_body_bytes
+
+    def receive() -> Response:
+        headers = request.headers
+        if (body := _read_body(limit)) is None:
+            return respond(too_large(limit))
+        timeout = parse_timeout(headers.get("Request-Timeout") or headers.get("X-Request-Timeout") or "")
+        outcome = service.receiver.receive(
+            route,
+            body,
+            headers.get("Content-Type", ""),
+            deadline_after(timeout) if timeout else None,
+            # Without a time limit the thread of the request does the work; a limit can only be kept from outside.
+            service.pool.submit if timeout else _run_here,
+        )
+        return respond(outcome.wait(timeout) if isinstance(outcome, Run) else outcome)
+
+    return receive
+
+
+def _run_here(run: Run) -> bool:
+    run()
+    return True
+
+
+def _read_body(limit: int) -> bytes | None:
+    """Read the body; None where it is over the limit.
+
+    A body that is over it is still read, up to some times the limit, and dropped: where a server closes a connection on
+    which the client is sending, the client sees a broken connection instead of the answer.
+    """
+    stream = get_input_stream(request.environ)
+    chunks = []
+    size = 0
+    while size <= limit * _DROPPED_LIMITS and (chunk := stream.read(_CHUNK)):
+        size += len(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+    return b"".join(chunks) if size <= limit else None

@@ -1,0 +1,250 @@
+"""The OpenAPI document of a served extension: what agents, people and test tools may rely on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import yaml
+from apispec import APISpec
+
+from extension_kit.events.components import Mode, event_components
+from extension_kit.events.schema_guard import OPENAPI_VERSION, json_schema_components
+from extension_kit.events.schemas import Error, EventListenerList, InvalidEventError
+
+Document = dict[str, Any]
+
+_KEY_ORDER = ("openapi", "info", "jsonSchemaDialect", "tags", "security", "paths", "components")
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_DOCUMENTED_EVENT: Document = {
+    "id": "da059724-a8ae-4b4b-b4f0-ee01898232d2",
+    "eventName": "experiment.execution.created",
+    "eventTime": "2021-09-01T12:00:00Z",
+    "tenant": {"key": "exmpl", "name": "Example Inc."},
+    "principal": {
+        "principalType": "user",
+        "username": "tom.mason",
+        "name": "Tom Mason",
+        "email": "tom.mason@example.com",
+    },
+    "environment": {"id": "STG", "name": "Staging"},
+    "team": {"key": "ADM", "name": "Administrators"},
+    "experimentExecution": {
+        "experimentKey": "ADM-4",
+        "executionId": 34,
+        "name": "Rollout restart does not impact service availability",
+        "state": "COMPLETED",
+        "preparedTime": "2022-11-08T16:42:32.303762Z",
+        "startedTime": "2022-11-08T16:42:32.329718Z",
+        "endedTime": "2022-11-08T16:42:42.636157Z",
+    },
+}
+"""The example of the Event API's own documentation, which leaves out what the specification requires."""
+
+_COMPLETE_EVENT: Document = {
+    **_DOCUMENTED_EVENT,
+    "team": {"id": "ADM", **_DOCUMENTED_EVENT["team"]},
+    "experimentExecution": {
+        **_DOCUMENTED_EVENT["experimentExecution"],
+        "hypothesis": "All requests are answered while the pods are restarted one by one.",
+        "state": "created",
+    },
+}
+
+_EXAMPLES: dict[Mode, Document] = {
+    "tolerant": {"summary": "The example of the Event API's documentation", "value": _DOCUMENTED_EVENT},
+    "strict": {"summary": "A complete event", "value": _COMPLETE_EVENT},
+}
+
+_STRICTNESS: dict[Mode, str] = {
+    "tolerant": "Events are validated as tolerantly as real agents need it: only what nothing can be done without is "
+    "required, and null stands for what is missing. The Content-Type of an event is not looked at.",
+    "strict": "Events are validated to the letter of Steadybit's EventKit specification, formats included.",
+}
+
+_HEADERS: Document = {
+    "RequestId": {"description": "Id of the request, which is in the extension's log, too", "required": True},
+    "ETag": {"description": "Version of the registration document", "required": True},
+    "Challenge": {"description": "How to authenticate", "required": True},
+    "RetryAfter": {"description": "Seconds after which there may be room again"},
+}
+
+_PARAMETERS: Document = {
+    "RequestId": {"name": "Request-Id", "description": "Id to answer with; without it, the extension makes one"},
+    "IfNoneMatch": {"name": "If-None-Match", "description": "ETags of known versions; 304 if the current one is known"},
+    "RequestTimeout": {
+        "name": "Request-Timeout",
+        "description": "Seconds, as a decimal number, after which the sender stops waiting; anything else is ignored",
+    },
+    "XRequestTimeout": {"name": "X-Request-Timeout", "description": "Read where there is no Request-Timeout"},
+}
+
+
+def _response(description: str, content: Document | None = None, **headers: str) -> Document:
+    """Make a response; strings are names of components."""
+    response: Document = {"description": description, "headers": {"Request-Id": "RequestId", **headers}}
+    return {**response, "content": content} if content else response
+
+
+def _json(schema: str | Document) -> Document:
+    return {"application/json": {"schema": schema}}
+
+
+_RESPONSES: Document = {
+    "NotAnEvent": _response("The body is empty, no JSON, or no JSON object", _json("Error")),
+    "Unauthorized": _response(
+        "The credentials are missing or wrong", _json("Error"), **{"WWW-Authenticate": "Challenge"}
+    ),
+    "TooLarge": _response("The body is larger than the extension accepts", _json("Error")),
+    "NotJson": _response("The Content-Type is not application/json", _json("Error")),
+    "InvalidEvent": _response("The event does not match the schema", _json("InvalidEventError")),
+    "Failed": _response("A function of the extension raised an error", _json("Error")),
+    "Unavailable": _response(
+        "The time of the sender is over, or too many events are waiting",
+        {"text/plain": {"schema": {"const": "Timeout"}}, **_json("Error")},
+        **{"Retry-After": "RetryAfter"},
+    ),
+}
+
+
+def build_document(
+    *, title: str, version: str, listeners: Sequence[Mapping[str, Any]], mode: Mode, basic_auth: bool = False
+) -> Document:
+    """Describe an extension as it is served.
+
+    Args:
+        title: the extension's name.
+        version: the extension's version.
+        listeners: the list ``eventListeners`` of the registration document.
+        mode: how events are validated; the document holds the schemas that are enforced.
+        basic_auth: whether requests must carry a user name and a password.
+    """
+    info = {"description": _STRICTNESS[mode]}
+    spec = APISpec(title, version, OPENAPI_VERSION, info=info, jsonSchemaDialect=_DIALECT)
+    _add_components(spec, mode)
+    if basic_auth:
+        spec.options["security"] = [{"basic": []}]
+        spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
+    spec.tag({"name": "registration", "description": "What agents ask for"})
+    spec.tag({"name": "events", "description": "What agents send"})
+    guard = {"401": "Unauthorized"} if basic_auth else {}
+    spec.path("/", operations={"get": _registration_document(guard)})
+    spec.path("/openapi.json", operations={"get": _openapi_document(guard)})
+    for listener in listeners:
+        spec.path(listener["path"], operations={listener["method"].lower(): _event_listener(listener, mode, guard)})
+    document = spec.to_dict()
+    _drop_unused(document)
+    return {key: document[key] for key in _KEY_ORDER if key in document}
+
+
+def to_yaml(document: Document) -> str:
+    """Write a document as YAML, for people: in its own order, and without anchors."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists of words in one line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_list(self, data: list[Any]) -> yaml.SequenceNode:
+        in_line = all(isinstance(item, str) for item in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=in_line)
+
+
+_Dumper.add_representer(list, _Dumper.represent_list)
+
+
+def _add_components(spec: APISpec, mode: Mode) -> None:
+    schemas = event_components(mode) | json_schema_components(EventListenerList, Error, InvalidEventError)
+    for name, schema in schemas.items():
+        spec.components.schema(name, schema)
+    for name, header in _HEADERS.items():
+        spec.components.header(name, {**header, "schema": {"type": "string"}})
+    for name, parameter in _PARAMETERS.items():
+        spec.components.parameter(name, "header", {**parameter, "schema": {"type": "string"}})
+    for name, response in _RESPONSES.items():
+        spec.components.response(name, deepcopy(response))  # apispec makes references of the names in it
+    spec.components.example("Event", _EXAMPLES[mode])
+
+
+def _registration_document(guard: Document) -> Document:
+    return {
+        "tags": ["registration"],
+        "summary": "Get the registration document: the event listeners, and what else the extension offers",
+        "parameters": ["IfNoneMatch", "RequestId"],
+        "responses": {
+            "200": _response("The registration document", _json("EventListenerList"), ETag="ETag"),
+            "304": _response("It has not changed", ETag="ETag"),
+            **guard,
+            "500": "Failed",
+        },
+    }
+
+
+def _openapi_document(guard: Document) -> Document:
+    document = {"type": "object", "required": ["openapi", "info", "paths"]}
+    return {
+        "tags": ["registration"],
+        "summary": "Get this document",
+        "parameters": ["RequestId"],
+        "responses": {"200": _response("An OpenAPI document", _json(document)), **guard},
+    }
+
+
+def _event_listener(listener: Mapping[str, Any], mode: Mode, guard: Document) -> Document:
+    names = listener["listenTo"]
+    wanted = "every event" if "*" in names else ", ".join(f"`{name}`" for name in names)
+    responses = {
+        "200": _response("The event is accepted", _json({"type": "object", "maxProperties": 0})),
+        "400": "NotAnEvent",
+        **guard,
+        "413": "TooLarge",
+        **({"415": "NotJson"} if mode == "strict" else {}),
+        "422": "InvalidEvent",
+        "500": "Failed",
+        "503": "Unavailable",
+    }
+    return {
+        "tags": ["events"],
+        "summary": "Receive an event",
+        "description": f"Wants {wanted}. Restricted to: `{listener['restrictTo']}`. Other events are accepted and ignored, "
+        "and so are those whose id has come to this path before.",
+        "parameters": ["RequestTimeout", "XRequestTimeout", "RequestId"],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": "EventRequestBody", "examples": {"event": "Event"}}},
+        },
+        "responses": responses,
+    }
+
+
+def _drop_unused(document: Document) -> None:
+    """Keep only those components that something refers to."""
+    sections = document["components"]
+    used: set[str] = set()
+    waiting = [document["paths"]]
+    while waiting:
+        for reference in _references(waiting.pop()):
+            if reference not in used:
+                used.add(reference)
+                _, _, section, name = reference.split("/")
+                waiting.append(sections[section][name])
+    for section, components in sections.items():
+        if section != "securitySchemes":
+            sections[section] = {
+                name: component for name, component in components.items() if f"#/components/{section}/{name}" in used
+            }
+    document["components"] = {section: components for section, components in sections.items() if components}
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)

@@ -1,0 +1,26 @@
+"""Extensions as a Flask application for any WSGI server, named by their handler files.
+
+    gunicorn "extension_kit.wsgi:create_app('oncall.py')"
+    flask --app "extension_kit.wsgi:create_app('oncall.py')" run
+
+Neither command can name a method such as ``extension.create_app`` itself.
+"""
+
+from flask import Flask
+
+from extension_kit.loading import load_extensions
+from extension_kit.service import Service
+from extension_kit.settings import Settings
+from extension_kit.web.app import create_app as create_flask_app
+
+
+def create_app(*targets: str) -> Flask:
+    """Make the Flask application of the extensions in handler files, folders or modules.
+
+    Args:
+        targets: as ``extension-kit serve`` takes them.
+
+    Raises:
+        ConfigurationError: a target cannot be loaded, there is no listener, or a setting has a bad value.
+    """
+    return create_flask_app(Service.of(load_extensions(targets), Settings.from_environment()))

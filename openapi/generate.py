@@ -1,0 +1,34 @@
+"""Writes the documents of this folder: those of an extension that listens to every event at /events/all.
+
+``make openapi`` runs it; a test fails when the files are older than the code.
+"""
+
+from pathlib import Path
+
+from extension_kit.events.components import Mode
+from extension_kit.web.openapi import build_document, to_yaml
+
+FOLDER = Path(__file__).parent
+
+MODES: dict[str, Mode] = {"event-kit.yaml": "tolerant", "event-kit.strict.yaml": "strict"}
+
+LISTENERS = [{"method": "POST", "path": "/events/all", "listenTo": ["*"], "restrictTo": "leader"}]
+
+
+def documents() -> dict[str, str]:
+    """Make the content of each file of this folder, by file name."""
+    return {
+        name: "# Written by `make openapi`; change extension_kit/events/schemas.py instead.\n"
+        + to_yaml(build_document(title="event-kit", version="1", listeners=LISTENERS, mode=mode))
+        for name, mode in MODES.items()
+    }
+
+
+def main() -> None:
+    """Write the files."""
+    for name, content in documents().items():
+        (FOLDER / name).write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

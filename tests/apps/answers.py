@@ -1,0 +1,64 @@
+"""An extension whose functions end in every way a function can end."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from extension_kit import Event, Extension
+
+extension = Extension("extension-answers", version="1.2.3")
+CALLS = Path(os.environ.get("CALLS", os.devnull))
+released = threading.Event()
+
+
+def note(name: str, event: Event) -> None:
+    with CALLS.open("a") as calls:
+        calls.write(f"{name} {event.id}\n")
+
+
+@extension.listen_to("experiment.execution.*", "killswitch.*", "user.invited", path="/events/fine")
+def fine(event: Event) -> None:
+    note("fine", event)
+
+
+@extension.listen_to("killswitch.*", path="/events/one-kind")
+def one_kind() -> None:
+    pass
+
+
+@extension.listen_to("*", path="/events/broken")
+def broken(event: Event) -> None:
+    note("broken", event)
+    raise RuntimeError("the pager is out of order")
+
+
+@extension.listen_to("*", path="/events/broken")
+def works_beside_broken(event: Event) -> None:
+    note("beside", event)
+
+
+@extension.listen_to("*", path="/events/exits")
+def exits(event: Event) -> None:
+    raise SystemExit(3)
+
+
+@extension.listen_to("*", path="/events/waits")
+def waits(event: Event) -> None:
+    """Runs until the file RELEASE appears, and says how long it was given."""
+    note(f"waits-{'limited' if event.remaining_time else 'unlimited'}", event)
+    release = Path(os.environ["RELEASE"])
+    deadline = time.monotonic() + 60
+    while not release.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    note("waited", event)
+
+
+@extension.listen_to("experiment.execution.failed", path="/events/fails-once")
+def fails_once(event: Event) -> None:
+    note("fails-once", event)
+    if CALLS.read_text().count("fails-once") == 1:
+        raise ConnectionError("try again")
+
+
+extension.index(lambda: {"actions": [{"method": "GET", "path": f"/actions/{number:03}"} for number in range(50)]})

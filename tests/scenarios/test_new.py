@@ -1,0 +1,181 @@
+"""A newcomer writes ``extension-kit new oncall`` and gets an extension that works as it stands."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+COMMAND = Path(sys.executable).with_name("extension-kit")
+FILES = {
+    ".gitignore",
+    "Dockerfile",
+    "README.md",
+    "oncall.py",
+    "pyproject.toml",
+    "requirements.txt",
+    "test_oncall.py",
+    "values.yaml",
+}
+
+
+def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    # Without the surrounding pytest's settings, so that the new extension is seen as its user sees it.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "STEADYBIT"))}
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def tree(directory: Path) -> dict[str, str]:
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+
+
+def event(name: str, **objects: object) -> dict[str, object]:
+    tenant = {"key": "exmpl", "name": "Example Inc."}
+    return {"id": name, "eventName": name, "eventTime": "2026-01-02T03:04:05Z", "tenant": tenant} | objects
+
+
+@pytest.fixture(scope="module")
+def oncall(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    parent = tmp_path_factory.mktemp("new")
+    result = run(COMMAND, "new", "oncall", cwd=parent)
+    assert (result.returncode, result.stderr) == (0, "")
+    return parent / "oncall"
+
+
+def test_writes_every_file_with_every_placeholder_filled(oncall: Path) -> None:
+    written = {path.name: path.read_text() for path in oncall.iterdir() if path.is_file()}
+    assert written.keys() == FILES
+    for text in written.values():
+        assert not re.search(r"\$|MODULE|\.tmpl", text)
+        assert text.endswith("\n")
+
+
+def test_says_what_to_do_next(tmp_path: Path) -> None:
+    result = run(COMMAND, "new", "oncall", "--directory", "my extensions/on call", cwd=tmp_path)
+    assert {path.name for path in (tmp_path / "my extensions" / "on call").iterdir()} == FILES
+    for line in ("cd 'my extensions/on call'", "python -m pytest", "extension-kit serve oncall.py"):
+        assert f"  {line}\n" in result.stdout
+
+
+def test_its_test_passes(oncall: Path) -> None:
+    result = run(sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", cwd=oncall)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "3 passed" in result.stdout
+
+
+def test_prints_what_an_agent_sends_to_it(oncall: Path, tmp_path: Path) -> None:
+    failed = {
+        "experimentKey": "SHOP-1",
+        "executionId": 7,
+        "name": "Shop survives",
+        "state": "failed",
+        "reason": "no",
+    }
+    user = {"principalType": "user", "username": "tom", "name": "Tom Mason"}
+    events = [
+        event("experiment.execution.completed", experimentExecution=failed | {"state": "completed"}),
+        event("experiment.execution.failed", experimentExecution=failed),
+        event("killswitch.engaged", principal=user),
+    ]
+    (tmp_path / "events.json").write_text(json.dumps(events))
+    socket = tmp_path / "oncall.sock"
+    environment = os.environ | {"STEADYBIT_EXTENSION_UNIX_SOCKET": str(socket), "PYTHONUNBUFFERED": "1"}
+    with (
+        (tmp_path / "log").open("w+") as log,
+        subprocess.Popen(
+            [COMMAND, "serve", "oncall.py"], cwd=oncall, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as server,
+    ):
+        try:
+            agent = run(
+                COMMAND, "agent", f"unix:{socket}", "--replay", "events.json", "--fast", "--wait", 30, cwd=tmp_path
+            )
+        finally:
+            server.terminate()
+            printed, _ = server.communicate(timeout=30)
+    assert agent.returncode == 0, agent.stderr + (tmp_path / "log").read_text()
+    assert printed.splitlines() == ["SHOP-1: Shop survives failed (no)", "killswitch.engaged by Tom Mason"]
+    assert server.returncode == 143
+
+
+@pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
+@pytest.mark.parametrize(
+    "check", [("check", "--no-cache", "--select", "E,F,W,I,UP,B,RUF,PT,ANN"), ("format", "--diff", "--no-cache")]
+)
+def test_has_nothing_for_ruff_to_find(oncall: Path, check: tuple[str, ...]) -> None:
+    result = run(sys.executable, "-m", "ruff", *check, cwd=oncall)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_pins_the_kit_it_was_made_with(oncall: Path) -> None:
+    assert (oncall / "requirements.txt").read_text() == f"extension-kit=={version('extension-kit')}\n"
+
+
+def test_image_serves_the_module_as_an_ordinary_user(oncall: Path) -> None:
+    lines = (oncall / "Dockerfile").read_text().splitlines()
+    assert {"COPY oncall.py .", "USER 10000", "EXPOSE 8080 8081"} <= set(lines)
+    assert lines[-1] == 'CMD ["extension-kit", "serve", "oncall.py"]'
+
+
+def test_values_name_the_image_that_the_readme_builds(oncall: Path) -> None:
+    image = yaml.safe_load((oncall / "values.yaml").read_text())["image"]
+    assert (
+        f"docker build --tag {image['registry']}/{image['name']}:{image['tag']} ." in (oncall / "README.md").read_text()
+    )
+
+
+@pytest.mark.parametrize("name", ["extension-on-call2", "on-call2"])
+def test_is_called_extension_whatever_is_said(tmp_path: Path, name: str) -> None:
+    run(COMMAND, "new", name, cwd=tmp_path)
+    assert 'Extension("extension-on-call2")' in (tmp_path / name / "on_call2.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("On-Call", "expected lower-case letters, digits, dashes"),
+        ("on_call", "expected lower-case letters, digits, dashes"),
+        ("on--call", "expected lower-case letters, digits, dashes"),
+        ("oncall-", "expected lower-case letters, digits, dashes"),
+        ("2oncall", "expected lower-case letters, digits, dashes"),
+        ("extension-", "expected lower-case letters, digits, dashes"),
+        ("../oncall", "expected lower-case letters, digits, dashes"),
+        ("oncall\n", "expected lower-case letters, digits, dashes"),
+        ("", "expected lower-case letters, digits, dashes"),
+        ("o" * 44, "may have 53 characters"),
+        ("json", "would hide the Python module json"),
+        ("extension-flask", "would hide the Python module flask"),
+        ("class", "would hide the Python module class"),
+    ],
+)
+def test_refuses_a_bad_name_and_writes_nothing(tmp_path: Path, name: str, complaint: str) -> None:
+    result = run(COMMAND, "new", name, cwd=tmp_path)
+    assert result.returncode == 2
+    assert complaint in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_takes_an_empty_directory(tmp_path: Path) -> None:
+    (tmp_path / "oncall").mkdir()
+    assert run(COMMAND, "new", "oncall", cwd=tmp_path).returncode == 0
+    assert tree(tmp_path / "oncall").keys() == FILES
+
+
+@pytest.mark.parametrize("taken", ["oncall/.hidden", "oncall", "oncall.py"])
+def test_leaves_alone_what_is_there(tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).parent.mkdir(exist_ok=True)
+    (tmp_path / taken).write_text("mine")
+    directory = "oncall.py/below/a/file" if taken == "oncall.py" else "oncall"
+    result = run(COMMAND, "new", "oncall", "--directory", directory, cwd=tmp_path)
+    assert result.returncode == 2
+    assert re.fullmatch(f"extension-kit: {directory} (exists already|cannot be written).*\n", result.stderr)
+    assert tree(tmp_path) == {taken: "mine"}

@@ -1,0 +1,284 @@
+import functools
+
+import orjson
+import pytest
+
+from extension_kit import Event, Extension, RegistrationError
+from extension_kit.events.names import STEADYBIT_EVENT_NAMES
+from extension_kit.events.registry import Registry
+
+
+@pytest.fixture
+def extension():
+    return Extension("extension-test")
+
+
+def listeners(extension):
+    return extension.registry.document()["eventListeners"]
+
+
+def test_the_document_has_the_documented_shape(extension):
+    @extension.listen_to("*", path="/events/all")
+    def everything(event):
+        pass
+
+    assert extension.registry.document() == {
+        "eventListeners": [{"method": "POST", "path": "/events/all", "listenTo": ["*"], "restrictTo": "leader"}]
+    }
+
+
+def test_the_function_comes_back_unchanged(extension):
+    def page(event):
+        pass
+
+    assert extension.listen_to("*")(page) is page
+
+
+def test_the_path_is_made_of_the_name(extension):
+    @extension.listen_to("user.invited")
+    def _greet_new_user(event):
+        pass
+
+    assert listeners(extension)[0]["path"] == "/events/greet-new-user"
+
+
+def test_a_pattern_becomes_the_known_names_it_covers(extension):
+    @extension.listen_to("killswitch.*")
+    def stop():
+        pass
+
+    assert listeners(extension)[0]["listenTo"] == ["killswitch.engaged", "killswitch.disengaged"]
+
+
+def test_a_deep_pattern_covers_all_beneath(extension):
+    @extension.listen_to("experiment.*")
+    def log(event):
+        pass
+
+    assert listeners(extension)[0]["listenTo"] == [name for name in STEADYBIT_EVENT_NAMES if name.startswith("experi")]
+
+
+def test_everything_swallows_the_rest(extension):
+    @extension.listen_to("*", "killswitch.engaged")
+    def log(event):
+        pass
+
+    assert listeners(extension)[0]["listenTo"] == ["*"]
+
+
+def test_functions_on_one_path_are_merged(extension):
+    @extension.listen_to("killswitch.disengaged", path="/events")
+    def on(event):
+        pass
+
+    @extension.listen_to("killswitch.engaged", "new.name", path="/events")
+    def off(event):
+        pass
+
+    assert [entry["listenTo"] for entry in listeners(extension)] == [
+        ["killswitch.engaged", "killswitch.disengaged", "new.name"]
+    ]
+
+
+def test_other_texts_of_restrict_to_are_passed_on(extension):
+    @extension.listen_to("*", restrict_to="any")
+    def a(event):
+        pass
+
+    @extension.listen_to("*", restrict_to="aws")
+    def b(event):
+        pass
+
+    assert [entry["restrictTo"] for entry in listeners(extension)] == ["any", "aws"]
+
+
+def test_a_listener_to_names_nobody_knows_by_pattern_is_left_out(extension):
+    @extension.listen_to("other.*")
+    def a(event):
+        pass
+
+    assert listeners(extension) == []
+
+
+def nothing():
+    pass
+
+
+def two(event, more):
+    pass
+
+
+async def waits(event):
+    pass
+
+
+class InClass:
+    def method(self, event):
+        pass
+
+    @staticmethod
+    def static(event):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("names", "function", "options", "message"),
+    [
+        ((), nothing, {}, "at least one event"),
+        (("",), nothing, {}, "characters"),
+        (("a", "a"), nothing, {}, "named twice"),
+        (("a..b",), nothing, {}, "parts are joined"),
+        (("step-*",), nothing, {}, "whole part"),
+        ((5,), nothing, {}, "is a text"),
+        (("*",), nothing, {"path": "events"}, "a path is like"),
+        (("*",), nothing, {"path": "/"}, "a path is like"),
+        (("*",), nothing, {"path": ""}, "a path is like"),
+        (("*",), nothing, {"path": "/a//b"}, "a path is like"),
+        (("*",), nothing, {"path": "/a/"}, "a path is like"),
+        (("*",), nothing, {"path": "/a/../b"}, "a path is like"),
+        (("*",), nothing, {"path": "/a?b=c"}, "a path is like"),
+        (("*",), nothing, {"path": "/ä"}, "a path is like"),
+        (("*",), nothing, {"path": 5}, "a path is like"),
+        (("*",), nothing, {"path": "/health/readiness"}, "used by the kit"),
+        (("*",), nothing, {"path": "/health"}, "used by the kit"),
+        (("*",), nothing, {"path": "/openapi.json"}, "used by the kit"),
+        (("*",), nothing, {"restrict_to": ""}, "restrict_to is"),
+        (("*",), nothing, {"restrict_to": None}, "restrict_to is"),
+        (("*",), two, {}, "one argument"),
+        (("*",), waits, {}, "async"),
+        (("*",), lambda event: None, {}, "gives no path"),
+        (("*",), functools.partial(nothing), {}, None),
+        (("*",), "text", {}, "not a function"),
+        (("*",), InClass.method, {}, "stands in a class"),
+        (("*",), InClass.static, {}, "stands in a class"),
+        (("*",), staticmethod(nothing), {}, "stands in a class"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_import(extension, names, function, options, message):
+    if message is None:
+        extension.listen_to(*names, **options)(function)
+        assert listeners(extension)[0]["path"] == "/events/partial"
+        return
+    with pytest.raises(RegistrationError, match=message):
+        extension.listen_to(*names, **options)(function)
+    assert extension.listeners == []
+
+
+def test_a_bound_method_can_be_registered(extension):
+    seen = []
+
+    class Pager:
+        def page(self, event):
+            seen.append((self, event))
+
+    pager = Pager()
+    extension.listen_to("*")(pager.page)
+    event = Event.from_body({"id": "1", "eventName": "a"})
+    extension.listeners[0].call(event)
+    assert seen == [(pager, event)]
+
+
+def test_a_function_may_take_no_event_or_have_defaults(extension):
+    seen = []
+
+    @extension.listen_to("*", path="/a")
+    def without():
+        seen.append("without")
+
+    @extension.listen_to("*", path="/b")
+    def with_default(event, more=1):
+        seen.append(event)
+
+    event = Event.from_body({"id": "1", "eventName": "a"})
+    for listener in extension.listeners:
+        listener.call(event)
+    assert seen == ["without", event]
+
+
+def test_forgotten_parentheses_are_explained(extension):
+    with pytest.raises(RegistrationError, match="names of events"):
+
+        @extension.listen_to
+        def page(event):
+            pass
+
+
+def test_one_function_twice_on_a_path_is_refused(extension):
+    extension.listen_to("killswitch.engaged")(nothing)
+    with pytest.raises(RegistrationError, match="give all event names to one listen_to"):
+        extension.listen_to("killswitch.disengaged")(nothing)
+    extension.listen_to("killswitch.disengaged", path="/events/elsewhere")(nothing)
+
+
+def test_one_path_with_two_restrictions_is_refused(extension):
+    extension.listen_to("killswitch.engaged", path="/events")(nothing)
+    with pytest.raises(RegistrationError, match="two and nothing share /events|nothing share /events|another path"):
+
+        @extension.listen_to("killswitch.disengaged", path="/events", restrict_to="any")
+        def other(event):
+            pass
+
+    assert len(extension.listeners) == 1
+
+
+def test_other_keys_are_merged_in(extension):
+    extension.listen_to("*")(nothing)
+    extension.index({"actions": [{"method": "GET", "path": "/a"}]})
+    extension.index(lambda: {"discoveries": None})
+    document = extension.registry.document()
+    assert document["actions"] == [{"method": "GET", "path": "/a"}]
+    assert document["discoveries"] is None
+    assert len(document["eventListeners"]) == 1
+
+
+@pytest.mark.parametrize("key", ["eventListeners", "actions"])
+def test_a_key_given_twice_is_refused(extension, key):
+    extension.index({"actions": []})
+    extension.index({key: []})
+    with pytest.raises(RegistrationError, match=f"{key} is given twice"):
+        extension.registry.document()
+
+
+def test_event_listeners_are_a_list_even_without_any():
+    assert Registry().document() == {"eventListeners": []}
+
+
+def test_the_tag_follows_the_content_and_nothing_else():
+    def build(*names):
+        extension = Extension("x")
+        for name in names:
+            extension.listen_to(name, path=f"/events/{name}")(nothing)
+        return extension.registry.serialized()
+
+    assert build("a", "b") == build("b", "a")
+    assert build("a", "b")[1] != build("a", "c")[1]
+    body, etag = build("a")
+    assert body.endswith(b"}\n")
+    assert orjson.loads(body)["eventListeners"][0]["listenTo"] == ["a"]
+    assert etag.startswith('"')
+    assert etag.endswith('"')
+
+
+def test_typos_are_noticed(extension):
+    extension.listen_to("experiment.execution.complete", "experiment.exec.*", "killswitch.*", "*")(nothing)
+    first, second = extension.registry.doubts()
+    assert "did you mean experiment.execution.completed?" in first
+    assert "experiment.exec.*" in second
+
+
+def test_registries_are_merged_and_checked_against_each_other():
+    one, other, third = Extension("one"), Extension("other"), Extension("third")
+    one.listen_to("killswitch.engaged", path="/events")(nothing)
+    other.listen_to("killswitch.disengaged", path="/events")(lambda: None)
+    third.listen_to("*", path="/events", restrict_to="any")(lambda: None)
+    merged = Registry.merged([one.registry, other.registry])
+    assert merged.event_listeners()[0]["listenTo"] == ["killswitch.engaged", "killswitch.disengaged"]
+    assert len(one.listeners) == 1
+    with pytest.raises(RegistrationError, match="share /events"):
+        Registry.merged([one.registry, third.registry])
+
+
+@pytest.mark.parametrize("name", ["", "  ", None, 5])
+def test_an_extension_needs_a_name(name):
+    with pytest.raises(RegistrationError, match="needs a name"):
+        Extension(name)

@@ -1,0 +1,253 @@
+"""The kit's own settings: defaults, what goes together, misspelt names, and the table of the README."""
+
+import dataclasses
+import os
+
+import pytest
+
+from extension_kit.environment import TEXT, TRUE_OR_FALSE, setting
+from extension_kit.errors import SettingError
+from extension_kit.settings import (
+    Settings,
+    settings_markdown,
+    settings_table,
+    unknown_variables,
+    with_settings_table,
+)
+
+CERT, KEY = "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "STEADYBIT_EXTENSION_TLS_SERVER_KEY"
+CLIENT_CAS = "STEADYBIT_EXTENSION_TLS_CLIENT_CAS"
+USERNAME, PASSWORD = "STEADYBIT_EXTENSION_BASIC_USERNAME", "STEADYBIT_EXTENSION_BASIC_PASSWORD"
+PORT, HEALTH_PORT = "STEADYBIT_EXTENSION_PORT", "STEADYBIT_EXTENSION_HEALTH_PORT"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment without any setting."""
+    for variable in os.environ:
+        if variable.startswith(("EXTENSION_", "STEADYBIT_")):
+            monkeypatch.delenv(variable)
+    return monkeypatch
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherSettings:
+    quiet: bool = setting("EXTENSION_PULP_QUIET", True, TRUE_OR_FALSE, "Say less.")
+    url: str = setting("EXTENSION_PULP_URL", "", TEXT, "Where it is.")
+
+
+def test_defaults() -> None:
+    assert Settings.from_environment() == Settings()
+    assert dataclasses.asdict(Settings()) == {
+        "port": 8080,
+        "health_port": 8081,
+        "bind_address": "0.0.0.0",
+        "unix_socket": "",
+        "tls_server_cert": "",
+        "tls_server_key": "",
+        "tls_client_cas": (),
+        "basic_username": "",
+        "basic_password": "",
+        "validation": "tolerant",
+        "log_level": "info",
+        "log_format": "text",
+        "log_color": None,
+        "web_workers": 1,
+        "web_threads": 16,
+        "queue_limit": 1000,
+        "max_body_bytes": 8_388_608,
+        "request_timeout": 30.0,
+        "read_timeout": 30.0,
+        "grace_period": 20.0,
+        "max_connections": 1000,
+        "keep_alive": 75.0,
+        "duplicate_window": 3600.0,
+        "duplicate_limit": 10_000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        (PORT, "9090", "port", 9090),
+        (HEALTH_PORT, "0", "health_port", 0),
+        ("EXTENSION_BIND_ADDRESS", "::", "bind_address", "::"),
+        ("STEADYBIT_EXTENSION_UNIX_SOCKET", "/run/x.sock", "unix_socket", "/run/x.sock"),
+        ("STEADYBIT_EXTENSION_VALIDATION", "Strict", "validation", "strict"),
+        ("STEADYBIT_LOG_LEVEL", "WARNING", "log_level", "warn"),
+        ("STEADYBIT_LOG_LEVEL", "Trace", "log_level", "trace"),
+        ("STEADYBIT_LOG_FORMAT", "JSON", "log_format", "json"),
+        ("STEADYBIT_LOG_COLOR", "true", "log_color", True),
+        ("STEADYBIT_LOG_COLOR", "false", "log_color", False),
+        ("EXTENSION_REQUEST_TIMEOUT", "2.5", "request_timeout", 2.5),
+    ],
+)
+def test_variables(environment: pytest.MonkeyPatch, variable: str, text: str, field: str, value: object) -> None:
+    environment.setenv(variable, text)
+
+    assert Settings.from_environment() == dataclasses.replace(Settings(), **{field: value})
+
+
+def test_tls_variables(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(CERT, "/tls/tls.crt")
+    environment.setenv(KEY, "/tls/tls.key")
+    environment.setenv(CLIENT_CAS, "/tls/ca.crt, /tls/more")
+
+    settings = Settings.from_environment()
+
+    assert settings.tls_server_cert == "/tls/tls.crt"
+    assert settings.tls_server_key == "/tls/tls.key"
+    assert settings.tls_client_cas == ("/tls/ca.crt", "/tls/more")
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({PORT: "abc"}, f'{PORT} is "abc": a whole number from 0 to 65535 is allowed'),
+        ({PORT: "65536"}, f'{PORT} is "65536": a whole number from 0 to 65535 is allowed'),
+        (
+            {"STEADYBIT_LOG_LEVEL": "loud"},
+            'STEADYBIT_LOG_LEVEL is "loud": trace, debug, info, warn or error is allowed',
+        ),
+        ({CERT: "a"}, f"{KEY} is not set: a TLS server key must be provided when TLS is enabled"),
+        ({KEY: "a"}, f"{CERT} is not set: a TLS server certificate must be provided when TLS is enabled"),
+        (
+            {CLIENT_CAS: "a"},
+            f"{CERT} is not set: a TLS server certificate must be provided when TLS is enabled; "
+            f"{KEY} is not set: a TLS server key must be provided when TLS is enabled",
+        ),
+        ({USERNAME: "a"}, f"{PASSWORD} is not set: it must be provided with {USERNAME}"),
+        ({PASSWORD: "hush"}, f"{USERNAME} is not set: it must be provided with {PASSWORD}"),
+        ({USERNAME: "a:b", PASSWORD: "hush"}, f'{USERNAME} is "a:b": a name without a colon is allowed'),
+        ({PORT: "8081"}, f"{PORT} and {HEALTH_PORT} are both 8081: two different ports are allowed"),
+        (
+            {PORT: "x", "EXTENSION_WEB_WORKERS": "0"},
+            f'{PORT} is "x": a whole number from 0 to 65535 is allowed; '
+            'EXTENSION_WEB_WORKERS is "0": a whole number from 1 to 256 is allowed',
+        ),
+    ],
+)
+def test_problems(environment: pytest.MonkeyPatch, variables: dict[str, str], problem: str) -> None:
+    for variable, value in variables.items():
+        environment.setenv(variable, value)
+
+    with pytest.raises(SettingError) as refused:
+        Settings.from_environment()
+
+    assert str(refused.value) == problem
+
+
+@pytest.mark.parametrize("variables", [{PORT: "0", HEALTH_PORT: "0"}, {PORT: "8081", "UNIX_SOCKET": "/run/x.sock"}])
+def test_ports_that_do_not_collide(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for variable, value in variables.items():
+        environment.setenv(variable.replace("UNIX", "STEADYBIT_EXTENSION_UNIX"), value)
+
+    assert Settings.from_environment().port == int(variables[PORT])
+
+
+def test_the_password_is_not_shown() -> None:
+    settings = Settings(basic_username="agent", basic_password="hush")
+
+    assert "agent" in repr(settings)
+    assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("STEADYBIT_EXTENSION_PROT", "STEADYBIT_EXTENSION_PORT"),
+        ("STEADYBIT_EXTENSION_HEALTHPORT", "STEADYBIT_EXTENSION_HEALTH_PORT"),
+        ("STEADYBIT_EXTENSION_LOG_LEVEL", "STEADYBIT_LOG_LEVEL"),
+        ("STEADYBIT_LOG_LEVL", "STEADYBIT_LOG_LEVEL"),
+        ("STEADYBIT_EXTENSION_WEB_WORKERS", "EXTENSION_WEB_WORKERS"),
+        ("EXTENSION_PORT", "STEADYBIT_EXTENSION_PORT"),
+        ("EXTENSION_PULP_URI", "EXTENSION_PULP_URL"),
+    ],
+)
+def test_misspelt_variables(environment: pytest.MonkeyPatch, variable: str, hint: str) -> None:
+    environment.setenv(variable, "1")
+
+    assert unknown_variables({"EXTENSION_PULP_URL"}) == [f"{variable} is not a setting: did you mean {hint}?"]
+
+
+def test_variables_like_nothing_known_are_reported_under_our_prefix_alone(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("EXTENSION_FLUX_CAPACITOR", "1")
+    environment.setenv("STEADYBIT_EXTENSION_API_KEY", "an extension's own setting")
+    environment.setenv("OTHER_EXTENSION_PORT", "1")
+
+    assert unknown_variables() == ["EXTENSION_FLUX_CAPACITOR is not a setting"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        (PORT, "8080"),
+        ("STEADYBIT_EXTENSION_BASIC_PASSWORD_FILE", "/secret"),
+        ("EXTENSION_PULP_URL", "http://pulp"),
+        ("EXTENSION_PULP_URL_FILE", "/url"),
+        # Kubernetes, for services called "extension-oncall" and "extension-health"
+        ("EXTENSION_ONCALL_SERVICE_HOST", "10.0.0.1"),
+        ("EXTENSION_ONCALL_SERVICE_PORT", "80"),
+        ("EXTENSION_ONCALL_SERVICE_PORT_HTTP", "80"),
+        ("EXTENSION_ONCALL_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("EXTENSION_ONCALL_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("EXTENSION_HEALTH_PORT", "tcp://10.0.0.1:80"),
+    ],
+)
+def test_variables_that_are_not_misspelt(environment: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    environment.setenv(variable, value)
+
+    assert unknown_variables({"EXTENSION_PULP_URL"}) == []
+
+
+def test_table() -> None:
+    table = {variable: (default, meaning) for variable, default, meaning in settings_table()}
+
+    assert len(table) == len(dataclasses.fields(Settings))
+    assert table[PORT] == (
+        "8080",
+        "The port agents call. 0 takes any free one. Allowed: a whole number from 0 to 65535.",
+    )
+    assert table["EXTENSION_GRACE_PERIOD"][0] == "20"
+    assert table[CLIENT_CAS][0] == table[CERT][0] == table["STEADYBIT_LOG_COLOR"][0] == ""
+    assert settings_table(OtherSettings) == [
+        ("EXTENSION_PULP_QUIET", "true", "Say less. Allowed: true or false."),
+        ("EXTENSION_PULP_URL", "", "Where it is."),
+    ]
+
+
+def test_defaults_in_the_table_are_allowed_values(environment: pytest.MonkeyPatch) -> None:
+    for variable, default, _ in settings_table():
+        environment.setenv(variable, default)
+
+    assert Settings.from_environment() == Settings()
+
+
+def test_markdown() -> None:
+    assert settings_markdown(OtherSettings) == (
+        "<!-- settings -->\n"
+        "| variable | default | meaning |\n"
+        "|---|---|---|\n"
+        "| `EXTENSION_PULP_QUIET` | `true` | Say less. Allowed: true or false. |\n"
+        "| `EXTENSION_PULP_URL` |  | Where it is. |\n"
+        "<!-- /settings -->"
+    )
+    assert all(line.count("|") == 4 for line in settings_markdown().splitlines()[1:-1])
+
+
+def test_a_stale_table_is_renewed() -> None:
+    readme = "# Title\n\n<!-- settings -->\nstale\n<!-- /settings -->\n\nMore.\n"
+
+    renewed = with_settings_table(readme)
+
+    assert renewed == f"# Title\n\n{settings_markdown()}\n\nMore.\n"
+    assert with_settings_table(renewed) == renewed
+
+
+@pytest.mark.parametrize(
+    "readme",
+    ["no table", "<!-- settings --> no end", "<!-- settings --><!-- /settings --><!-- settings --><!-- /settings -->"],
+)
+def test_a_text_without_one_table(readme: str) -> None:
+    with pytest.raises(ValueError):
+        with_settings_table(readme)
