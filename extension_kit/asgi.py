@@ -1,8 +1,8 @@
 """The fast edge: listener paths go straight to the core, every other path to the Flask application.
 
-In a request Flask and a WSGI server's threads cost tens of times what decoding and validating an event does. An event loop
-cannot be held up by slow clients either, and answers in time however long a function takes. User functions never run on
-the loop.
+In a request Flask and a WSGI server's threads cost tens of times what decoding and validating an event does. An event
+loop cannot be held up by slow clients either, and answers in time however long a function takes. User functions never
+run on the loop.
 """
 
 import asyncio
@@ -10,11 +10,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 
-from extension_kit.events.answer import TIMEOUT, UNAUTHORIZED, Answer, compressed, method_not_allowed, problem, too_large
+from extension_kit.events.answer import (
+    TIMEOUT,
+    UNAUTHORIZED,
+    Answer,
+    compressed,
+    method_not_allowed,
+    problem,
+    too_large,
+)
 from extension_kit.events.receive import Run, parse_timeout, request_id
 from extension_kit.events.registry import Route
 from extension_kit.logs import AccessLog
@@ -26,6 +34,7 @@ logger = logging.getLogger("extension_kit.web")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _FLASK_THREADS = 4  # registration and health requests: few, and short
 _NOT_POST = method_not_allowed("POST")
@@ -42,7 +51,8 @@ class AsgiApplication:
     def __init__(self, service: Service, on_ready: Callable[[], None] = lambda: None) -> None:
         self._service = service
         self._routes = service.receiver.routes
-        self._flask = WSGIMiddleware(create_app(service), workers=_FLASK_THREADS)
+        # Both sides are typed, each with names of its own for the same dictionaries.
+        self._flask = cast(Application, WSGIMiddleware(cast(Any, create_app(service)), workers=_FLASK_THREADS))
         self._on_ready = on_ready
         self._access_log = AccessLog()
         self._max_body = service.settings.max_body_bytes
@@ -90,19 +100,7 @@ class AsgiApplication:
             answer = problem(500, "Internal Server Error", "The log of the extension says what went wrong.")
         answer = compressed(answer, headers.get(b"accept-encoding", b"").decode("latin-1"))
         name = request_id(headers.get(b"request-id", b"").decode("latin-1"))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": [
-                    (b"content-type", answer.content_type.encode()),
-                    (b"content-length", b"%d" % len(answer.body)),
-                    (b"request-id", name.encode()),
-                    *((key.lower().encode(), value.encode()) for key, value in answer.headers),
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": answer.body})
+        await _send(answer, name, send)
         self._access_log.write(
             scope["method"],
             route.path,
@@ -151,6 +149,36 @@ class AsgiApplication:
         if isinstance(outcome, Run):
             return await self._ended.wait(outcome, timeout)
         return outcome
+
+
+async def _send(answer: Answer, name: str, send: Send) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [
+                (b"content-type", answer.content_type.encode()),
+                (b"content-length", b"%d" % len(answer.body)),
+                (b"request-id", name.encode()),
+                *((key.lower().encode(), value.encode()) for key, value in answer.headers),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def unloaded(reason: str) -> Application:
+    """Make an application that answers every request with the reason why there is no other."""
+    answer = problem(500, "The extension cannot be loaded", reason)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _send(answer, request_id(""), send)
+            return
+        for _ in range(2):  # starting and stopping
+            await send({"type": f"{(await receive())['type']}.complete"})
+
+    return application
 
 
 class _Disconnected(Exception):

@@ -28,7 +28,7 @@ _SHOWN_CHARACTERS = 100
 
 @dataclasses.dataclass(frozen=True)
 class Kind(Generic[T_co]):
-    """How a value is read from text (`parse` raises ValueError), and the words for what is allowed."""
+    """How a value is read from text (``parse`` raises ValueError), and the words for what is allowed."""
 
     parse: Callable[[str], T_co]
     allowed: str = ""
@@ -43,7 +43,7 @@ def seconds(low: float, high: float) -> Kind[float]:
 
 
 def one_of(*words: T, **other_spellings: T) -> Kind[T]:
-    """One of some words, in upper or lower case. `other_spellings` are understood, but not advertised."""
+    """One of some words, in upper or lower case. ``other_spellings`` are understood, but not advertised."""
     *most, last = map(str, words)
     return _spelled({str(word): word for word in words} | other_spellings, f"{', '.join(most)} or {last}")
 
@@ -83,7 +83,7 @@ PATHS = Kind(lambda text: tuple(path.strip() for path in text.split(",") if path
 
 @dataclasses.dataclass(frozen=True)
 class Declaration:
-    """What `setting` keeps in a field's metadata."""
+    """What ``setting`` keeps in a field's metadata."""
 
     variable: str
     kind: Kind[Any]
@@ -94,8 +94,12 @@ class Declaration:
 def setting(variable: str, default: T, kind: Kind[T], meaning: str, *, secret: bool = False) -> T:
     """Declare a field of a frozen dataclass of settings.
 
-    `variable` is the environment variable, `meaning` one or two sentences for the reader of the README. The value of
-    a secret appears neither in the dataclass's repr nor in an error.
+    Args:
+        variable: the environment variable.
+        default: the value when it is not set.
+        kind: how its text is read.
+        meaning: a sentence or two for the reader of the README.
+        secret: whether to keep the value out of the dataclass's repr and out of errors.
     """
     declaration = Declaration(variable, kind, meaning, secret)
     field: T = dataclasses.field(default=default, repr=not secret, metadata={"setting": declaration})
@@ -103,12 +107,13 @@ def setting(variable: str, default: T, kind: Kind[T], meaning: str, *, secret: b
 
 
 def read_settings(cls: type[S]) -> S:
-    """Read a dataclass of settings, its fields declared with `setting`, from the environment.
+    """Read a dataclass of settings, its fields declared with ``setting``, from the environment.
 
     The value of NAME may also come from the file that NAME_FILE names. An empty variable counts as unset, and line
     breaks at the end of a value are dropped: files and Kubernetes secrets often end in one.
 
-    Raises SettingError: one line that names every variable with a value that is not allowed.
+    Raises:
+        SettingError: one line that names every variable with a value that is not allowed.
     """
     env = FileAwareEnv(file_suffix=FILE_SUFFIX)
     values: dict[str, Any] = {}
@@ -135,9 +140,9 @@ def _read(env: FileAwareEnv, variable: str) -> str:
         raise SettingError(f"{variable} and {file_variable} are both set: one of them is allowed")
     try:
         return str(env.str(variable, "")).rstrip("\r\n")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError):
         path = shown(os.environ[file_variable])
-        raise SettingError(f"{file_variable} is {path}: the path of a readable text file is allowed") from error
+        raise SettingError(f"{file_variable} is {path}: the path of a readable text file is allowed") from None
 
 
 def _parse(declaration: Declaration, text: str) -> Any:
@@ -145,7 +150,6 @@ def _parse(declaration: Declaration, text: str) -> Any:
         return declaration.kind.parse(text)
     except ValueError:
         value = "set to something else" if declaration.secret else shown(text)
-        # `from None`, because the parser's own message would show a secret in a traceback.
         raise SettingError(f"{declaration.variable} is {value}: {declaration.kind.allowed} is allowed") from None
 
 

@@ -95,7 +95,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._watch = self.loop.call_later(max(wait, 0.1), self._look)
 
     def _give_up(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self._refuse(408, "The request did not arrive in time")
-        else:
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.close()
+        else:
+            self._refuse(408, "The request did not arrive in time")

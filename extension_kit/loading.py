@@ -76,8 +76,10 @@ def _place(error: BaseException, folder: Path) -> str:
     """Where in the user's files it went wrong: the innermost line of theirs, not one of a library."""
     if isinstance(error, SyntaxError):
         return ""  # its text says where
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(folder)]
-    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(folder)
+    ]
+    return f" ({Path(frames[-1].filename).relative_to(folder)}, line {frames[-1].lineno})" if frames else ""
 
 
 def watched_files(targets: Iterable[str]) -> list[str]:

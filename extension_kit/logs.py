@@ -1,10 +1,10 @@
 """Log lines as Steadybit's extension-kit writes them: text or JSON, one line per record, on standard error.
 
-Fields of a line travel in the record as `extra={"fields": {...}}`:
+Fields of a line travel in the record as ``extra={"fields": {...}}``:
 
     logger.info("Starting extension http server", extra={"fields": {"port": 8080}})
 
-The kit logs to the standard library's loggers like any library. Only its command line calls `configure`.
+The kit logs to the standard library's loggers like any library. Only its command line calls ``configure``.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ _encode_string = json.encoder.encode_basestring_ascii
 
 
 def configure(level: Level, fmt: Literal["text", "json"], color: bool | None, stream: TextIO | None = None) -> None:
-    """Send what is logged anywhere in the process to `stream`, by default standard error.
+    """Send what is logged anywhere in the process to ``stream``, by default standard error.
 
-    `color` None means: when the stream is a terminal. Called again, it replaces what it set up before.
+    ``color`` None means: when the stream is a terminal. Called again, it replaces what it set up before.
     """
     stream = stream or sys.stderr
     caller = _NUMBERS[level] <= logging.DEBUG
@@ -72,7 +72,7 @@ def configure(level: Level, fmt: Literal["text", "json"], color: bool | None, st
 
 
 class LineFormatter(logging.Formatter):
-    """What both formats share. With `caller`, a line says which line of code logged it."""
+    """What both formats share. With ``caller``, a line says which line of code logged it."""
 
     def __init__(self, *, caller: bool = False) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class LineFormatter(logging.Formatter):
         self.template: Callable[..., str] = functools.lru_cache(1000)(self._template)
 
     def _template(self, level: int, *names: str) -> str:
-        """A line with `%s` for the time, for the message and for the value of each field."""
+        """A line with ``%s`` for the time, for the message and for the value of each field."""
         raise NotImplementedError
 
     def message(self, text: str) -> str:
@@ -94,7 +94,7 @@ class LineFormatter(logging.Formatter):
 
     def time(self, seconds: float) -> str:
         """Unix time as RFC 3339 in UTC, milliseconds without trailing zeros."""
-        second, millisecond = divmod(int(seconds * 1000), 1000)
+        second, millisecond = divmod(round(seconds * 1000), 1000)
         cached, text = self._second
         if second != cached:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
@@ -102,7 +102,7 @@ class LineFormatter(logging.Formatter):
         return text + _MILLISECONDS[millisecond]
 
     def line(self, record: logging.LogRecord, **more: str) -> str:
-        """The record's line without its end. `more` are fields to come after the record's own."""
+        """The record's line without its end. ``more`` are fields to come after the record's own."""
         own = getattr(record, "fields", None)
         fields = {"caller": f"{record.filename}:{record.lineno}"} if self._caller else {}
         fields |= {**own, **more} if isinstance(own, Mapping) else more
@@ -112,7 +112,7 @@ class LineFormatter(logging.Formatter):
 
 
 class TextFormatter(LineFormatter):
-    """`2020-01-01T00:00:59.099Z INF message key=value other="with space"`, a traceback indented below it.
+    """``2020-01-01T00:00:59.099Z INF message key=value other="with space"``, a traceback indented below it.
 
     Whatever could end a line or steer a terminal is written as an escape, so that no input can forge a line.
     """
@@ -145,9 +145,10 @@ class TextFormatter(LineFormatter):
 
 
 class JsonFormatter(LineFormatter):
-    """`{"level":"info","time":"2020-01-01T00:00:59.099Z","message":"...", ...fields}`.
+    """``{"level":"info","time":"2020-01-01T00:00:59.099Z","message":"...", ...fields}``.
 
-    An exception becomes the fields `error` and `stack`. A field named like one of the first three gets a `_` behind.
+    An exception becomes the fields ``error`` and ``stack``. A field with the name of one of the first three gets a
+    ``_`` behind it.
     """
 
     def _template(self, level: int, *names: str) -> str:
@@ -169,7 +170,7 @@ class JsonFormatter(LineFormatter):
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """The handler that `configure` installs. It can also write a line for which there is no record."""
+    """The handler that ``configure`` installs. It can also write a line for which there is no record."""
 
     def __init__(self, stream: TextIO, lines: LineFormatter) -> None:
         super().__init__(stream)
@@ -233,7 +234,7 @@ class AccessLog:
             self._logger.log(level, "", extra={"fields": dict(zip(_ACCESS_FIELDS, values, strict=True))})
 
     def _only_handler(self) -> LineHandler | None:
-        """The handler of `configure`, when nobody else would see the record: not to make one is much faster."""
+        """The handler of ``configure``, when nobody else would see the record: not to make one is much faster."""
         access, kit, handlers = self._logger, self._parent, self._logger.root.handlers
         if access.handlers or access.filters or kit.handlers or not access.propagate or not kit.propagate:
             return None
@@ -243,9 +244,9 @@ class AccessLog:
 
 
 def redact(data: object, depth: int = 10) -> Any:
-    """A copy of JSON-like data that may be logged: secrets replaced, long strings and lists cut, `depth` levels deep.
+    """A copy of JSON-like data that may be logged: secrets replaced, long strings and lists cut, ``depth`` levels deep.
 
-    A value is secret by its key's name, whatever the case and the separators: `apiKey`, `API_KEY`, `x-api-key`.
+    A value is secret by its key's name, whatever the case and the separators: ``apiKey``, ``API_KEY``, ``x-api-key``.
     """
     if data is None or isinstance(data, int | float):
         return data

@@ -1,6 +1,7 @@
 """The health port of a server: one place that speaks for all its processes."""
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -29,8 +30,6 @@ class ProbesServer(ThreadingMixIn, HTTPServer):
 
     def __init__(self, address: tuple[str, int], is_ready: Callable[[], bool]) -> None:
         if ":" in address[0]:
-            import socket
-
             self.address_family = socket.AF_INET6
         self.is_ready = is_ready
         self._room = threading.BoundedSemaphore(_MAX_CONNECTIONS)
@@ -73,15 +72,12 @@ class _Probe(BaseHTTPRequestHandler):
         else:
             self._answer(404, b"Not Found")
 
-    do_HEAD = do_GET
-
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         logger.debug(format, *args)

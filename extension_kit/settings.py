@@ -1,7 +1,7 @@
 """Every setting of the kit: environment variable, default, what is allowed and what it means.
 
-The names beginning with `STEADYBIT_` are those of Steadybit's extension-kit documentation. An extension declares
-settings of its own with the same means: a frozen dataclass of `setting(...)` fields, read by `read_settings`.
+The names beginning with ``STEADYBIT_`` are those of Steadybit's extension-kit documentation. An extension declares
+settings of its own with the same means: a frozen dataclass of ``setting(...)`` fields, read by ``read_settings``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _TABLE_BEGIN, _TABLE_END = "<!-- settings -->", "<!-- /settings -->"
 class Settings:
     """The kit's own settings. Times are in seconds.
 
-    Raises SettingError when values that are allowed each by itself do not go together.
+    Raises:
+        SettingError: values that are allowed each by itself do not go together.
     """
 
     port: int = setting(
@@ -125,7 +126,11 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read the environment. Raises SettingError, as `read_settings` does."""
+        """Read the environment.
+
+        Raises:
+            SettingError: one line that names every variable with a value that is not allowed.
+        """
         return read_settings(cls)
 
     def _problems(self) -> Iterator[str]:
@@ -149,7 +154,7 @@ class Settings:
 def unknown_variables(known: Collection[str] = ()) -> list[str]:
     """One sentence for each environment variable that looks like a misspelt setting, for a warning at the start.
 
-    `known` are variables that other settings use. Every unknown EXTENSION_ variable is reported. Of Steadybit's
+    ``known`` are variables that other settings use. Every unknown EXTENSION_ variable is reported. Of Steadybit's
     prefixes only what comes close to a setting is: extensions use them for variables of their own, too.
     """
     settings = {*known, *(declaration.variable for _, declaration in declarations(Settings))}
@@ -169,7 +174,7 @@ def unknown_variables(known: Collection[str] = ()) -> list[str]:
 
 
 def _is_service_link(variable: str, value: str) -> bool:
-    """Kubernetes sets such variables in every container; a service may well be called `extension-oncall`."""
+    """Kubernetes sets such variables in every container; a service may well be called ``extension-oncall``."""
     name = re.search(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)", variable)
     return bool(name or re.match("(tcp|udp|sctp)://", value))
 
@@ -202,7 +207,7 @@ def _explained(declaration: Declaration) -> str:
 
 
 def settings_markdown(cls: type[DataclassInstance] = Settings) -> str:
-    """The table for a README, between the two comments by which `with_settings_table` finds it again."""
+    """The table for a README, between the two comments by which ``with_settings_table`` finds it again."""
     rows = (
         f"| `{variable}` | {f'`{default}`' if default else ''} | {meaning} |"
         for variable, default, meaning in settings_table(cls)
@@ -213,7 +218,8 @@ def settings_markdown(cls: type[DataclassInstance] = Settings) -> str:
 def with_settings_table(text: str, cls: type[DataclassInstance] = Settings) -> str:
     """A README's text with its settings table renewed; the same text if the table was fresh.
 
-    Raises ValueError when the text does not have exactly one table.
+    Raises:
+        ValueError: the text does not have exactly one table.
     """
     before, begin, rest = text.partition(_TABLE_BEGIN)
     _, end, after = rest.partition(_TABLE_END)

@@ -1,3 +1,5 @@
+"""The kit with a function that does nothing."""
+
 from extension_kit import Event, Extension
 
 extension = Extension("extension-benchmark")
@@ -6,3 +8,6 @@ extension = Extension("extension-benchmark")
 @extension.listen_to("experiment.execution.*", path="/events", immediate=True)
 def receive(event: Event) -> None:
     pass
+
+
+create_app = extension.create_app  # for gunicorn, which calls simple names only

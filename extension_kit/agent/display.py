@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from extension_kit.agent.report import Report, Tally
+from extension_kit.agent.report import Report, Tally, printable
 
 _WIDTH = 140
 """Characters in a line where there is no terminal that would say."""
@@ -64,18 +64,15 @@ def show(report: Report) -> None:
         console.width = _WIDTH
     if report.tallies:
         console.print(_table(report.tallies))
-    console.print(f"{_summary(report)}; {report.unwanted} events that nobody wanted")
+    console.print(f"{_summary(report)}, events that nobody wanted: {report.unwanted}")
     for problem in report.problems:
-        console.print(f"problem: {problem}", soft_wrap=True)
-    for refusal in report.refusals:
-        console.print(
-            f"{refusal.outcome}: {refusal.event_name} {refusal.event_id} to {refusal.endpoint}: {refusal.reason}",
-            soft_wrap=True,
-        )
+        console.print(printable(f"problem: {problem}"), soft_wrap=True)
+    for name, event_id, endpoint, outcome, reason in report.refusals:
+        console.print(printable(f"{outcome}: {name} {event_id} to {endpoint}: {reason}"), soft_wrap=True)
 
 
 def _summary(report: Report) -> str:
-    return f"{report.events} events, {report.sent} requests, {report.sent - report.accepted} refused"
+    return f"events: {report.events}, requests: {report.sent}, refused: {report.sent - report.accepted}"
 
 
 def _table(tallies: dict[str, Tally]) -> Table:
@@ -85,7 +82,7 @@ def _table(tallies: dict[str, Tally]) -> Table:
     for endpoint, tally in sorted(tallies.items()):
         refused = ", ".join(f"{outcome}: {count}" for outcome, count in sorted(tally.refused.items()))
         table.add_row(
-            Text(endpoint, overflow="fold"),
+            Text(printable(endpoint), overflow="fold"),
             str(tally.sent),
             str(tally.accepted),
             refused or "-",

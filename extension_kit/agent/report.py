@@ -11,6 +11,11 @@ KEPT_REFUSALS = 5
 """How many refusals are kept word for word; the others are counted."""
 
 
+def printable(text: str) -> str:
+    """Make one line of what somebody else wrote, without what could steer a terminal."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
 class Refusal(NamedTuple):
     """One event that was not accepted: ``reason`` is what the extension said, or why there was no answer."""
 
@@ -55,15 +60,17 @@ class Report:
         """Sentences about the extension: it did not answer, or its registration document is not understood."""
         self._lock = threading.Lock()
 
+    # Listeners may be added while another thread counts, hence the copies.
+
     @property
     def sent(self) -> int:
         """All requests made for events."""
-        return sum(tally.sent for tally in self.tallies.values())
+        return sum(tally.sent for tally in list(self.tallies.values()))
 
     @property
     def accepted(self) -> int:
         """Those that were accepted."""
-        return sum(tally.accepted for tally in self.tallies.values())
+        return sum(tally.accepted for tally in list(self.tallies.values()))
 
     @property
     def ok(self) -> bool:

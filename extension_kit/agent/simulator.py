@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from extension_kit.agent.connection import Answer, Connection, NoAnswerError
-from extension_kit.agent.report import Refusal, Report
+from extension_kit.agent.report import Refusal, Report, printable
 from extension_kit.agent.selection import Listener, Registration
 from extension_kit.registration import Address
 
@@ -184,7 +184,7 @@ class _Visit:
 
 
 def _reason(answer: Answer) -> str:
-    """What an extension says about its refusal, in one line that is safe to print."""
+    """What an extension says about its refusal, in one line."""
     try:
         problem = orjson.loads(answer.body)
         said = [problem.get("title"), problem.get("detail")]
@@ -192,5 +192,5 @@ def _reason(answer: Answer) -> str:
         text = "; ".join(part for part in said if isinstance(part, str) and part)
     except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
         text = answer.body.decode(errors="replace")
-    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    text = printable(text)
     return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."

@@ -83,5 +83,5 @@ def _accepts_gzip(accept_encoding: str) -> bool:
     for entry in accept_encoding.split(","):
         coding, _, parameters = entry.strip().lower().partition(";")
         weights[coding.strip()] = parameters.replace(" ", "")
-    parameters = weights.get("gzip", weights.get("*"))
-    return parameters is not None and parameters.rstrip("0") not in ("q=", "q=0.")
+    weight = weights.get("gzip", weights.get("*", "q=0"))
+    return weight.rstrip("0") not in ("q=", "q=0.")

@@ -1,7 +1,8 @@
 """The event that a listener receives, and the typed views on its parts.
 
-Views read the decoded body when an attribute is asked for and copy nothing before that: an event nobody looks into costs
-nothing. One rule for what a sender left out or sent as null: the attribute is None, or empty where it is a collection.
+Views read the decoded body when an attribute is asked for and copy nothing before that: an event nobody looks into
+costs nothing. One rule for what a sender left out or sent as null: the attribute is None, or empty where it is a
+collection.
 
 Attributes whose type is ``X | Any`` are required by the specification but missing from real bodies now and then. The
 ``Any`` keeps type checkers from demanding a None check at each use while they still complete and check what X has.
@@ -36,7 +37,7 @@ class View:
         raise AttributeError(f"{type(self).__name__} is read-only: {name} cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._data == self._data  # type: ignore[attr-defined]
+        return type(other) is type(self) and other._data == self._data
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -1,7 +1,7 @@
 """The event names that Steadybit agents can send.
 
-The seed's list joined with the names current platforms document (seeds: Event API, "listenTo"; upstream: event-kit
-docs/event-api.md). The set is open: a platform may add names at any time, so an unknown name is a warning, never an error.
+The names of Steadybit's Event API (its section "listenTo") in all editions: the oldest has ``user.invited``, the newest
+the targets. The set is open: a platform may add names at any time, so an unknown name is a warning, never an error.
 """
 
 _EXPERIMENT_EXECUTION = (

@@ -1,8 +1,8 @@
 """Event-name patterns, and the index that matches one name against many of them.
 
 An event name is made of parts joined by dots. A pattern is a name in which a part may be ``*``: one part, any; as the
-last part of a pattern, one part or more. So ``*`` alone matches every name, and ``experiment.execution.*`` every name that
-begins with ``experiment.execution.``.
+last part of a pattern, one part or more. So ``*`` alone matches every name, and ``experiment.execution.*`` every name
+that begins with ``experiment.execution.``.
 """
 
 import re
@@ -39,7 +39,8 @@ def check_pattern(pattern: object) -> str:
     for part in parts:
         if part != "*" and not _PART.fullmatch(part):
             raise RegistrationError(
-                f"{pattern!r} is not an event name: parts are joined by single dots, hold no blanks, and * stands for a whole part"
+                f"{pattern!r} is not an event name: parts are joined by single dots, hold no blanks, and * stands for "
+                "a whole part"
             )
     if parts[:-1].count("*") > MAX_INNER_WILDCARDS:
         raise RegistrationError(f"{pattern!r} has more than {MAX_INNER_WILDCARDS} times * before its last part")
@@ -118,6 +119,5 @@ class PatternIndex(Generic[T]):
                 yield from node.here
                 continue
             yield from node.onwards
-            for part in (parts[depth], "*"):
-                if child := node.children.get(part):
-                    waiting.append((child, depth + 1))
+            children = map(node.children.get, (parts[depth], "*"))
+            waiting.extend((child, depth + 1) for child in children if child)

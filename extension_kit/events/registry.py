@@ -72,8 +72,8 @@ class Listener:
 def _takes_event(function: Callable[..., object], name: str) -> bool:
     if isinstance(function, staticmethod | classmethod) or _stands_in_class(function):
         raise RegistrationError(
-            f"{name} stands in a class, where no object exists yet to call it on: decorate a plain function, or register "
-            f"the bound method with extension.listen_to(...)(instance.{name})"
+            f"{name} stands in a class, where no object exists yet to call it on: decorate a plain function, or "
+            f"register the bound method with extension.listen_to(...)(instance.{name})"
         )
     if not callable(function):
         raise RegistrationError(f"{name} is not a function")
@@ -106,7 +106,8 @@ def _checked_path(path: str | None, name: str) -> str:
             raise RegistrationError(f"{name} gives no path: name one with path='/events/...'")
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise RegistrationError(
-            f"{name}: a path is like '/events/oncall' (letters, digits and . _ ~ - between single slashes), not {path!r}"
+            f"{name}: a path is like '/events/oncall' (letters, digits and . _ ~ - between single slashes), "
+            f"not {path!r}"
         )
     if f"{path}/".startswith(_RESERVED):
         raise RegistrationError(f"{name}: {path} is used by the kit itself, choose another path")

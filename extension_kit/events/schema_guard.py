@@ -19,7 +19,7 @@ from apispec.ext.marshmallow.field_converter import _VALID_PROPERTIES, DEFAULT_F
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import RAISE, Schema, fields
 
-from extension_kit.events.schema_rules import Keywords, place, refuse, validator_keywords
+from extension_kit.events.schema_rules import Keywords, place_of, refuse, validator_keywords
 from extension_kit.events.schema_rules import SchemaError as SchemaError
 
 OPENAPI_VERSION = "3.1.0"
@@ -139,7 +139,7 @@ class _Converter(OpenAPIConverter):
             case fields.Dict(key_field=fields.Field() as key):
                 names = self.field2property(key)
                 if names.get("type") != "string":
-                    refuse(place(field), "keys that are not strings", "write keys=fields.String()")
+                    refuse(place_of(field), "keys that are not strings", "write keys=fields.String()")
                 yield {"propertyNames": names}
             case fields.Enum(by_value=True, allow_none=False) if None in {member.value for member in field.enum}:
                 yield {"not": {"type": "null"}}
@@ -167,24 +167,26 @@ def _check_field(field: fields.Field[Any]) -> None:
     if not hasattr(field, "json_schema") and not _is_plain(type(field)):
         instead = "write a plain field, or give the class a method json_schema"
         instead = next((text for kind, text in _INSTEAD.items() if isinstance(field, kind)), instead)
-        refuse(place(field), f"fields.{type(field).__name__}", instead)
+        refuse(place_of(field), f"fields.{type(field).__name__}", instead)
     if field.pre_load:
-        refuse(place(field), "pre_load", "write the field as it comes in")
+        refuse(place_of(field), "pre_load", "write the field as it comes in")
     if field.dump_only:
-        refuse(place(field), "dump_only", "write one schema for what comes in and one for what goes out")
+        refuse(place_of(field), "dump_only", "write one schema for what comes in and one for what goes out")
     if overriding := sorted(field.metadata.keys() & _VALID_PROPERTIES - _ANNOTATIONS):
-        refuse(place(field), f"{', '.join(overriding)} of metadata and what the field accepts", "write a validator")
+        refuse(
+            place_of(field), f"{', '.join(overriding)} of metadata beside what the field accepts", "write a validator"
+        )
     match field:
         case fields.Integer(strict=True):
-            refuse(place(field), "strict", "leave it out: 42 and 42.0 are one number in JSON, and '42' is none")
+            refuse(place_of(field), "strict", "leave it out: 42 and 42.0 are one number in JSON, and '42' is none")
         case fields.Boolean() if True not in field.truthy or False not in field.falsy:
-            refuse(place(field), "truthy and falsy without True and False", "leave them out")
+            refuse(place_of(field), "truthy and falsy without True and False", "leave them out")
         case fields.DateTime() | fields.Date() | fields.Time() if field.format not in (None, "iso", "iso8601"):
-            refuse(place(field), f"the format {field.format}", "leave it out, which means ISO 8601")
+            refuse(place_of(field), f"the format {field.format}", "leave it out, which means ISO 8601")
         case fields.Enum() if not isinstance(field.by_value, bool):
-            refuse(place(field), "by_value with a field", "write by_value=True")
+            refuse(place_of(field), "by_value with a field", "write by_value=True")
         case fields.Nested() if field.unknown not in (None, field.schema.unknown):
-            refuse(place(field), "unknown of fields.Nested", "write it into Meta of the nested schema")
+            refuse(place_of(field), "unknown of fields.Nested", "write it into Meta of the nested schema")
 
 
 def _is_plain(kind: type) -> bool:

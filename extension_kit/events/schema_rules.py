@@ -38,7 +38,7 @@ def refuse(place: str, construct: str, instead: str) -> NoReturn:
     raise SchemaError(f"{place}: an OpenAPI document cannot say {construct}; {instead}")
 
 
-def place(field: fields.Field[Any]) -> str:
+def place_of(field: fields.Field[Any]) -> str:
     """Name a field with its schema, as written in the code."""
     owner: Any = field
     while isinstance(owner, fields.Field):
@@ -81,7 +81,7 @@ def validator_keywords(field: fields.Field[Any], validators: Iterable[Any]) -> I
                 yield {"pattern": rf"^{_MAILBOX}(\.{_MAILBOX})*@({_DOMAIN}|localhost)$"}
             case kind, _:
                 refuse(
-                    place(field),
+                    place_of(field),
                     f"the validator {getattr(validator, '__name__', kind.__name__)}",
                     _INSTEAD.get(kind, f"write one that fits fields.{type(field).__name__} or give it a json_schema"),
                 )
@@ -119,7 +119,7 @@ def _literals(field: fields.Field[Any], values: Iterable[Any]) -> list[Any]:
             kinds = {int, float}
     if isinstance(values, str) or not {type(value) for value in values} <= kinds:
         refuse(
-            place(field),
+            place_of(field),
             f"which values of fields.{type(field).__name__} equal {values!r}",
             "give a list of strings to a String, of numbers to an Integer or Float, of booleans to a Boolean",
         )
@@ -133,13 +133,13 @@ def _pattern(field: fields.Field[Any], regex: re.Pattern[str]) -> str:
     """
     pattern = regex.pattern
     if regex.flags != re.UNICODE:
-        refuse(place(field), "flags of a pattern", "write what they mean into it, such as [Aa] for re.IGNORECASE")
+        refuse(place_of(field), "flags of a pattern", "write what they mean into it, such as [Aa] for re.IGNORECASE")
     shorthands = {escape for escape in _ESCAPE.findall(pattern) if len(escape) == 1 and escape.isalnum()}
     unknown = {f"\\{escape}" for escape in shorthands.difference("nrtfv")}
     unknown.update(_NOT_PORTABLE.findall(_ESCAPE.sub("", pattern)))
     if unknown:
         refuse(
-            place(field),
+            place_of(field),
             f"{' '.join(sorted(unknown))} in a pattern, which Python and ECMAScript read differently",
             r"write [0-9] for \d, [A-Za-z0-9_] for \w, $ for \Z, and no lookaround or named group",
         )

@@ -43,7 +43,7 @@ def create_app(service: Service) -> Flask:
         response.headers["Request-Id"] = g.request_id
         access_log.write(
             request.method,
-            request.full_path.rstrip("?"),
+            request.path,  # without the query, which may hold secrets
             response.status_code,
             request.content_length or 0,
             response.calculate_content_length() or 0,

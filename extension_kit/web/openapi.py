@@ -1,6 +1,6 @@
 """The OpenAPI document of a served extension: what agents, people and test tools may rely on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -149,9 +149,10 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
-    def represent_list(self, data: list[Any]) -> yaml.SequenceNode:
-        in_line = all(isinstance(item, str) for item in data)
-        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=in_line)
+    def represent_list(self, data: Iterable[Any]) -> yaml.SequenceNode:
+        items = list(data)
+        in_line = all(isinstance(item, str) for item in items)
+        return self.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=in_line)
 
 
 _Dumper.add_representer(list, _Dumper.represent_list)
@@ -210,8 +211,8 @@ def _event_listener(listener: Mapping[str, Any], mode: Mode, guard: Document) ->
     return {
         "tags": ["events"],
         "summary": "Receive an event",
-        "description": f"Wants {wanted}. Restricted to: `{listener['restrictTo']}`. Other events are accepted and ignored, "
-        "and so are those whose id has come to this path before.",
+        "description": f"Wants {wanted}. Restricted to: `{listener['restrictTo']}`. Other events are accepted and "
+        "ignored, and so are those whose id has come to this path before.",
         "parameters": ["RequestTimeout", "XRequestTimeout", "RequestId"],
         "requestBody": {
             "required": True,

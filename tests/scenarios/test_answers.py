@@ -177,7 +177,7 @@ def test_large_refusals_are_compressed_too(server):
     assert len(json.loads(gzip.decompress(reply.body))["errors"]) == 100
 
 
-@pytest.mark.parametrize("form", ['{tag}', 'W/{tag}', '"other", {tag}', '{bare}', 'W/{bare}', '"other" ,{bare}', "*"])
+@pytest.mark.parametrize("form", ["{tag}", "W/{tag}", '"other", {tag}', "{bare}", "W/{bare}", '"other" ,{bare}', "*"])
 def test_an_index_the_agent_knows_is_not_sent_again(server, form):
     tag = server.request("GET", "/").headers["etag"]
     assert tag.startswith('"')

@@ -63,7 +63,24 @@ def test_what_is_added_later_is_found_for_names_seen_before():
 
 @pytest.mark.parametrize(
     "pattern",
-    ["", ".", "a.", ".a", "a..b", "a b", "a\n", "step-*", "a.*b", "**", "a.**", None, 5, ["a"], "a" * 257, "a." * 16 + "a"],
+    [
+        "",
+        ".",
+        "a.",
+        ".a",
+        "a..b",
+        "a b",
+        "a\n",
+        "step-*",
+        "a.*b",
+        "**",
+        "a.**",
+        None,
+        5,
+        ["a"],
+        "a" * 257,
+        "a." * 16 + "a",
+    ],
 )
 def test_what_is_no_pattern_is_refused(pattern):
     with pytest.raises(RegistrationError):

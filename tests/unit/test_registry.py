@@ -212,7 +212,7 @@ def test_one_function_twice_on_a_path_is_refused(extension):
 
 def test_one_path_with_two_restrictions_is_refused(extension):
     extension.listen_to("killswitch.engaged", path="/events")(nothing)
-    with pytest.raises(RegistrationError, match="two and nothing share /events|nothing share /events|another path"):
+    with pytest.raises(RegistrationError, match="other and nothing share /events"):
 
         @extension.listen_to("killswitch.disengaged", path="/events", restrict_to="any")
         def other(event):

@@ -29,7 +29,19 @@ def test_date_times_are_read_as_aware(text, expected):
 
 @pytest.mark.parametrize(
     "value",
-    [None, "", "yesterday", 5, 5.5, True, [], {}, "0001-01-01T00:00:00Z", "2024-13-01T00:00:00Z", "9999-12-31T23:59:60Z"],
+    [
+        None,
+        "",
+        "yesterday",
+        5,
+        5.5,
+        True,
+        [],
+        {},
+        "0001-01-01T00:00:00Z",
+        "2024-13-01T00:00:00Z",
+        "9999-12-31T23:59:60Z",
+    ],
 )
 def test_what_is_not_a_time_is_none(value):
     assert parse_time(value) is None

@@ -1,0 +1,51 @@
+"""``python -m benchmarks [NAME...] [--quick] [--json FILE]``."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks.environment import machine, versions
+from benchmarks.report import Report, Settings
+
+NAMES = ("receive", "matching", "validation", "startup", "blocking")
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[" + "|".join(NAMES) + "]...", type=click.Choice(NAMES))
+@click.option("--quick", is_flag=True, help="Only see that everything works: about a minute, figures not to be quoted.")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write every sample to FILE.")
+def main(names: tuple[str, ...], quick: bool, file: Path | None) -> None:
+    """Measure how fast the kit is, as ratios to what else a user could take. Without a name, everything."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    settings = Settings(quick, Console(stderr=True))
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    console.print(f"{command}\n{machine()}\n{', '.join(map(' '.join, versions().items()))}\n", highlight=False)
+    results: dict[str, list[Report]] = {}
+    for name in names or NAMES:
+        run: Callable[[Settings], list[Report]] = import_module(f"benchmarks.{name}").run
+        began = time.monotonic()
+        results[name] = run(settings)
+        for report in results[name]:
+            report.print(console)
+        console.print(f"{name}: {time.monotonic() - began:.0f} s\n", highlight=False)
+    if file:
+        content = {
+            "command": command,
+            "machine": machine(),
+            "versions": versions(),
+            "quick": quick,
+            "reports": {name: [asdict(report) for report in reports] for name, reports in results.items()},
+        }
+        file.write_text(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Flask and marshmallow, put together by hand, with the kit's own schemas."""
+
+from flask import Flask, request
+from marshmallow import ValidationError
+
+from extension_kit.events.schemas import EventRequestBody
+
+app = Flask(__name__)
+schema = EventRequestBody()
+
+
+@app.post("/events")
+def receive() -> object:
+    try:
+        schema.load(request.get_json())
+    except ValidationError as error:
+        return error.normalized_messages(), 422
+    return {}

@@ -1,0 +1,124 @@
+"""One server under load: how many requests, how fast, and what that cost in CPU time and memory."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from benchmarks import events, processes
+from benchmarks.load import Load
+from benchmarks.servers import ROOT, Running, Server, ServerError, running
+
+CONNECTIONS = 32
+
+_TRIES = 4
+_MOST_FOREIGN_CORES = 0.12
+_MOST_UNEVEN = 0.68
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one round found out about one server."""
+
+    server: str
+    load: Load
+    server_cpu_us: float  # for each request, all processes together
+    rss_mib: float
+    pss_mib: float
+    foreign_cores: float  # what neither the server nor the generator used
+    busiest: float  # the share of the server's CPU time used by its busiest process
+    workers: int
+
+    @property
+    def doubt(self) -> float:
+        """How much is wrong with it: 0 for a sample that can be taken as it is."""
+        uneven = max(0.0, self.busiest - _MOST_UNEVEN) if self.workers > 1 else 0.0
+        return uneven + max(0.0, self.foreign_cores - _MOST_FOREIGN_CORES)
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@contextmanager
+def generator(started: Running, *, connections: int, warm_up: float, seconds: float, path: str | None = None) -> Iterator[Callable[[], Load]]:
+    """Put load on a server: measuring has begun when the block is entered, and has ended when the function returns.
+
+    Raises:
+        ServerError: the server stopped answering.
+    """
+    request = started.server.request(started.port, events.encoded(events.small()))
+    task = {
+        "request": asdict(request) | ({"path": path} if path else {}),
+        "connections": connections,
+        "warm_up": warm_up,
+        "seconds": seconds,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.load"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+
+    def line() -> str:
+        if text := process.stdout.readline():
+            return text
+        raise ServerError(f"{started.server.name} under load: {process.stderr.read()[-1000:]}")
+
+    with process:
+        try:
+            process.stdin.write(json.dumps(task))
+            process.stdin.close()
+            line()
+            yield lambda: Load(**json.loads(line()))
+        finally:
+            process.kill()
+
+
+def sample(server: Server, seconds: float, warm_up: float) -> Sample:
+    """Start a server, check it and measure it.
+
+    A round in which somebody else used the machine, or in which most connections happened to land at one of the
+    server's processes, is repeated a few times; the best try counts.
+
+    Raises:
+        ServerError: the server does not start, or does not answer as it should.
+    """
+    tries: list[Sample] = []
+    while len(tries) < _TRIES:
+        tries.append(_sample(server, seconds, warm_up))
+        if tries[-1].doubt == 0:
+            break
+    return min(tries, key=lambda each: each.doubt)
+
+
+def _sample(server: Server, seconds: float, warm_up: float) -> Sample:
+    with running(server) as started:
+        started.check()
+        with generator(started, connections=CONNECTIONS, warm_up=warm_up, seconds=seconds) as ended:
+            pids = processes.tree(started.pid)
+            cpu_before, busy_before = processes.cpu_seconds(pids), processes.machine_busy_seconds()
+            load = ended()
+            cpu_after, busy_after = processes.cpu_seconds(pids), processes.machine_busy_seconds()
+        used = {pid: after - cpu_before.get(pid, 0.0) for pid, after in cpu_after.items()}
+        total = sum(used.values())
+        if load.refused:
+            raise ServerError(f"{server.name} refused events under load: {load.refused}")
+        rss, pss = processes.memory_mib(pids)
+        return Sample(
+            server=server.name,
+            load=load,
+            server_cpu_us=total / max(1, load.requests) * 1e6,
+            rss_mib=rss,
+            pss_mib=pss,
+            foreign_cores=(busy_after - busy_before - total - load.cpu_seconds) / load.seconds,
+            busiest=max(used.values()) / total if total else 0.0,
+            workers=len(pids) - 1,
+        )

@@ -1,0 +1,111 @@
+"""The processes of a server: gunicorn's arbiter, which keeps workers running, and the workers with uvicorn in them."""
+
+import logging
+import mmap
+import signal
+import sys
+from typing import Any, Protocol
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+from gunicorn.glogging import Logger
+from uvicorn_worker import UvicornWorker
+
+logger = logging.getLogger("extension_kit.server")
+
+_SLOTS = 256
+
+
+class SharedState:
+    """What the arbiter and its workers know together, in memory they share."""
+
+    def __init__(self) -> None:
+        self._bytes = mmap.mmap(-1, _SLOTS + 1)
+        self.draining = False
+
+    def worker_ready(self, age: int, ready: bool) -> None:
+        """Note whether the worker with this age, gunicorn's running number, takes requests."""
+        self._bytes[age % _SLOTS] = ready
+
+    def is_ready(self) -> bool:
+        """Whether any worker takes requests and the server is not about to stop."""
+        return not self.draining and any(self._bytes[:_SLOTS])
+
+    def is_first_failure(self) -> bool:
+        """Whether no other worker has said yet that the handlers cannot be loaded: one line about it is enough."""
+        first = self._bytes[_SLOTS] == 0
+        self._bytes[_SLOTS] = 1
+        return first
+
+
+class ListenerWorker(UvicornWorker):
+    """A worker process: uvicorn on uvloop, with our limits."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        uvicorn_logger = logging.getLogger("uvicorn.error")
+        uvicorn_logger.propagate = True  # to our formatter
+        uvicorn_logger.setLevel(logging.WARNING)
+
+
+class GunicornLogger(Logger):
+    """gunicorn's messages in the format of ours; what is routine to it is a debug message."""
+
+    def setup(self, cfg: Any) -> None:
+        self.error_log.propagate = True
+
+    def info(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        self.error_log.debug(msg, *args, **kwargs)
+
+    def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        if Arbiter.APP_LOAD_ERROR in args or "App failed to load." in args:
+            return  # the worker has said why, in one line
+        super().error(msg, *args, **kwargs)
+
+
+class HasState(Protocol):
+    """What the arbiter needs of its application."""
+
+    state: SharedState
+
+
+class ListenerArbiter(Arbiter):
+    """Keeps the worker processes running."""
+
+    app: HasState
+    received_signal: int = 0
+    _halting = False
+
+    def handle_term(self) -> None:
+        self._drain(signal.SIGTERM)
+        super().handle_term()
+
+    def handle_int(self) -> None:
+        # gunicorn would send SIGQUIT, which uvicorn's worker does not act on: Ctrl-C would last the whole grace period.
+        self._drain(signal.SIGINT)
+        super().handle_term()
+
+    handle_quit = handle_int
+
+    def _drain(self, received: int) -> None:
+        self.received_signal = received
+        self.app.state.draining = True
+        logger.info("Update readiness probe - ready: false")
+        logger.info("Stopping Extension HTTP Server")
+
+    def reap_workers(self) -> None:
+        try:
+            super().reap_workers()
+        except HaltServer:
+            # gunicorn raises it once more for each further worker that could not start, while it is stopping already.
+            if not self._halting:
+                raise
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        self._halting = True
+        try:
+            super().halt(reason, exit_status)
+        except SystemExit:
+            if exit_status == Arbiter.APP_LOAD_ERROR:
+                sys.exit(2)
+            sys.exit(128 + self.received_signal if self.received_signal else exit_status)

@@ -1,0 +1,66 @@
+"""The simulated agent against the kit's own server, as ``make run`` brings them together."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from extension_kit.agent import Agent
+from extension_kit.agent.replay import open_recording
+from extension_kit.testing import EventFactory
+
+RUNS = Path(__file__).parents[1] / "data" / "runs.jsonl"
+
+
+@pytest.fixture
+def calls(tmp_path):
+    """What the functions of tests/apps/answers.py note: how often each was called."""
+    path = tmp_path / "calls"
+    return lambda: Counter(line.split()[0] for line in path.read_text().splitlines())
+
+
+@pytest.fixture
+def answers(served, tmp_path):
+    return lambda **options: served("answers", CALLS=tmp_path / "calls", RELEASE=tmp_path, **options)
+
+
+@pytest.mark.parametrize("edge", ["asgi", "flask"])
+def test_a_recording_is_played_and_what_the_extension_refuses_is_told(answers, calls, edge):
+    with answers(edge=edge) as server, open_recording(str(RUNS)) as recording:
+        report = Agent(server.url, fast=True).play(recording.events)
+    assert report.events == recording.total == calls()["fine"]
+    assert report.problems == []
+    accepted = {endpoint: tally.accepted for endpoint, tally in report.tallies.items()}
+    assert accepted["POST /events/fine"] == recording.total
+    assert accepted["POST /events/one-kind"] == 2
+    assert report.tallies["POST /events/broken"].refused == {"500": recording.total}
+    assert "the pager is out of order" in report.refusals[0].reason
+    assert not report.ok
+
+
+def test_made_up_runs_are_accepted_to_the_letter_of_the_specification(served):
+    with served("oncall", STEADYBIT_EXTENSION_VALIDATION="strict") as server:
+        report = Agent(server.url, fast=True, concurrency=4).play(EventFactory().runs(20))
+    assert report.ok
+    assert report.sent > 0
+    assert report.unwanted == report.events - report.sent
+
+
+def test_events_that_come_twice_are_run_once(answers, calls):
+    with answers() as server:
+        report = Agent(server.url, fast=True, redeliver=True).play(EventFactory().events(30))
+    assert report.tallies["POST /events/fine"].accepted == 60
+    assert calls()["fine"] == 30
+
+
+def test_the_registration_document_is_not_sent_again(served):
+    with served("oncall", STEADYBIT_LOG_LEVEL="debug") as server:
+        agent = Agent(server.url, limit=1, interval=0.01)
+        report = agent.play(EventFactory().event("experiment.execution.failed") for _ in range(3))
+        assert report.ok
+        assert report.accepted == 3
+        server.stop()
+        statuses = [
+            line.split("status=")[1].split()[0] for line in server.log.splitlines() if "method=GET url=/ " in line
+        ]
+    assert statuses == ["200", "304", "304"]

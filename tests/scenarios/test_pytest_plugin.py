@@ -1,0 +1,270 @@
+"""The tests of an extension, as its author writes them."""
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+ONCALL = """
+from extension_kit import Event, Extension
+
+extension = Extension("extension-oncall")
+seen = []
+
+@extension.listen_to("experiment.execution.failed", "experiment.execution.errored")
+def page(event: Event) -> None:
+    if event.experiment_execution.experiment_key == "BAD-1":
+        raise LookupError("nobody is on call")
+    seen.append(event)
+
+@extension.listen_to("*", restrict_to="any")
+def log() -> None:
+    pass
+
+@extension.listen_to("experiment.execution.failed", path="/events/page")
+def count(event):
+    pass
+
+@extension.listen_to("killswitch.*")
+def switched(event):
+    seen.append((event.remaining_time, event.name))
+"""
+
+CONFTEST = """
+import pytest
+
+@pytest.fixture
+def extension():
+    from oncall import extension
+
+    return extension
+"""
+
+
+@pytest.fixture
+def check(pytester, monkeypatch):
+    """Run tests beside the handler module; all of them must pass."""
+    for name in ("STEADYBIT_EXTENSION_VALIDATION", "STEADYBIT_EXTENSION_BASIC_USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    pytester.makepyfile(oncall=ONCALL)
+    pytester.makeconftest(CONFTEST)
+
+    def check(tests: str, *options: str) -> None:
+        pytester.makepyfile(test_oncall=tests)
+        result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-Werror", *options)
+        outcomes = result.parseoutcomes()
+        assert set(outcomes) == {"passed"}, result.stdout.str()
+
+    return check
+
+
+def test_three_lines(check):
+    check("""
+def test_pages_when_an_experiment_fails(agent):
+    sent = agent.send("experiment.execution.failed", experiment_key="SHOP-7")
+    assert sent.status == 200
+    assert sent.ran == ["log", "page", "count"]
+""")
+
+
+def test_what_the_extension_did_can_be_looked_at(check):
+    check("""
+import oncall
+
+def test_call(agent):
+    sent = agent.send("experiment.execution.errored", state="errored", name="Mine")
+    assert oncall.seen[-1].experiment_execution.name == "Mine"
+    log, page = sent.calls
+    assert page.name == "page" and page.error is None
+    assert page.event.experiment_execution.name == "Mine"
+    assert page.event.id == sent.event["id"]
+    assert sent.error is None
+
+def test_answers(agent):
+    sent = agent.send("experiment.execution.errored")
+    assert [(answer.path, answer.status, answer.body) for answer in sent.answers] == [
+        ("/events/log", 200, {}), ("/events/page", 200, {})
+    ]
+    assert sent.answer == {}
+
+def test_patterns(agent):
+    assert agent.send("killswitch.engaged").ran == ["log", "switched"]
+    assert agent.send("user.invited").ran == ["log"]
+""")
+
+
+def test_an_exception_is_there_to_be_asserted_on(check):
+    check("""
+import pytest
+
+def test_nobody_is_on_call(agent):
+    sent = agent.send("experiment.execution.failed", experiment_key="BAD-1")
+    assert sent.status == 500
+    assert sent.answer["detail"] == "nobody is on call"
+    assert isinstance(sent.error, LookupError)
+    assert sent.ran == ["log", "page", "count"]
+    with pytest.raises(LookupError, match="nobody"):
+        raise sent.error
+""")
+
+
+def test_roles(check):
+    check("""
+def test_follower(agent):
+    agent.role = "follower"
+    assert agent.send("experiment.execution.failed").ran == ["log"]
+""")
+
+
+def test_an_event_that_nobody_wants(pytester, check):
+    pytester.makepyfile(oncall=ONCALL.replace('@extension.listen_to("*"', '@extension.listen_to("user.invited"'))
+    check("""
+def test_nobody(agent):
+    sent = agent.send("experiment.execution.created")
+    assert (sent.status, sent.answer, sent.answers, sent.ran, sent.error) == (None, None, [], [], None)
+""")
+
+
+def test_bodies_of_ones_own(check):
+    check("""
+import pytest
+
+def test_refused(agent):
+    sent = agent.send({"eventName": "experiment.execution.failed", "tenant": "wrong"})
+    assert sent.status == 422
+    assert "/tenant" in [error["pointer"] for error in sent.answer["errors"]]
+    assert sent.ran == []
+
+def test_changes_are_for_made_up_events(agent):
+    with pytest.raises(TypeError, match="give a name"):
+        agent.send({"eventName": "user.invited"}, state="x")
+
+def test_typos_are_told(agent):
+    with pytest.raises(ValueError, match="did you mean experiment.execution.failed"):
+        agent.send("experiment.execution.faild")
+    with pytest.raises(TypeError, match="did you mean experiment_key"):
+        agent.send("experiment.execution.failed", experimentkey="x")
+""")
+
+
+def test_the_same_event_twice_runs_once_but_not_across_tests(check):
+    check("""
+import pytest
+
+@pytest.mark.parametrize("again", range(3))
+def test_duplicate(agent, again):
+    body = agent.factory.event("user.invited", id="same")
+    assert agent.send(body).ran == ["log"]
+    sent = agent.send(body)
+    assert (sent.status, sent.ran) == (200, [])
+    assert agent.send("user.invited").ran == ["log"]
+""")
+
+
+def test_the_registration_document(check):
+    check("""
+def test_document(agent):
+    listeners = {listener["path"]: listener for listener in agent.registration["eventListeners"]}
+    assert set(listeners) == {"/events/page", "/events/log", "/events/switched"}
+    assert listeners["/events/log"] == {
+        "method": "POST", "path": "/events/log", "listenTo": ["*"], "restrictTo": "any"
+    }
+""")
+
+
+def test_whole_runs_and_recordings(pytester, check):
+    pytester.path.joinpath("events.jsonl").write_text(
+        '{"id": "1", "eventName": "user.invited", "tenant": {}, "eventTime": "2026-01-01T00:00:00Z"}\n'
+        '{"id": "2", "eventName": "killswitch.engaged", "tenant": {}, "eventTime": "2026-01-01T00:00:00Z"}\n'
+    )
+    check("""
+from pathlib import Path
+
+def test_run(agent):
+    everything = agent.play(agent.factory.run(outcome="failed", steps=2))
+    assert all(sent.status == 200 for sent in everything)
+    assert sum(sent.ran.count("page") for sent in everything) == 1
+
+def test_replay(agent):
+    first, second = agent.replay("events.jsonl")
+    assert first.ran == ["log"]
+    assert second.ran == ["log", "switched"]
+    assert len(agent.replay(Path("events.jsonl"))) == 2
+""")
+
+
+def test_a_request_timeout(check):
+    check("""
+import oncall
+
+def test_remaining_time(agent):
+    agent.send("killswitch.engaged")
+    assert oncall.seen[-1] == (None, "killswitch.engaged")
+    agent.timeout = 30
+    agent.send("killswitch.disengaged")
+    remaining, name = oncall.seen[-1]
+    assert name == "killswitch.disengaged"
+    assert 0 < remaining <= 30
+""")
+
+
+def test_settings_are_those_of_the_environment(check, monkeypatch):
+    monkeypatch.setenv("STEADYBIT_EXTENSION_VALIDATION", "strict")
+    monkeypatch.setenv("STEADYBIT_EXTENSION_BASIC_USERNAME", "agent")
+    monkeypatch.setenv("STEADYBIT_EXTENSION_BASIC_PASSWORD", "s3cret")
+    check("""
+def test_strict(agent):
+    assert agent.send("experiment.execution.failed").status == 200
+    sent = agent.send("experiment.execution.failed", state="FAILED")
+    assert sent.status == 422
+    assert "/experimentExecution/state" in str(sent.answer)
+""")
+
+
+def test_nothing_is_left_behind(check):
+    check("""
+from extension_kit.events.registry import Listener
+
+original = Listener.call
+
+def test_listeners_are_called_plainly_afterwards(agent):
+    agent.send("user.invited")
+    assert Listener.call is original
+""")
+
+
+@pytest.mark.parametrize(
+    ("conftest", "message"),
+    [
+        ("", "*does not know your extension*"),
+        (CONFTEST.replace("return extension", "return extension.create_app()"), "*it should return your Extension*"),
+        (CONFTEST.replace("return extension", "pass"), "*extension returns None*"),
+    ],
+)
+def test_without_an_extension_the_error_says_what_to_write(pytester, conftest, message):
+    pytester.makepyfile(oncall=ONCALL, test_oncall="def test_one(agent): pass")
+    pytester.makeconftest(conftest)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([message])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    if not conftest:
+        result.stdout.fnmatch_lines(["*def extension():*"])
+
+
+def test_the_fixtures_describe_themselves(pytester):
+    result = pytester.runpytest_inprocess("--fixtures", "-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["extension -- *", "agent -- *", "*Calls your extension in memory*"])
+
+
+def test_the_plugin_is_light(pytester, monkeypatch):
+    """Every pytest run in an environment with the kit loads the plugin, also those that have no use for it."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile("""
+import sys
+
+def test_nothing_is_imported_for_tests_without_the_fixture():
+    assert "extension_kit.testing.plugin" in sys.modules
+    assert not {"rich", "urllib3", "extension_kit.agent", "extension_kit.testing.agent"} & set(sys.modules)
+""")
+    result = pytester.runpytest_subprocess("-p", "extension_kit.testing.plugin", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)

@@ -1,0 +1,603 @@
+"""``extension-kit serve`` as people run it: start, stop, refuse to start, survive bad clients."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+import trustme
+
+from tests.conftest import APPS, SERVE, free_port, run_server, serve_app, wait_until
+
+ONCALL = """
+from extension_kit import Event, Extension
+
+extension = Extension("extension-oncall")
+
+@extension.listen_to("killswitch.engaged")
+def page(event: Event) -> None:
+    print("paged for", event.id, flush=True)
+"""
+
+
+@pytest.fixture
+def oncall(tmp_path):
+    path = tmp_path / "oncall.py"
+    path.write_text(ONCALL)
+    return path
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start ``extension-kit serve`` without waiting for anything."""
+
+    def start(*targets, **environment):
+        return run_server([*SERVE, *map(str, targets)], tmp_path / "server.log", cwd=tmp_path, **environment)
+
+    return start
+
+
+def is_ready(server):
+    assert server.process.poll() is None, server.log
+    return server.health("readiness") == 200
+
+
+def workers(server):
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True)
+    return [int(pid) for pid in children.stdout.split()]
+
+
+class TestRefusingToStart:
+    """One clear line, exit code 2, and nothing left behind."""
+
+    def refused(self, start, *targets, **environment):
+        with start(*targets, **environment) as server:
+            assert server.process.wait(30) == 2, server.log
+            lines = [line for line in server.log.splitlines() if line.startswith("extension-kit: ")]
+            assert len(lines) == 1, server.log
+            assert "Traceback" not in server.log
+            return lines[0]
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("", "defines no extension"),
+            ("from extension_kit import Extension\nextension = Extension('x')", "x has no listener: decorate"),
+            ("import nonsense_that_is_not_there", "ModuleNotFoundError.*nonsense_that_is_not_there.*line 1"),
+            ("\n\n1 / 0", "ZeroDivisionError: division by zero .*line 3"),
+            ("def (", "SyntaxError"),
+            ("raise SystemExit(5)", "SystemExit: 5"),
+            (
+                "from extension_kit import Extension\nextension = Extension('x')\n"
+                "@extension.listen_to('a..b')\ndef page(event): ...",
+                "parts are joined by single dots.*line 3",
+            ),
+        ],
+    )
+    def test_a_broken_handler_file(self, start, tmp_path, content, message):
+        path = tmp_path / "broken.py"
+        path.write_text(content)
+        line = self.refused(start, path, EXTENSION_WEB_WORKERS=3)
+        assert re.search(message, line)
+        assert "broken.py" in line or "has no listener" in line
+
+    def test_a_file_that_is_not_there(self, start):
+        assert "no such file" in self.refused(start, "nothing.py")
+
+    def test_a_module_that_is_not_there(self, start):
+        assert "ModuleNotFoundError" in self.refused(start, "nothing.there")
+
+    def test_a_folder_without_an_extension(self, start, tmp_path):
+        assert "__init__.py" in self.refused(start, tmp_path)
+
+    def test_two_files_that_contradict_each_other(self, start, tmp_path, oncall):
+        other = tmp_path / "other.py"
+        other.write_text(ONCALL.replace('"killswitch.engaged"', '"killswitch.engaged", restrict_to="any"'))
+        assert "share /events/page" in self.refused(start, oncall, other)
+
+    def test_a_bad_setting(self, start, oncall):
+        line = self.refused(start, oncall, STEADYBIT_EXTENSION_VALIDATION="strictly")
+        assert "STEADYBIT_EXTENSION_VALIDATION" in line
+        assert "strictly" in line
+        assert "tolerant" in line
+
+    @pytest.mark.parametrize("variable", ["STEADYBIT_EXTENSION_PORT", "STEADYBIT_EXTENSION_HEALTH_PORT"])
+    @pytest.mark.parametrize("reuse", [0, 1])
+    def test_a_taken_port(self, start, oncall, variable, reuse):
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuse)
+            taken.bind(("0.0.0.0", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            line = self.refused(start, oncall, **{variable: port, "EXTENSION_WEB_WORKERS": 2})
+        assert str(port) in line
+        assert variable in line
+
+    def test_a_certificate_that_is_not_there(self, start, oncall):
+        line = self.refused(
+            start, oncall, STEADYBIT_EXTENSION_TLS_SERVER_CERT="/no/cert", STEADYBIT_EXTENSION_TLS_SERVER_KEY="/no/key"
+        )
+        assert "/no/cert" in line
+
+    def test_a_socket_path_that_is_a_file(self, start, oncall):
+        line = self.refused(start, oncall, STEADYBIT_EXTENSION_UNIX_SOCKET=oncall)
+        assert "is not a socket" in line
+        assert oncall.read_text() == ONCALL
+
+
+class TestTheExampleOfTheReadme:
+    def test_it_serves_an_agent(self, served, event):
+        with served("oncall") as server:
+            document = server.request("GET", "/").json
+            assert document == {
+                "eventListeners": [
+                    {
+                        "method": "POST",
+                        "path": "/events/page",
+                        "listenTo": ["experiment.execution.failed", "experiment.execution.errored"],
+                        "restrictTo": "leader",
+                    }
+                ]
+            }
+            reply = server.post("/events/page", event("experiment.execution.failed", reason="too slow"))
+            assert (reply.status, reply.body) == (200, b"{}")
+            assert "failed (too slow)" in server.log
+
+    def test_several_files_are_served_together(self, start, tmp_path, oncall):
+        other = tmp_path / "other.py"
+        other.write_text(ONCALL.replace("page", "tell").replace("oncall", "other"))
+        with start(oncall, other) as server:
+            wait_until(lambda: is_ready(server))
+            paths = [entry["path"] for entry in server.request("GET", "/").json["eventListeners"]]
+            assert paths == ["/events/page", "/events/tell"]
+            assert server.request("GET", "/openapi.json").json["info"]["title"] == "extension-oncall + extension-other"
+
+    def test_typos_are_warned_about_once(self, start, tmp_path):
+        path = tmp_path / "typo.py"
+        path.write_text(ONCALL.replace("killswitch.engaged", "kilswitch.engaged"))
+        with start(path, EXTENSION_WEB_WORKERS=2) as server:
+            wait_until(lambda: is_ready(server))
+            assert server.log.count("did you mean killswitch.engaged?") == 1
+
+
+class TestStopping:
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+    def test_the_exit_code_names_the_signal(self, served, number, code):
+        with served("oncall") as server:
+            assert server.stop(number) == code
+
+    def test_a_request_in_flight_is_answered_and_readiness_is_off_meanwhile(self, served, tmp_path, event):
+        calls, release = tmp_path / "calls", tmp_path / "release"
+        calls.touch()
+        with served("answers", CALLS=calls, RELEASE=release) as server:
+            replies = []
+            sender = threading.Thread(
+                target=lambda: replies.append(server.post("/events/waits", event("killswitch.engaged")))
+            )
+            sender.start()
+            wait_until(lambda: "waits" in calls.read_text())
+            server.process.terminate()
+            wait_until(lambda: server.health("readiness") == 503)
+            assert server.health("liveness") == 200
+            release.touch()
+            sender.join(30)
+            assert [reply.status for reply in replies] == [200]
+            assert server.process.wait(30) == 143
+
+    def test_a_function_that_hangs_is_not_waited_for_longer_than_the_grace_period(self, served, tmp_path, event):
+        calls = tmp_path / "calls"
+        calls.touch()
+        with served("answers", CALLS=calls, RELEASE=tmp_path / "never", EXTENSION_GRACE_PERIOD=2) as server:
+            reply = server.post("/events/waits", event("killswitch.engaged"), {"Request-Timeout": "0.1"})
+            assert reply.status == 503
+            assert server.stop() == 143
+
+
+class TestWorkers:
+    def test_they_say_the_same_and_one_that_dies_is_replaced(self, served):
+        with served("oncall", EXTENSION_WEB_WORKERS=2) as server:
+            wait_until(lambda: len(workers(server)) == 2)
+            tags = {server.request("GET", "/").headers["etag"] for _ in range(20)}
+            first = workers(server)[0]
+            os.kill(first, signal.SIGKILL)
+            wait_until(lambda: len(workers(server)) == 2 and first not in workers(server))
+            wait_until(lambda: is_ready(server))
+            tags.add(wait_until(lambda: server.request("GET", "/").headers["etag"]))
+            assert len(tags) == 1
+        with served("oncall") as restarted:
+            assert restarted.request("GET", "/").headers["etag"] in tags
+
+    def test_readiness_is_off_while_there_is_no_worker(self, start, tmp_path):
+        path = tmp_path / "slow.py"
+        gate = tmp_path / "gate"
+        path.write_text(
+            f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)\n" + ONCALL
+        )
+        with start(path) as server:
+            wait_until(lambda: server.health("liveness") == 200)
+            assert server.health("readiness") == 503
+            gate.touch()
+            wait_until(lambda: is_ready(server))
+
+    def test_reload_takes_up_a_change_and_survives_a_broken_one(self, start, oncall):
+        with run_server([*SERVE, "--reload", str(oncall)], oncall.with_suffix(".log"), cwd=oncall.parent) as server:
+            wait_until(lambda: is_ready(server))
+
+            def paths():
+                try:
+                    reply = server.request("GET", "/")
+                except OSError:
+                    return None
+                return (
+                    [entry["path"] for entry in reply.json["eventListeners"]] if reply.status == 200 else reply.status
+                )
+
+            assert paths() == ["/events/page"]
+            oncall.write_text("def (")
+            os.utime(oncall, (time.time() + 5, time.time() + 5))
+            wait_until(lambda: paths() == 500)
+            assert server.health("readiness") == 503
+            oncall.write_text(ONCALL.replace("page", "wake"))
+            os.utime(oncall, (time.time() + 10, time.time() + 10))
+            wait_until(lambda: paths() == ["/events/wake"])
+
+
+class TestOtherListeners:
+    def test_a_unix_socket(self, start, oncall, tmp_path):
+        path = tmp_path / "run" / "extension.sock"
+        with start(oncall, STEADYBIT_EXTENSION_UNIX_SOCKET=path) as server:
+            wait_until(path.is_socket)
+
+            def get(target):
+                connection = http.client.HTTPConnection("localhost", timeout=30)
+                connection.sock = socket.socket(socket.AF_UNIX)
+                connection.sock.connect(str(path))
+                connection.request("GET", target)
+                reply = connection.getresponse()
+                content = reply.read()
+                connection.close()
+                return reply.status, content
+
+            assert json.loads(get("/")[1])["eventListeners"][0]["path"] == "/events/page"
+            assert get("/health/readiness") == (200, b"")
+            assert server.health("readiness") == 0
+            assert server.stop() == 143
+        with start(oncall, STEADYBIT_EXTENSION_UNIX_SOCKET=path):
+            wait_until(lambda: path.is_socket() and get("/health/liveness")[0] == 200)
+
+    def test_ipv6(self, start, oncall):
+        with start(oncall, EXTENSION_BIND_ADDRESS="::1") as server:
+
+            def get():
+                connection = http.client.HTTPConnection("::1", server.port, timeout=30)
+                try:
+                    connection.request("GET", "/")
+                    return connection.getresponse().status
+                except ConnectionError:
+                    return 0
+                finally:
+                    connection.close()
+
+            wait_until(lambda: get() == 200)
+
+
+class TestTls:
+    @pytest.fixture
+    def authority(self):
+        return trustme.CA()
+
+    @pytest.fixture
+    def files(self, authority, tmp_path):
+        certificate = authority.issue_cert("127.0.0.1")
+        certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+        return {
+            "STEADYBIT_EXTENSION_TLS_SERVER_CERT": tmp_path / "cert.pem",
+            "STEADYBIT_EXTENSION_TLS_SERVER_KEY": tmp_path / "key.pem",
+        }
+
+    def serial(self, server, authority, client=None):
+        """The serial number of the certificate the server shows."""
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        if client:
+            client.configure_cert(context)
+        connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
+        try:
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+            return connection.sock.getpeercert()["serialNumber"]
+        finally:
+            connection.close()
+
+    def test_https_with_plain_health_and_a_rotated_certificate(self, start, oncall, authority, files, tmp_path):
+        with start(oncall, **files) as server:
+            wait_until(lambda: is_ready(server))
+            assert "https server" in server.log
+            before = self.serial(server, authority)
+            renewed = authority.issue_cert("127.0.0.1")
+            renewed.private_key_pem.write_to_path(tmp_path / "key.pem")
+            renewed.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+            wait_until(lambda: self.serial(server, authority) != before)
+
+    @pytest.mark.parametrize("kind", ["file", "folder"])
+    def test_clients_without_a_certificate_are_refused(self, start, oncall, authority, files, tmp_path, kind):
+        clients = trustme.CA()
+        folder = tmp_path / "clients"
+        folder.mkdir()
+        clients.cert_pem.write_to_path(folder / "ca.pem")
+        place = folder if kind == "folder" else folder / "ca.pem"
+        with start(oncall, STEADYBIT_EXTENSION_TLS_CLIENT_CAS=place, **files) as server:
+            wait_until(lambda: is_ready(server))
+            assert "RequireAndVerifyClientCert" in server.log
+            assert self.serial(server, authority, clients.issue_cert("agent@example.com"))
+            for client in (None, trustme.CA().issue_cert("agent@example.com")):
+                with pytest.raises((ssl.SSLError, ConnectionError)):
+                    self.serial(server, authority, client)
+            assert "Traceback" not in server.log
+
+
+class TestBasicAuthentication:
+    CREDENTIALS = {  # noqa: RUF012
+        "STEADYBIT_EXTENSION_BASIC_USERNAME": "agent",
+        "STEADYBIT_EXTENSION_BASIC_PASSWORD": "pass:wörd",
+    }
+
+    @pytest.mark.parametrize("edge", ["asgi", "flask"])
+    def test_it_is_asked_for_everywhere_but_by_probes(self, served, edge, event):
+        import base64
+
+        good = "Basic " + base64.b64encode("agent:pass:wörd".encode()).decode()
+        wrong = [None, "", "Basic", "Basic ###", "Bearer x", "Basic " + base64.b64encode(b"agent:no").decode()]
+        body = json.dumps(event("experiment.execution.failed")).encode()
+        with served("oncall", edge=edge, **self.CREDENTIALS) as server:
+            for method, path, content in [("GET", "/", None), ("POST", "/events/page", body), ("GET", "/no", None)]:
+                for header in wrong:
+                    reply = server.request(method, path, content, {"Authorization": header} if header else {})
+                    assert reply.status == 401
+                    assert reply.headers["www-authenticate"].startswith("Basic")
+                    assert reply.json["title"]
+                assert server.request(method, path, content, {"Authorization": good}).status in (200, 404)
+            assert server.request("GET", "/health/liveness").status == 200
+            assert "pass" not in server.log
+
+
+class TestLogs:
+    def test_every_request_is_one_line(self, served, event):
+        with served("oncall", STEADYBIT_LOG_FORMAT="json") as server:
+            server.post("/events/page", event("experiment.execution.failed"), {"Request-Id": "findme"})
+            line = wait_until(lambda: next((line for line in server.log.splitlines() if "findme" in line), None))
+        entry = json.loads(line)
+        assert entry["level"] == "info"
+        assert (entry["method"], entry["url"], entry["status"], entry["res_size"]) == ("POST", "/events/page", 200, 2)
+        assert entry["duration"] >= 0
+        assert entry["req_size"] > 500
+
+    def test_bodies_are_logged_at_debug_only_and_without_secrets(self, served, event):
+        body = event("experiment.execution.failed", variables={"password": "hunter2"}, name="find-this-name")
+        with served("oncall", STEADYBIT_LOG_LEVEL="debug") as server:
+            server.post("/events/page", body)
+            assert "received" in wait_until(lambda: server.log if "received" in server.log else None)
+            assert "find-this-name" in server.log
+            assert "hunter2" not in server.log
+
+    def test_a_failing_function_leaves_one_traceback(self, served, event):
+        with served("answers") as server:
+            server.post("/events/broken", event("killswitch.engaged"))
+            wait_until(lambda: "Traceback" in server.log)
+            assert server.log.count("Traceback") == 1
+            assert "the pager is out of order" in server.log
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One server for all bad clients, which must be as good as new after them."""
+    log = tmp_path_factory.mktemp("bad") / "log"
+    with serve_app("oncall", log, EXTENSION_READ_TIMEOUT=1, EXTENSION_MAX_BODY_BYTES=100_000) as server:
+        yield server
+        assert server.request("GET", "/").status == 200
+        assert "Traceback" not in server.log
+
+
+class TestBadClients:
+    """None of them gets more than a 4xx, and the next request is served."""
+
+    def read_all(self, connection):
+        data = b""
+        with suppress(ConnectionError):
+            while chunk := connection.recv(65536):
+                data += chunk
+        return data
+
+    def talk(self, server, data):
+        with server.raw() as connection:
+            with suppress(ConnectionError):
+                connection.sendall(data)
+            return self.read_all(connection)
+
+    @pytest.mark.parametrize(
+        ("data", "status"),
+        [
+            (b"nonsense\r\n\r\n", 400),
+            (b"GET / HTTP/9.9\r\n\r\n", 400),
+            (b"\x16\x03\x01\x02\x00\x01\x00", 400),
+            (b"POST /events/page HTTP/1.1\r\nHost: a\r\nContent-Length: five\r\n\r\n", 400),
+            (b"POST /events/page HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", 400),
+            (b"POST /events/page HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+            (b"POST /events/page HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+            (b"POST /events/page HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 1000 + b"\r\n", 431),
+            (b"GET / HTTP/1.1\r\nA: " + b"b" * 1_000_000 + b"\r\n\r\n", 431),
+            (b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", 431),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n", 408),
+            (b"", 408),
+            (b"POST /events/page HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nhalf", 408),
+        ],
+        ids=lambda value: repr(value[:60]) if isinstance(value, bytes) else None,
+    )
+    def test_what_is_no_request_is_refused(self, server, data, status):
+        reply = self.talk(server, data)
+        assert reply.split(b"\r\n")[0].split(b" ")[1] == b"%d" % status
+        assert b"content-type: application/json" in reply
+        assert server.request("GET", "/").status == 200
+
+    def test_a_client_that_leaves_in_the_middle_leaves_nothing(self, server):
+        for _ in range(20):
+            with server.raw() as connection:
+                connection.sendall(b"POST /events/page HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\nhalf")
+        assert server.request("GET", "/").status == 200
+
+    def test_slow_clients_hold_up_nobody(self, server, event):
+        slow = [server.raw() for _ in range(50)]
+        try:
+            for connection in slow:
+                connection.sendall(b"POST /events/page HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n{")
+            assert server.post("/events/page", event("experiment.execution.failed")).status == 200
+            assert all(b" 408 " in self.read_all(connection) for connection in slow)
+        finally:
+            for connection in slow:
+                connection.close()
+
+    def test_a_client_that_drips_is_cut_off(self, server):
+        with server.raw() as connection:
+            connection.settimeout(30)
+            stop = threading.Event()
+
+            def drip():
+                try:
+                    while not stop.wait(0.05):
+                        connection.send(b"A: b\r\n")
+                except OSError:
+                    pass
+
+            connection.sendall(b"GET / HTTP/1.1\r\n")
+            dripping = threading.Thread(target=drip)
+            dripping.start()
+            try:
+                assert b" 408 " in self.read_all(connection)
+            finally:
+                stop.set()
+                dripping.join(30)
+
+    def test_a_body_over_the_limit_is_answered_although_it_is_still_coming(self, server):
+        with server.raw() as connection:
+            connection.sendall(
+                b"POST /events/page HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n" + b"x" * 900_000
+            )
+            assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert b" 200 OK" in self.read_all(connection)
+
+    def test_requests_sent_ahead_are_answered_in_order(self, server):
+        one = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        other = b"GET /no HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        reply = self.talk(server, one * 3 + other)
+        assert re.findall(rb"HTTP/1.1 (\d+)", reply) == [b"200", b"200", b"200", b"404"]
+
+    def test_an_upgrade_is_refused(self, server):
+        reply = self.talk(
+            server, b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n"
+        )
+        assert reply.startswith(b"HTTP/1.1 400")
+
+
+class TestLoad:
+    def test_events_beyond_threads_and_queue_are_told_to_come_again(self, served, tmp_path, event):
+        calls, release = tmp_path / "calls", tmp_path / "release"
+        calls.touch()
+        limits = {"EXTENSION_WEB_THREADS": 1, "EXTENSION_QUEUE_LIMIT": 1, "CALLS": calls, "RELEASE": release}
+        with served("answers", **limits) as server:
+            replies = []
+
+            def send():
+                replies.append(server.post("/events/waits", event("killswitch.engaged")))
+
+            first = threading.Thread(target=send)
+            first.start()
+            wait_until(lambda: "waits" in calls.read_text())
+            others = [threading.Thread(target=send) for _ in range(5)]
+            for thread in others:
+                thread.start()
+            wait_until(lambda: len(replies) == 4)
+            assert {reply.status for reply in replies} == {503}
+            assert {reply.headers["retry-after"] for reply in replies} == {"1"}
+            release.touch()
+            for thread in [first, *others]:
+                thread.join(30)
+            assert [reply.status for reply in replies[4:]] == [200, 200]
+
+    def test_an_event_that_waited_too_long_is_not_run_after_its_503(self, served, tmp_path, event):
+        calls, release = tmp_path / "calls", tmp_path / "release"
+        calls.touch()
+        with served("answers", EXTENSION_WEB_THREADS=1, CALLS=calls, RELEASE=release) as server:
+            blocker = threading.Thread(target=lambda: server.post("/events/waits", event("killswitch.engaged")))
+            blocker.start()
+            wait_until(lambda: "waits" in calls.read_text())
+            late = event("killswitch.engaged", id="late")
+            assert server.post("/events/fine", late, {"Request-Timeout": "0.1"}).status == 503
+            release.touch()
+            blocker.join(30)
+            assert server.post("/events/fine", event("killswitch.engaged", id="next")).status == 200
+            assert "fine late" not in calls.read_text()
+            assert server.post("/events/fine", late).status == 200
+            assert calls.read_text().count("fine late") == 1
+
+    def test_memory_does_not_grow_with_what_bad_clients_send(self, served, event):
+        def resident(pid):
+            with open(f"/proc/{pid}/statm") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+        bodies = [b"{" + b"x" * 500_000, b"[" * 10_000, json.dumps({"id": "x" * 500_000, "eventName": "a"}).encode()]
+        with served("oncall") as server:
+            (worker,) = workers(server)
+
+            def round_of_requests(number):
+                for _ in range(10):
+                    for body in bodies:
+                        assert server.post("/events/page", body).status in (400, 422)
+                    assert (
+                        server.post("/events/page", event("user.invited", id=f"{number}" + "y" * 500_000)).status == 200
+                    )
+
+            for number in range(3):
+                round_of_requests(number)
+            before = resident(worker)
+            for number in range(10):
+                round_of_requests(number)
+            # A hundred ids of half a megabyte would be 50 MB more if they were kept.
+            assert resident(worker) - before < 20_000_000
+
+
+def test_flask_runs_it_too(tmp_path, oncall, start):
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "flask",
+        "--app",
+        f"extension_kit.wsgi:create_app('{oncall}')",
+        "run",
+        "-p",
+        str(port),
+    ]
+    with run_server(command, tmp_path / "flask.log", cwd=APPS) as server:
+        server.port = port
+
+        def status():
+            assert server.process.poll() is None, server.log
+            try:
+                return server.request("GET", "/").status
+            except ConnectionError:
+                return 0
+
+        wait_until(lambda: status() == 200)
