@@ -47,8 +47,12 @@ format: $(VENV)/.lint-installed ## Format the code
 	@$(BIN)/ruff format .
 
 .PHONY: openapi
-openapi: $(INSTALLED) ## Write openapi/*.yaml and the settings table of the README anew
+openapi: $(INSTALLED) ## Write openapi/*.yaml anew
 	@$(BIN)/python openapi/generate.py
+
+.PHONY: settings
+settings: $(INSTALLED) ## Write the settings table of the README anew
+	@$(BIN)/python docs/write_settings.py
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure speed, as ratios (takes minutes)

@@ -92,7 +92,7 @@ class Settings:
         "EXTENSION_WEB_THREADS", 16, whole_number(1, 1000),
         "Threads of each process that run your functions.")
     queue_limit: int = setting(
-        "EXTENSION_QUEUE_LIMIT", 1000, whole_number(0, 100_000),
+        "EXTENSION_QUEUE_LIMIT", 1000, whole_number(1, 100_000),
         "Events per process that may wait for a thread. The next one is answered 503.")
     max_body_bytes: int = setting(
         "EXTENSION_MAX_BODY_BYTES", 8 * 1024**2, whole_number(1, 1024**3),

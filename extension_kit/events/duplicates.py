@@ -50,7 +50,7 @@ class RecentEvents(Generic[T]):
             entries.pop(key, None)  # an expired one must not keep its place in the order of age
             value = make()
             entries[key] = (now + self._window, value)
-            while len(entries) > self._limit or next(iter(entries.values()))[0] <= now:
+            while entries and (len(entries) > self._limit or next(iter(entries.values()))[0] <= now):
                 entries.popitem(last=False)
             return value, True
 

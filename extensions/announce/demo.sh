@@ -11,7 +11,7 @@ server=$!
 trap 'kill -TERM $server 2>/dev/null; wait $server || true' EXIT
 trap 'exit 130' INT TERM
 
-"$kit" agent "$url" --replay "$here/events.jsonl" --fast --wait 20
+"$kit" agent "$url" --replay "$here/events.jsonl" --limit 6 --interval 1 --wait 20
 
 if [ -t 0 ]; then
     echo "Still serving at $url: try  curl $url/  or send more events with  extension-kit agent $url --generate 100"

@@ -1,5 +1,7 @@
 import threading
 
+import pytest
+
 from extension_kit.events import duplicates
 from extension_kit.events.duplicates import RecentEvents
 
@@ -49,6 +51,13 @@ def test_events_are_forgotten_after_the_window(monkeypatch):
     assert claim(recent, "/a", "5")[1]
     assert len(recent) == 1
     assert not claim(recent, "/a", "5")[1]
+
+
+@pytest.mark.parametrize(("window", "limit"), [(0, 10), (60, 0)])
+def test_remembering_can_be_turned_off(window, limit):
+    recent = RecentEvents(window, limit)
+    assert [claim(recent, "/a", "1")[1] for _ in range(3)] == [True, True, True]
+    assert len(recent) == 0
 
 
 def test_what_is_kept_of_a_long_id_is_short():

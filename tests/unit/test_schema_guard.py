@@ -306,7 +306,7 @@ JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.
 DOCUMENTS = {name: (schema_of(case.field), document_of(schema_of(case.field))) for name, case in CASES.items()}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(value=JSON)
 @pytest.mark.parametrize("name", CASES)
 def test_no_value_passes_the_document_alone(name, value):
@@ -322,7 +322,7 @@ def patterns_of(name):
 @pytest.mark.parametrize(
     "name", [name for name in CASES if patterns_of(name) and not re.search("twice|own|with", name)]
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_text_made_from_a_pattern_passes_the_document_alone(name, data):
     schema, document = DOCUMENTS[name]

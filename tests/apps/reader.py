@@ -1,0 +1,20 @@
+"""An extension that reads everything of every event: what is accepted must be readable."""
+
+from typing import Any
+
+from extension_kit import Event, Extension
+from extension_kit.events.event import View
+
+extension = Extension("extension-reader", version="1.2.3")
+
+
+def read(view: View) -> dict[str, Any]:
+    """Read every public attribute of a view and of the views in it."""
+    values = {name: getattr(view, name) for name in dir(view) if not name.startswith("_")}
+    return {name: read(value) if isinstance(value, View) else value for name, value in values.items()}
+
+
+@extension.listen_to("*")
+def everything(event: Event) -> None:
+    read(event)
+    repr(event)
