@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks.environment import machine, versions
 from benchmarks.report import Report, Settings
+from benchmarks.servers import ServerError
 
 NAMES = ("receive", "matching", "validation", "startup", "blocking")
 
@@ -32,7 +33,10 @@ def main(names: tuple[str, ...], quick: bool, file: Path | None) -> None:
     for name in names or NAMES:
         run: Callable[[Settings], list[Report]] = import_module(f"benchmarks.{name}").run
         began = time.monotonic()
-        results[name] = run(settings)
+        try:
+            results[name] = run(settings)
+        except ServerError as error:
+            raise click.ClickException(str(error)) from None
         for report in results[name]:
             report.print(console)
         console.print(f"{name}: {time.monotonic() - began:.0f} s\n", highlight=False)

@@ -1,4 +1,4 @@
-"""A function that blocks for 5 ms, as one does that calls another service: what do threads bring, and who has to wait?"""
+"""A function that blocks for 5 ms, as one does that calls another service: what do threads bring, and who waits?"""
 
 from dataclasses import asdict
 

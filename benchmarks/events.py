@@ -48,8 +48,7 @@ def of_size(kilobytes: int) -> Body:
     }
     attributes = body["experimentStepTargetExecution"]["targetAttributes"]
     while len(encoded(body)) < kilobytes * 1000:
-        number = len(attributes)
-        for number in range(number, number + 10):
+        for number in range(len(attributes), len(attributes) + 10):
             attributes[f"k8s.container.label-{number}"] = [f"value-{number}-{part}" for part in range(2)]
     return body
 

@@ -63,7 +63,7 @@ def _measure(kind: str, patterns: list[str], rounds: int) -> tuple[list[str], di
     index, memory = _index(patterns)
     scan = linear_scan(patterns)
     step = max(1, len(patterns) // _KNOWN)
-    known = [pattern.replace("*", "any") for pattern in patterns[::step]][:_KNOWN]
+    known = [pattern.replace("*", "any") for pattern in (patterns * _KNOWN)[::step]][:_KNOWN]
     for name in [*known, *_UNSEEN[:100]]:
         if list(index.match(name)) != scan(name):
             raise AssertionError(f"{name}: the index and the scan find different listeners")
@@ -110,9 +110,7 @@ def _worst_cases(rounds: int) -> Report:
             min(rounds, 5),
         )
         matches = len(index.match(f"{base}.again"))
-        rows.append(
-            [title, f"{matches:,}", microseconds(median(found["seen"])), microseconds(median(found["unseen"]))]
-        )
+        rows.append([title, f"{matches:,}", microseconds(median(found["seen"])), microseconds(median(found["unseen"]))])
         samples.append({"case": title, "matches": matches, "us": found})
     return Report(
         "Matching, patterns chosen to hurt: us for each event", ["case", "matches", "seen", "unseen"], rows, (), samples

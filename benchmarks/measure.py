@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from benchmarks.servers import ROOT, Running, Server, ServerError, running
 CONNECTIONS = 32
 
 _TRIES = 4
+_PATIENCE = 60.0  # seconds to wait until nobody else uses the machine
 _MOST_FOREIGN_CORES = 0.12
 _MOST_UNEVEN = 0.68
 
@@ -42,7 +44,9 @@ class Sample:
 
 
 @contextmanager
-def generator(started: Running, *, connections: int, warm_up: float, seconds: float, path: str | None = None) -> Iterator[Callable[[], Load]]:
+def generator(
+    started: Running, *, connections: int, warm_up: float, seconds: float, path: str | None = None
+) -> Iterator[Callable[[], Load]]:
     """Put load on a server: measuring has begun when the block is entered, and has ended when the function returns.
 
     Raises:
@@ -56,26 +60,22 @@ def generator(started: Running, *, connections: int, warm_up: float, seconds: fl
         "seconds": seconds,
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.load"],
+        [sys.executable, "-m", "benchmarks.load", json.dumps(task)],
         cwd=ROOT,
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
 
     def line() -> str:
+        assert process.stdout
+        assert process.stderr
         if text := process.stdout.readline():
             return text
         raise ServerError(f"{started.server.name} under load: {process.stderr.read()[-1000:]}")
 
     with process:
         try:
-            process.stdin.write(json.dumps(task))
-            process.stdin.close()
             line()
             yield lambda: Load(**json.loads(line()))
         finally:
@@ -93,10 +93,20 @@ def sample(server: Server, seconds: float, warm_up: float) -> Sample:
     """
     tries: list[Sample] = []
     while len(tries) < _TRIES:
+        _wait_for_quiet()
         tries.append(_sample(server, seconds, warm_up))
         if tries[-1].doubt == 0:
             break
     return min(tries, key=lambda each: each.doubt)
+
+
+def _wait_for_quiet() -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        busy = processes.machine_busy_seconds()
+        time.sleep(0.5)
+        if processes.machine_busy_seconds() - busy < 0.5 * _MOST_FOREIGN_CORES:
+            return
 
 
 def _sample(server: Server, seconds: float, warm_up: float) -> Sample:

@@ -26,7 +26,7 @@ def cpu_seconds(pids: list[int]) -> dict[int, float]:
 
 
 def memory_mib(pids: list[int]) -> tuple[float, float]:
-    """Resident memory of the processes in MiB: RSS, which counts shared pages for each of them, and PSS, which shares."""
+    """Resident memory in MiB: RSS, which counts shared pages once for each process, and PSS, which divides them."""
     rss = pss = 0
     for pid in pids:
         for name, kilobytes in _rollup(pid):

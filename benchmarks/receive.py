@@ -95,9 +95,7 @@ def _report(servers: list[Server], rounds: list[list[Sample]], seconds: float) -
         )
     every = [each for samples in rounds for each in samples]
     by_name = {server.name: position for position, server in enumerate(servers)}
-    wsgi = median(
-        each[by_name[_WSGI]].load.per_second / each[by_name[_WSGI_GOAL]].load.per_second for each in rounds
-    )
+    wsgi = median(each[by_name[_WSGI]].load.per_second / each[by_name[_WSGI_GOAL]].load.per_second for each in rounds)
     notes = [
         f"{_WSGI} handles {times(wsgi)} the requests of {_WSGI_GOAL} (goal: >= 1 x, while validating)",
         *(f"{server.name}: {server.note}" for server in servers if server.note),

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import events, processes
+from benchmarks import events
 from benchmarks.load import Request
 
 ROOT = Path(__file__).parent.parent

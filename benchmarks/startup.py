@@ -97,7 +97,11 @@ def _servers(settings: Settings) -> Report:
         for workers in (1, 2)
         for server in (
             kit(f"extension-kit serve, {workers} process{'es' * (workers > 1)}", "kit", workers=workers),
-            gunicorn(f"gunicorn, Flask, {workers} process{'es' * (workers > 1)}", "benchmarks.apps.flask_view:app", workers=workers),
+            gunicorn(
+                f"gunicorn, Flask, {workers} process{'es' * (workers > 1)}",
+                "benchmarks.apps.flask_view:app",
+                workers=workers,
+            ),
         )
     ]
     rows, samples = [], []

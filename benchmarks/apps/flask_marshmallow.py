@@ -10,9 +10,9 @@ schema = EventRequestBody()
 
 
 @app.post("/events")
-def receive() -> object:
+def receive() -> tuple[dict[str, object], int]:
     try:
         schema.load(request.get_json())
     except ValidationError as error:
-        return error.normalized_messages(), 422
-    return {}
+        return {"errors": error.messages}, 422
+    return {}, 200

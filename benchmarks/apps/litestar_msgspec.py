@@ -1,4 +1,4 @@
-"""Litestar with msgspec. Its function runs on the event loop: a function that blocks would hold up every other event."""
+"""Litestar with msgspec. Its function runs on the event loop: one that blocks would hold up every other event."""
 
 from litestar import Litestar, post
 

@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 State = Literal["created", "prepared", "running", "failed", "completed", "canceled", "errored"]
-PartState = Literal[
-    "created", "prepared", "running", "failed", "completed", "canceled", "errored", "skipped"
-]
+PartState = Literal["created", "prepared", "running", "failed", "completed", "canceled", "errored", "skipped"]
 Time = Annotated[datetime, Meta(tz=True)]
 
 

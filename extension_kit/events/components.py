@@ -11,6 +11,7 @@
 Exceptions from the rule stand beside the fields in ``extension_kit.events.schemas``.
 """
 
+from copy import deepcopy
 from typing import Literal
 
 from extension_kit.events.schema_guard import json_schema_components
@@ -36,7 +37,7 @@ def event_components(mode: Mode) -> dict[str, Keywords]:
 def _relaxed(schema: Keywords) -> Keywords:
     """Apply the rule to a schema and those inside of it."""
     if "x-tolerant" in schema:
-        return {"description": schema["description"], **schema["x-tolerant"]}
+        return {"description": schema["description"], **deepcopy(schema["x-tolerant"])}
     relaxed: Keywords = {}
     for keyword, value in schema.items():
         match keyword, value:

@@ -140,8 +140,11 @@ def test_authentication_is_demanded_of_every_path():
 
 
 def test_documents_do_not_share_what_one_might_change():
-    build()["components"]["responses"].clear()
-    build()["components"]["examples"]["Event"].clear()
+    components = build()["components"]
+    for response in components["responses"].values():
+        response["headers"].clear()
+    components["examples"]["Event"]["value"]["tenant"].clear()
+    components["schemas"]["ExperimentExecution"]["properties"]["executionId"]["type"].clear()
     assert build() == DOCUMENTS["tolerant"]
 
 

@@ -70,6 +70,13 @@ def test_a_drift_from_the_specification_is_noticed(drift):
     assert not equal(drifted, SPECIFICATION, "EventRequestBody")
 
 
+def test_components_are_made_anew_each_time():
+    changed, untouched = event_components("tolerant"), deepcopy(event_components("tolerant"))
+    changed["ExperimentExecution"]["properties"]["executionId"]["type"].clear()
+    changed["EventRequestBody"]["properties"]["principal"]["anyOf"].clear()
+    assert event_components("tolerant") == untouched
+
+
 def test_an_event_listener_differs_from_the_specification_as_announced():
     ours = json_schema_components(EventListenerList)["EventListener"]
     assert not equal({"EventListener": ours}, SPECIFICATION, "EventListener")
