@@ -2,6 +2,7 @@
 
 import logging
 import mmap
+import os
 import signal
 import sys
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from uvicorn_worker import UvicornWorker
 logger = logging.getLogger("extension_kit.server")
 
 _SLOTS = 256
+_SIGN_OF_LIFE = 1  # seconds between a worker's
 
 
 class SharedState:
@@ -46,6 +48,13 @@ class ListenerWorker(UvicornWorker):
         uvicorn_logger = logging.getLogger("uvicorn.error")
         uvicorn_logger.propagate = True  # to our formatter
         uvicorn_logger.setLevel(logging.WARNING)
+        self.config.timeout_notify = _SIGN_OF_LIFE
+
+    async def callback_notify(self) -> None:
+        await super().callback_notify()
+        if os.getppid() != self.ppid:
+            logger.error("The arbiter is gone, ending")  # its successor needs the port
+            os.kill(self.pid, signal.SIGTERM)
 
 
 class GunicornLogger(Logger):

@@ -216,6 +216,13 @@ class TestWorkers:
         with served("oncall") as restarted:
             assert restarted.request("GET", "/").headers["etag"] in tags
 
+    def test_they_end_when_the_arbiter_is_killed(self, served):
+        with served("oncall", EXTENSION_WEB_WORKERS=2) as server:
+            wait_until(lambda: len(workers(server)) == 2)
+            orphans = workers(server)
+            server.process.kill()
+            wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in orphans))
+
     def test_readiness_is_off_while_there_is_no_worker(self, start, tmp_path):
         path = tmp_path / "slow.py"
         gate = tmp_path / "gate"
