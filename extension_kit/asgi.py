@@ -61,7 +61,9 @@ class AsgiApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or take part in starting and stopping."""
         if scope["type"] == "http":
-            if (route := self._routes.get(scope["path"])) is None:
+            path = scope["path"]
+            # Flask, too, takes several slashes at the start for one; proxies that cut off a prefix leave them there.
+            if (route := self._routes.get(path) or self._routes.get("/" + path.lstrip("/"))) is None:
                 await self._flask(scope, receive, send)
             else:
                 await self._answer(route, scope, receive, send)

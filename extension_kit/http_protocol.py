@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -11,7 +12,7 @@ MAX_HEADERS = 200
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """Closes connections of clients that are too slow, and refuses heads that are too large.
+    """Closes connections of clients that are too slow, refuses heads that are too large, and declines other protocols.
 
     A client has ``read_timeout`` seconds to send a request, head and body, from its first byte on, or from the opening
     of the connection for the first one. uvicorn itself times only the pause between requests.
@@ -49,7 +50,29 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD_BYTES + len(data):
                 self._refuse(431, "The head of the request is too large")
                 return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _parse(self, data: bytes) -> None:
+        """Parse what came.
+
+        A request may offer to go on in another protocol, as those of Java's HTTP clients do. Declining that leaves a
+        request like any other (RFC 9110, 7.8), but the parser has taken its body for the other protocol by then. So the
+        request is parsed once more, without the offer. CONNECT, which is more than an offer, is refused by that.
+        """
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            version = self.parser.get_http_version().encode()
+            head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+            head += (b"%s: %s" % header for header in self.headers if header[0] != b"upgrade")
+            self.parser = HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self.parser.feed_data(b"\r\n".join([*head, b"", data[offer.args[0] :]]))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
@@ -57,10 +80,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             raise ValueError("too many headers")
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._in_head = True
         self._head_bytes = 0
         self._reading_since = None

@@ -13,7 +13,7 @@ import reprlib
 import time as clock
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeVar, overload
 
 import orjson
 
@@ -68,6 +68,10 @@ class Attribute(Generic[T_co]):
         if view is None:
             return self
         return self._convert(view._data.get(self._key))
+
+    if TYPE_CHECKING:  # what View.__setattr__ refuses when it happens, type checkers refuse before
+
+        def __set__(self, view: View, value: Never) -> None: ...
 
 
 def _copied(data: Any) -> Any:

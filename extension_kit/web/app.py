@@ -20,6 +20,7 @@ def create_app(service: Service) -> Flask:
     app = Flask("extension_kit", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False  # what is not served is answered 404, not redirected to what might be meant
     app.extensions["extension_kit"] = service
     app.register_blueprint(listeners_blueprint(service))
     app.register_blueprint(index_blueprint(service))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import BadRequest
 from werkzeug.wsgi import get_input_stream
 
 from extension_kit.events.answer import too_large
@@ -60,12 +61,22 @@ def _read_body(limit: int) -> bytes | None:
 
     A body that is over it is still read, up to some times the limit, and dropped: where a server closes a connection on
     which the client is sending, the client sees a broken connection instead of the answer.
+
+    Raises:
+        BadRequest: it broke off, or its chunks are malformed.
     """
     stream = get_input_stream(request.environ)
     chunks = []
     size = 0
-    while size <= limit * _DROPPED_LIMITS and (chunk := stream.read(_CHUNK)):
-        size += len(chunk)
-        if size <= limit:
-            chunks.append(chunk)
-    return b"".join(chunks) if size <= limit else None
+    try:
+        while size <= limit * _DROPPED_LIMITS and (chunk := stream.read(_CHUNK)):
+            size += len(chunk)
+            if size <= limit:
+                chunks.append(chunk)
+    except Exception as error:  # every WSGI server has errors of its own for what the client did wrong
+        raise BadRequest("The body broke off, or its chunks are malformed.") from error
+    if size > limit:
+        return None
+    if size < (request.content_length or 0):
+        raise BadRequest("The body broke off: it is shorter than its Content-Length.")
+    return b"".join(chunks)

@@ -10,8 +10,9 @@ extension = Extension("extension-reader", version="1.2.3")
 
 def read(view: View) -> dict[str, Any]:
     """Read every public attribute of a view and of the views in it."""
-    values = {name: getattr(view, name) for name in dir(view) if not name.startswith("_")}
-    return {name: read(value) if isinstance(value, View) else value for name, value in values.items()}
+    names = [name for name in dir(view) if not name.startswith("_") and name != "from_body"]
+    values = ((name, getattr(view, name)) for name in names)
+    return {name: read(value) if isinstance(value, View) else value for name, value in values}
 
 
 @extension.listen_to("*")

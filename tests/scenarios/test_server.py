@@ -511,11 +511,28 @@ class TestBadClients:
         reply = self.talk(server, one * 3 + other)
         assert re.findall(rb"HTTP/1.1 (\d+)", reply) == [b"200", b"200", b"200", b"404"]
 
-    def test_an_upgrade_is_refused(self, server):
-        reply = self.talk(
-            server, b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n"
+    @pytest.mark.parametrize("pieces", [1, 5])
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_an_offer_of_another_protocol_is_declined(self, server, event, pieces, chunked):
+        """As Java's HTTP clients make it: the request is one like any other."""
+        body = json.dumps(event("experiment.execution.failed")).encode()
+        framed, body = (
+            (b"Transfer-Encoding: chunked", b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+            if chunked
+            else (b"Content-Length: %d" % len(body), body)
         )
-        assert reply.startswith(b"HTTP/1.1 400")
+        offer = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n"
+        last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        data = b"POST /events/page HTTP/1.1\r\nHost: a\r\n" + offer + framed + b"\r\n\r\n" + body
+        with server.raw() as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for place in range(0, len(data), len(data) // pieces):
+                connection.sendall(data[place : place + len(data) // pieces])
+            connection.sendall(last)
+            reply = self.read_all(connection)
+        assert re.findall(rb"HTTP/1.1 (\d+)", reply) == [b"200", b"200"]
+        assert b"{}HTTP/1.1" in reply
+        assert b"eventListeners" in reply
 
 
 class TestLoad:
