@@ -326,9 +326,11 @@ class Event(View):
 
     @property
     def subject(self) -> str | None:
-        """What the event is about: ``<experiment key>/<execution id>``, or None outside of experiments."""
+        """What the event is about: ``<experiment key>/<execution id>``, or None where there are no such two."""
         execution = self._execution
-        return f"{execution.experiment_key}/{execution.execution_id}" if execution else None
+        if execution is None or execution.experiment_key is None or execution.execution_id is None:
+            return None
+        return f"{execution.experiment_key}/{execution.execution_id}"
 
     @property
     def _execution(self) -> _Execution | None:

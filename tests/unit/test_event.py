@@ -98,6 +98,11 @@ def test_a_token_type_is_folded():
     assert event(principal={"principalType": "access_token", "tokenType": "ADMIN"}).principal.token_type == "admin"
 
 
+@pytest.mark.parametrize("key", ["experimentKey", "executionId"])
+def test_a_subject_needs_both_its_parts(key):
+    assert event(experimentExecution={**BODY["experimentExecution"], key: None}).subject is None
+
+
 def test_what_is_not_there_is_none():
     it = Event.from_body({"id": "1", "eventName": "killswitch.engaged", "principal": None})
     assert it.time is it.tenant is it.team is it.environment is it.principal is it.subject is None

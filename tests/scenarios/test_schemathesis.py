@@ -1,0 +1,77 @@
+"""The served OpenAPI document is true: schemathesis makes requests from it and judges the answers.
+
+All of its checks are on. What the document allows is accepted and what it does not allow is refused, with the status
+codes, headers, content types and bodies that it names; other methods are refused; authentication is asked for.
+"""
+
+import json
+import subprocess
+from base64 import b64encode
+
+import pytest
+
+from tests.conftest import BIN, EDGES, serve_app
+
+USER, PASSWORD = "agent", "secret"
+AUTHORIZATION = {"Authorization": f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"}
+GUARD = {"STEADYBIT_EXTENSION_BASIC_USERNAME": USER, "STEADYBIT_EXTENSION_BASIC_PASSWORD": PASSWORD}
+
+
+def schemathesis(server, document, folder, *options):
+    """Run it as a command, since its pytest plugin fits only some versions of pytest.
+
+    The phase that is left out follows links between operations, of which there are none.
+    """
+    (folder / "openapi.json").write_text(json.dumps(document))
+    command = [
+        *(BIN / "st", "run", "openapi.json", "--url", server.url, "--auth", f"{USER}:{PASSWORD}"),
+        *("--checks", "all", "--mode", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "30"),
+        *("--generation-deterministic", "--no-color", *options),
+    ]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+
+
+def served_document(server):
+    return server.request("GET", "/openapi.json", headers=AUTHORIZATION).json
+
+
+@pytest.mark.parametrize("guard", [{}, GUARD], ids=["open", "guarded"])
+@pytest.mark.parametrize("mode", ["tolerant", "strict"])
+@pytest.mark.parametrize("edge", EDGES)
+def test_the_server_does_what_its_document_says(served, tmp_path, edge, mode, guard):
+    with served("reader", edge=edge, STEADYBIT_EXTENSION_VALIDATION=mode, **guard) as server:
+        run = schemathesis(server, served_document(server), tmp_path, "--continue-on-failure")
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "3 selected / 3 total" in run.stdout
+        assert "Traceback" not in server.log
+
+
+def forget_refusals(document):
+    del document["paths"]["/events/everything"]["post"]["responses"]["422"]
+
+
+def ask_for_more(document):
+    document["components"]["schemas"]["EventRequestBody"]["required"].append("eventTime")
+
+
+def promise_a_guard(document):
+    document["components"]["securitySchemes"] = {"basic": {"type": "http", "scheme": "basic"}}
+    document["security"] = [{"basic": []}]
+
+
+def promise_a_header(document):
+    document["components"]["headers"]["RequestId"]["schema"] = {"type": "integer"}
+
+
+@pytest.fixture(scope="module")
+def open_server(tmp_path_factory):
+    with serve_app("reader", tmp_path_factory.mktemp("logs") / "log") as server:
+        yield server
+
+
+@pytest.mark.parametrize("spoil", [forget_refusals, ask_for_more, promise_a_guard, promise_a_header])
+def test_a_document_that_is_not_true_is_found_out(open_server, tmp_path, spoil):
+    document = served_document(open_server)
+    spoil(document)
+    run = schemathesis(open_server, document, tmp_path, "--max-failures", "1", "--no-shrink")
+    assert run.returncode == 1, run.stdout + run.stderr
