@@ -67,7 +67,7 @@ class GunicornLogger(Logger):
         self.error_log.debug(msg, *args, **kwargs)
 
     def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        if Arbiter.APP_LOAD_ERROR in args or "App failed to load." in args:
+        if Arbiter.APP_LOAD_ERROR in args:
             return  # the worker has said why, in one line
         super().error(msg, *args, **kwargs)
 
@@ -112,8 +112,10 @@ class ListenerArbiter(Arbiter):
 
     def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
         self._halting = True
+        if reason is not None and exit_status != Arbiter.APP_LOAD_ERROR:
+            logger.error("Ending: %s", reason)
         try:
-            super().halt(reason, exit_status)
+            super().halt()
         except SystemExit:
             if exit_status == Arbiter.APP_LOAD_ERROR:
                 sys.exit(2)

@@ -65,6 +65,7 @@ class TestRefusingToStart:
             lines = [line for line in server.log.splitlines() if line.startswith("extension-kit: ")]
             assert len(lines) == 1, server.log
             assert "Traceback" not in server.log
+            assert " ERR " not in server.log
             return lines[0]
 
     @pytest.mark.parametrize(
