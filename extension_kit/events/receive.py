@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from uuid import uuid4
 
@@ -31,17 +32,21 @@ class Run:
     """The functions that one event is for, run one after the other, and the answer that comes of it.
 
     All of them run even if one raises: a broken function must not keep an event from the others.
+
+    Thousands of ended runs are remembered, and each object they hold makes every garbage collection longer. So they
+    hold few, and share a lock, which is only ever taken for a moment.
     """
 
-    __slots__ = ("_answer", "_event", "_forget", "_listeners", "_lock", "_waiting")
+    __slots__ = ("_answer", "_event", "_listeners", "_path", "_recent", "_waiting")
+    _lock = threading.Lock()
 
-    def __init__(self, event: Event, listeners: tuple[Listener, ...], forget: Callable[[], None]) -> None:
+    def __init__(self, event: Event, listeners: tuple[Listener, ...], path: str, recent: "RecentEvents[Run]") -> None:
         self._event: Event | None = event
         self._listeners = listeners
-        self._forget = forget
+        self._path = path
+        self._recent = recent
         self._answer: Answer | None = None
-        self._waiting: list[Callable[[Answer], None]] = []
-        self._lock = threading.Lock()
+        self._waiting: tuple[Callable[[Answer], None], ...] = ()
 
     def __call__(self) -> None:
         """Run the functions; never raises. Where the sender has stopped waiting by now, nothing is run."""
@@ -62,13 +67,13 @@ class Run:
 
     def end(self, answer: Answer) -> None:
         """Settle the answer and tell those who wait; an event that was not handled may be sent again."""
-        if answer is not ACCEPTED:
-            self._forget()
+        event, self._event = self._event, None  # the run is remembered for a while, its event need not be
+        self._listeners = ()
+        if answer is not ACCEPTED and event is not None:
+            self._recent.forget(self._path, event.id)
         with self._lock:
             self._answer = answer
-            waiting, self._waiting = self._waiting, []
-        self._event = None  # the run is remembered for a while, its event need not be
-        self._listeners = ()
+            waiting, self._waiting = self._waiting, ()
         for tell in waiting:
             tell(answer)
 
@@ -76,7 +81,7 @@ class Run:
         """Call ``tell`` with the answer, at once or from the thread that ends the run."""
         with self._lock:
             if self._answer is None:
-                self._waiting.append(tell)
+                self._waiting += (tell,)
                 return
         tell(self._answer)
 
@@ -150,11 +155,8 @@ class Receiver:
             logger.debug("%s: no listener at %s wants it, ignored", name, route.path)
             return ACCEPTED
         path, event_id = route.path, data["id"]
-        run, is_new = self._recent.claim(
-            path,
-            event_id,
-            lambda: Run(Event(data, body, deadline), listeners, lambda: self._recent.forget(path, event_id)),
-        )
+        event = Event(data, body, deadline)
+        run, is_new = self._recent.claim(path, event_id, partial(Run, event, listeners, path, self._recent))
         if not is_new:
             logger.debug("%s %s came again at %s", name, event_id, path)
             return run

@@ -9,7 +9,8 @@ extension = Extension("extension-reader", version="1.2.3")
 
 
 def read(view: View) -> dict[str, Any]:
-    """Read every public attribute of a view and of the views in it."""
+    """Read every public attribute of a view and of the views in it, and what is shown of them."""
+    repr(view)
     names = [name for name in dir(view) if not name.startswith("_") and name != "from_body"]
     values = ((name, getattr(view, name)) for name in names)
     return {name: read(value) if isinstance(value, View) else value for name, value in values}
@@ -18,4 +19,3 @@ def read(view: View) -> dict[str, Any]:
 @extension.listen_to("*")
 def everything(event: Event) -> None:
     read(event)
-    repr(event)

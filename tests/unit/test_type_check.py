@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -5,16 +6,32 @@ from pathlib import Path
 
 import pytest
 
+from extension_kit.events.event import View
+
 ROOT = Path(__file__).parents[2]
+FILES = ROOT / "tests" / "type_check"
 
 
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed: `make lint` checks the same")
-def test_what_users_write_type_checks():
+def test_what_users_write_type_checks(tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = tmp_path / "oncall.py"
+    example.write_text(re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1))
     result = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "tests/type_check"],
+        [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", FILES, example],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=110,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def views(kind=View):
+    return [kind, *(view for child in kind.__subclasses__() for view in views(child))]
+
+
+def test_every_attribute_is_among_it():
+    checked = set(re.findall(r"\.(\w+)", (FILES / "attributes.py").read_text()))
+    public = {name for view in views() for name in dir(view) if not name.startswith("_")}
+    assert public - checked == set()
