@@ -49,7 +49,7 @@ def _servers(python: str) -> list[Server]:
     servers = [
         kit(_KIT, "kit", workers=_WORKERS),
         kit(f"{_KIT}, with access log", "kit", workers=_WORKERS, log_level="info"),
-        gunicorn(_WSGI, "benchmarks.apps.kit:create_app()", workers=_WORKERS),
+        gunicorn(_WSGI, "extension_kit.wsgi:create_app('benchmarks/apps/kit.py')", workers=_WORKERS),
         peer("Flask, get_json()", "flask_view:app", validates=False, note="checks nothing"),
         peer("Flask + marshmallow", "flask_marshmallow:app", note="memory with the kit, for its schemas"),
         peer("flask-smorest", "smorest:app", note="memory with the kit, for its schemas"),

@@ -55,6 +55,9 @@ def _bind_unix_socket(path: Path) -> tuple[str, str]:
         raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: {path.parent}: {error.strerror}") from None
     if path.exists() and not path.is_socket():
         raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: {path} is there and is not a socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(str(path)) == 0:
+            raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: a server listens at {path}, stop it first")
     return f"unix:{path}", f"http server on unix domain socket ({path})"
 
 

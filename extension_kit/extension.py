@@ -1,6 +1,6 @@
 """The class ``Extension``: what a user imports, decorates functions with, and serves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from flask import Flask
@@ -77,6 +77,8 @@ class Extension:
         Args:
             provider: a mapping, or a callable that returns one for each request.
         """
+        if not callable(provider) and not isinstance(provider, Mapping):
+            raise RegistrationError(f"extension.index takes a mapping or a function, not {provider!r:.80}")
         self.registry.providers.append(provider)
 
     @property

@@ -9,30 +9,37 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
+_LINGER = 0.5  # seconds in which a request on its way to an idle connection is still taken, while the server stops
+_CHUNK_FRAME = 16  # bytes about, around each chunk of a body
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """Closes connections of clients that are too slow, refuses heads that are too large, and declines other protocols.
+    """Bounds what clients may take: time for a request, bytes around its body, connections; declines other protocols.
 
     A client has ``read_timeout`` seconds to send a request, head and body, from its first byte on, or from the opening
     of the connection for the first one. uvicorn itself times only the pause between requests.
 
     Args:
         read_timeout: seconds.
+        max_connections: of this process; one more is answered 503 and closed.
         arguments: what uvicorn hands to its protocol.
     """
 
-    def __init__(self, *, read_timeout: float, **arguments: Any) -> None:
+    def __init__(self, *, read_timeout: float, max_connections: int, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._read_timeout = read_timeout
         self._reading_since: float | None = None
-        self._in_head = True
-        self._head_bytes = 0
+        self._max_connections = max_connections
+        self._around_body = 0
+        self._stopping = False
         self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._reading_since = self.loop.time()
+        if len(self.connections) > self._max_connections:
+            self._refuse(503, "Too many connections are open", b"retry-after: 1\r\n")
+            return
         self._watch = self.loop.call_later(self._read_timeout, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -43,13 +50,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._reading_since is None:
             self._reading_since = self.loop.time()
-        if self._in_head:
-            # Counted here because the parser reports a header only when it is complete. What follows the head in the
-            # same read counts too, which is why one read more than the limit is allowed.
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES + len(data):
-                self._refuse(431, "The head of the request is too large")
-                return
+        # Everything but the body: head, frames of chunks, trailers. Counted here because the parser reports a header
+        # only when it is complete. What follows the head in the same read counts too, hence one read more is allowed.
+        self._around_body += len(data)
+        if self._around_body > MAX_HEAD_BYTES + len(data):
+            self._refuse(431, "The head of the request is too large")
+            return
         self._unset_keepalive_if_required()
         try:
             self._parse(data)
@@ -82,14 +88,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return
-        self._in_head = False
         super().on_headers_complete()
+        if self._stopping and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._around_body = max(0, self._around_body - len(body) - _CHUNK_FRAME)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return
-        self._in_head = True
-        self._head_bytes = 0
+        self._around_body = 0
         self._reading_since = None
         super().on_message_complete()
 
@@ -100,13 +110,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         else:
             self._refuse(400, msg)
 
-    def _refuse(self, status: int, title: str) -> None:
+    def shutdown(self) -> None:
+        self._stopping = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(_LINGER, super().shutdown)
+        else:
+            super().shutdown()
+
+    def _refuse(self, status: int, title: str, headers: bytes = b"") -> None:
         if self.transport.is_closing():
             return
         body = json.dumps({"title": title}).encode()
         self.transport.write(
             STATUS_LINE[status]
-            + b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+            + b"content-type: application/json\r\nconnection: close\r\n"
+            + headers
+            + b"content-length: %d\r\n\r\n" % len(body)
             + body
         )
         self.transport.close()

@@ -16,9 +16,11 @@ import logging
 import math
 import re
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any, Literal, TextIO, TypeVar
 
 T = TypeVar("T")
@@ -69,6 +71,18 @@ def configure(level: Level, fmt: Literal["text", "json"], color: bool | None, st
         root.removeHandler(handler)
     root.addHandler(LineHandler(stream, formatter))
     root.setLevel(_NUMBERS[level])
+
+
+def catch_all() -> None:
+    """Log what Python itself would write to standard error, where it would not be a line of ours."""
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda caught: _log_uncaught(caught.exc_type, caught.exc_value, caught.exc_traceback)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if error is not None and not issubclass(kind, KeyboardInterrupt | SystemExit):
+        logging.getLogger("extension_kit").error("Nobody has caught this", exc_info=(kind, error, trace))
 
 
 class LineFormatter(logging.Formatter):

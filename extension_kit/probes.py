@@ -10,8 +10,8 @@ from typing import Any
 
 logger = logging.getLogger("extension_kit.server")
 
-_MAX_CONNECTIONS = 32
-_TIMEOUT = 5.0
+_MAX_CONNECTIONS = 128
+_TIMEOUT = 1.0  # seconds for a probe's request: who is slower must not keep others out
 
 
 class ProbesServer(ThreadingMixIn, HTTPServer):

@@ -5,6 +5,8 @@ import mmap
 import os
 import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 from typing import Any, Protocol
 
 from gunicorn.arbiter import Arbiter
@@ -40,6 +42,10 @@ class SharedState:
         return first
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
 class ListenerWorker(UvicornWorker):
     """A worker process: uvicorn on uvloop, with our limits."""
 
@@ -49,6 +55,13 @@ class ListenerWorker(UvicornWorker):
         uvicorn_logger.propagate = True  # to our formatter
         uvicorn_logger.setLevel(logging.WARNING)
         self.config.timeout_notify = _SIGN_OF_LIFE
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        # uvicorn raises the signal once more when it has stopped, to end the process as the signal would: on the spot,
+        # with what functions have registered with atexit undone.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _end)
 
     async def callback_notify(self) -> None:
         await super().callback_notify()
@@ -115,8 +128,9 @@ class ListenerArbiter(Arbiter):
         if reason is not None and exit_status != Arbiter.APP_LOAD_ERROR:
             logger.error("Ending: %s", reason)
         try:
-            super().halt()
-        except SystemExit:
+            with suppress(FileNotFoundError):  # of a unix socket that somebody has removed
+                super().halt()
+        finally:
             if exit_status == Arbiter.APP_LOAD_ERROR:
                 sys.exit(2)
             sys.exit(128 + self.received_signal if self.received_signal else exit_status)

@@ -21,6 +21,7 @@ from extension_kit.loading import load_extensions, watched_files
 from extension_kit.processes import GunicornLogger, ListenerArbiter, ListenerWorker, SharedState
 from extension_kit.service import Service
 from extension_kit.settings import Settings, unknown_variables
+from extension_kit.whole_lines import WholeLines
 
 logger = logging.getLogger("extension_kit.server")
 
@@ -52,14 +53,17 @@ class Server(BaseApplication):
         settings = self._settings
         ListenerWorker.CONFIG_KWARGS = {
             "loop": "auto",
-            "http": partial(LimitedHttpProtocol, read_timeout=settings.read_timeout),
+            "http": partial(
+                LimitedHttpProtocol,
+                read_timeout=settings.read_timeout,
+                max_connections=settings.max_connections,
+            ),
             "ws": "none",
             "interface": "asgi3",
             "lifespan": "on",
             "access_log": False,
             "proxy_headers": False,
             "server_header": False,
-            "limit_concurrency": settings.max_connections,
             # Before the arbiter loses patience, so that functions which hang are not the reason of a kill.
             "timeout_graceful_shutdown": max(1, ceil(settings.grace_period) - 1),
             "ssl_context_factory": (lambda *_: self._tls) if self._tls else None,
@@ -92,7 +96,8 @@ class Server(BaseApplication):
                 return unloaded(str(error))
             if self.state.is_first_failure():
                 print(f"extension-kit: {error}", file=sys.stderr, flush=True)
-            sys.exit(Arbiter.APP_LOAD_ERROR)
+            sys.stdout.flush()
+            os._exit(Arbiter.APP_LOAD_ERROR)  # whatever threads the module has started before it failed
         if self._worker_age == 1 or self._reload:
             logger.info("Build information: name=%s; version=%s; revision=unknown", service.name, service.version)
             for doubt in service.registry.doubts():
@@ -127,8 +132,10 @@ def serve(targets: Sequence[str], settings: Settings, *, reload: bool = False) -
         SystemExit: at the end; the code is 143 after SIGTERM, 130 after SIGINT, 2 where the handlers cannot be loaded.
     """
     logs.configure(settings.log_level, settings.log_format, settings.log_color)
+    logs.catch_all()
     for doubt in unknown_variables():
         logger.warning("%s", doubt)
+    sys.stdout = WholeLines(sys.stdout)
     Server(targets, settings, reload).run()
 
 

@@ -34,7 +34,7 @@ class Service:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        self.registry.document()  # contradictions in it are found now, not by the first agent
+        self._try_document()
         self.receiver = Receiver(
             self.registry, settings.validation, settings.duplicate_window, settings.duplicate_limit
         )
@@ -43,6 +43,15 @@ class Service:
             if settings.basic_username and settings.basic_password
             else None
         )
+
+    def _try_document(self) -> None:
+        """Make the registration document once: what is wrong with it is found now, not by the first agent."""
+        try:
+            self.registry.serialized()
+        except RegistrationError:
+            raise
+        except Exception as error:
+            raise RegistrationError(f"extension.index(...): {type(error).__name__}: {error}") from error
 
     @classmethod
     def of(cls, extensions: Sequence[Described], settings: Settings) -> "Service":

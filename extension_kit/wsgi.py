@@ -6,12 +6,16 @@
 Neither command can name a method such as ``extension.create_app`` itself.
 """
 
+import logging
+
 from flask import Flask
 
 from extension_kit.loading import load_extensions
 from extension_kit.service import Service
-from extension_kit.settings import Settings
+from extension_kit.settings import Settings, unknown_variables
 from extension_kit.web.app import create_app as create_flask_app
+
+logger = logging.getLogger("extension_kit.server")
 
 
 def create_app(*targets: str) -> Flask:
@@ -23,4 +27,7 @@ def create_app(*targets: str) -> Flask:
     Raises:
         ConfigurationError: a target cannot be loaded, there is no listener, or a setting has a bad value.
     """
-    return create_flask_app(Service.of(load_extensions(targets), Settings.from_environment()))
+    service = Service.of(load_extensions(targets), Settings.from_environment())
+    for doubt in [*unknown_variables(), *service.registry.doubts()]:
+        logger.warning("%s", doubt)
+    return create_flask_app(service)

@@ -8,6 +8,3 @@ extension = Extension("extension-benchmark")
 @extension.listen_to("experiment.execution.*", path="/events", immediate=True)
 def receive(event: Event) -> None:
     pass
-
-
-create_app = extension.create_app  # for gunicorn, which calls simple names only

@@ -41,6 +41,11 @@ class Pool:
             self._start_thread()
         return True
 
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for a thread."""
+        return self._tasks.qsize()
+
     def close(self, timeout: float) -> bool:
         """Take no more tasks and wait up to ``timeout`` seconds for those taken; True if all of them have ended."""
         self._closed = True
@@ -67,4 +72,7 @@ class Pool:
             self._idle -= 1
             if task is None:
                 return
-            task()
+            try:
+                task()
+            except BaseException:
+                logger.exception("a task raised, which it must not; its thread goes on")

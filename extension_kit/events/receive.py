@@ -60,7 +60,7 @@ class Run:
         for listener in self._listeners:
             try:
                 listener.call(event)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # CancelledError, too: a thread that ends is not replaced
                 logger.exception("%s raised on %s %s", listener.name, event.name, event.id)
                 failure = failure or _failed(error)
         self.end(failure or ACCEPTED)
@@ -96,8 +96,11 @@ class Run:
 
 
 def _failed(error: BaseException) -> Answer:
-    detail = str(error)[:_MAX_ERROR_TEXT] or type(error).__name__
-    return problem(500, "The event listener failed", detail)
+    try:
+        detail = str(error)[:_MAX_ERROR_TEXT].encode(errors="backslashreplace").decode()
+    except Exception:  # its text cannot be made
+        detail = ""
+    return problem(500, "The event listener failed", detail or type(error).__name__)
 
 
 class Receiver:

@@ -77,7 +77,10 @@ def _takes_event(function: Callable[..., object], name: str) -> bool:
         )
     if not callable(function):
         raise RegistrationError(f"{name} is not a function")
-    if inspect.iscoroutinefunction(function):
+    called = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        raise RegistrationError(f"{name} is a generator, which would never run: leave yield out")
+    if inspect.iscoroutinefunction(called):
         raise RegistrationError(f"{name} is async: write it with def (and call asyncio.run() in it where you need to)")
     try:
         inspect.signature(function).bind(None)
@@ -203,7 +206,10 @@ class Registry:
         for provider in self.providers:
             for key, value in (provider() if callable(provider) else provider).items():
                 if key in document:
-                    raise RegistrationError(f"{key} is given twice for the registration document")
+                    raise RegistrationError(
+                        f"{key} is given twice for the registration document: by two extension.index(...), or beside "
+                        "the event listeners, which the kit lists itself"
+                    )
                 document[key] = value
         return document
 

@@ -11,6 +11,9 @@ server=$!
 trap 'kill -TERM $server 2>/dev/null; wait $server || true' EXIT
 trap 'exit 130' INT TERM
 
+# Another server may have the port: then ours has ended by now, having said so.
+sleep 1
+kill -0 $server 2>/dev/null || exit 2
 "$kit" agent "$url" --replay "$here/events.jsonl" --limit 6 --interval 1 --wait 20
 
 if [ -t 0 ]; then

@@ -1,5 +1,6 @@
 """An extension whose functions end in every way a function can end."""
 
+import asyncio
 import os
 import threading
 import time
@@ -41,6 +42,19 @@ def works_beside_broken(event: Event) -> None:
 @extension.listen_to("*", path="/events/exits")
 def exits(event: Event) -> None:
     raise SystemExit(3)
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("not even this")
+
+
+RAISED = [asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit(), Unspeakable(), ValueError("\udcff")]
+
+
+@extension.listen_to("*", path="/events/raises")
+def raises(event: Event) -> None:
+    raise RAISED[int(event.id.partition("-")[0])]
 
 
 @extension.listen_to("*", path="/events/waits")

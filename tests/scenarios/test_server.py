@@ -123,6 +123,23 @@ class TestRefusingToStart:
         assert str(port) in line
         assert variable in line
 
+    def test_a_socket_on_which_another_server_listens(self, start, oncall, tmp_path):
+        path = tmp_path / "taken.sock"
+        with socket.socket(socket.AF_UNIX) as taken:
+            taken.bind(str(path))
+            taken.listen()
+            assert "a server listens at" in self.refused(start, oncall, STEADYBIT_EXTENSION_UNIX_SOCKET=path)
+
+    def test_a_module_that_fails_after_it_has_started_a_thread(self, start, tmp_path):
+        path = tmp_path / "threads.py"
+        path.write_text("import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\n1 / 0")
+        assert "ZeroDivisionError" in self.refused(start, path)
+
+    def test_an_index_provider_that_raises(self, start, tmp_path):
+        path = tmp_path / "provider.py"
+        path.write_text(ONCALL + "extension.index(lambda: {'actions': {1, 2}})")
+        assert "extension.index(...): " in self.refused(start, path)
+
     def test_a_certificate_that_is_not_there(self, start, oncall):
         line = self.refused(
             start, oncall, STEADYBIT_EXTENSION_TLS_SERVER_CERT="/no/cert", STEADYBIT_EXTENSION_TLS_SERVER_KEY="/no/key"
@@ -268,13 +285,17 @@ class TestOtherListeners:
             def get(target):
                 connection = http.client.HTTPConnection("localhost", timeout=30)
                 connection.sock = socket.socket(socket.AF_UNIX)
-                connection.sock.connect(str(path))
-                connection.request("GET", target)
-                reply = connection.getresponse()
-                content = reply.read()
-                connection.close()
-                return reply.status, content
+                try:
+                    connection.sock.connect(str(path))
+                    connection.request("GET", target)
+                    reply = connection.getresponse()
+                    return reply.status, reply.read()
+                except ConnectionRefusedError:  # bound, but not listening yet
+                    return 0, b""
+                finally:
+                    connection.close()
 
+            wait_until(lambda: get("/health/liveness")[0] == 200)
             assert json.loads(get("/")[1])["eventListeners"][0]["path"] == "/events/page"
             assert get("/health/readiness") == (200, b"")
             assert server.health("readiness") == 0
@@ -459,6 +480,16 @@ class TestBadClients:
         assert b"content-type: application/json" in reply
         assert server.request("GET", "/").status == 200
 
+    def test_endless_trailers_are_cut_off(self, server):
+        head = b"POST /events/page HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+        assert self.talk(server, head + b"a" * 2_000_000).split(b" ")[1] == b"431"
+
+    def test_many_chunks_are_no_trailers(self, server, event):
+        content = json.dumps(event("experiment.execution.failed")).encode() + b" " * 40_000
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in content)
+        head = b"POST /events/page HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert self.talk(server, head + chunks + b"0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
     def test_a_client_that_leaves_in_the_middle_leaves_nothing(self, server):
         for _ in range(20):
             with server.raw() as connection:
@@ -537,6 +568,41 @@ class TestBadClients:
 
 
 class TestLoad:
+    def test_connections_are_bounded(self, served):
+        with served("oncall", EXTENSION_MAX_CONNECTIONS=5) as server:
+            open_ones = [server.raw() for _ in range(5)]
+            try:
+                reply = server.request("GET", "/")
+                assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+            finally:
+                for connection in open_ones:
+                    connection.close()
+            wait_until(lambda: server.request("GET", "/").status == 200)
+
+    def test_what_functions_print_comes_in_whole_lines_and_is_not_lost(self, served, event):
+        with served("prints", EXTENSION_WEB_THREADS=16) as server:
+
+            def send():
+                for _ in range(50):
+                    assert server.post("/events/prints", event("killswitch.engaged")).status == 200
+
+            senders = [threading.Thread(target=send) for _ in range(8)]
+            for sender in senders:
+                sender.start()
+            for sender in senders:
+                sender.join(60)
+            assert server.stop() == 143
+        assert sum(line == "printed by a function: " + "x" * 200 for line in server.log.splitlines()) == 400
+        assert "\natexit\n" in server.log
+
+    def test_no_exception_takes_a_thread_with_it(self, served, event):
+        with served("answers", EXTENSION_WEB_THREADS=1) as server:
+            for number in range(5):
+                for turn in "ab":
+                    reply = server.post("/events/raises", event("killswitch.engaged", id=f"{number}-{turn}"))
+                    assert (reply.status, reply.json["title"]) == (500, "The event listener failed")
+            assert server.post("/events/fine", event("killswitch.engaged")).status == 200
+
     def test_events_beyond_threads_and_queue_are_told_to_come_again(self, served, tmp_path, event):
         calls, release = tmp_path / "calls", tmp_path / "release"
         calls.touch()
@@ -583,22 +649,22 @@ class TestLoad:
                 return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
         bodies = [b"{" + b"x" * 500_000, b"[" * 10_000, json.dumps({"id": "x" * 500_000, "eventName": "a"}).encode()]
-        with served("oncall") as server:
+        with served("answers", STEADYBIT_LOG_LEVEL="error") as server:
             (worker,) = workers(server)
+            numbers = iter(range(1_000_000))
 
-            def round_of_requests(number):
+            def round_of_requests():
                 for _ in range(10):
                     for body in bodies:
-                        assert server.post("/events/page", body).status in (400, 422)
-                    assert (
-                        server.post("/events/page", event("user.invited", id=f"{number}" + "y" * 500_000)).status == 200
-                    )
+                        assert server.post("/events/fine", body).status in (400, 422)
+                    long_id = f"{next(numbers)}" + "y" * 500_000
+                    assert server.post("/events/fine", event("user.invited", id=long_id)).status == 200
 
-            for number in range(3):
-                round_of_requests(number)
+            for _ in range(3):
+                round_of_requests()
             before = resident(worker)
-            for number in range(10):
-                round_of_requests(number)
+            for _ in range(10):
+                round_of_requests()
             # A hundred ids of half a megabyte would be 50 MB more if they were kept.
             assert resident(worker) - before < 20_000_000
 

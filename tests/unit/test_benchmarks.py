@@ -1,0 +1,244 @@
+"""What the benchmarks' figures rest on: the load generator counts right, and /proc is read right."""
+
+import json
+import os
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from benchmarks import events, matching, processes
+from benchmarks.load import ID, Generator, Request, answered, percentile
+from benchmarks.servers import ROOT
+from benchmarks.timing import Case, interleaved, ratio
+from extension_kit.events.validation import EventValidator
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+
+class Handler(socketserver.StreamRequestHandler):
+    """Answers each request by what the test wants, and keeps the events it got."""
+
+    disable_nagle_algorithm = True
+
+    def handle(self):
+        while head := self.read_head():
+            length = int(head.lower().partition("content-length: ")[2].split("\r\n")[0])
+            self.server.seen.append((head, json.loads(self.rfile.read(length))))
+            if self.server.answer(self.wfile.write, len(self.server.seen)) == "close":
+                return
+
+    def read_head(self):
+        lines = []
+        with suppress(ConnectionError):
+            while (line := self.rfile.readline()) not in (b"", b"\r\n"):
+                lines.append(line.decode())
+        return "".join(lines)
+
+
+@contextmanager
+def serving(answer):
+    """Serve on other threads; gives the port and the list of (head, event) that were received."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.answer, server.seen = answer, []
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_address[1], server.seen
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+def ok(write, number):
+    write(ANSWER)
+
+
+def load(port, connections=4, seconds=0.2, **options):
+    generator = Generator(Request(port, "/events", events.encoded(events.small()), **options), connections)
+    try:
+        return generator.run(seconds)
+    finally:
+        generator.close()
+
+
+def test_every_answer_is_counted_and_every_request_has_an_id_of_its_own():
+    with serving(ok) as (port, seen):
+        result = load(port)
+    assert 0 < result.requests <= len(seen) <= result.requests + 4  # what was under way at the end is not counted
+    assert result.refused == {}
+    assert result.reconnects == 0
+    assert 0 < result.p50_ms <= result.p99_ms
+    assert result.per_second == result.requests / result.seconds
+    ids = [event["id"] for _, event in seen]
+    assert len(set(ids)) == len(ids)
+    assert all(event == {**events.small(), "id": event["id"]} for _, event in seen)
+    assert all(len(event_id) == len(ID) for event_id in ids)
+
+
+def test_two_generators_do_not_share_ids():
+    with serving(ok) as (port, seen):
+        load(port, connections=1, seconds=0.01)
+        load(port, connections=1, seconds=0.01)
+    assert len({event["id"] for _, event in seen}) == len(seen) >= 2
+
+
+def test_the_request_is_what_a_server_expects():
+    with serving(ok) as (port, seen):
+        load(port, connections=1, seconds=0.01, headers={"ce-id": "1"})
+    head = seen[0][0].split("\r\n")
+    assert head[0] == "POST /events HTTP/1.1"
+    assert f"Host: 127.0.0.1:{port}" in head
+    assert "Content-Type: application/json" in head
+    assert "ce-id: 1" in head
+
+
+def test_refusals_are_counted_by_status():
+    def answer(write, number):
+        write(ANSWER.replace(b"200 OK", b"503 No") if number % 3 == 0 else ANSWER)
+
+    with serving(answer) as (port, seen):
+        result = load(port, connections=1)
+    assert result.refused == {"503": result.requests // 3}
+    assert result.requests <= len(seen)
+
+
+def test_an_answer_may_come_in_pieces():
+    def answer(write, number):
+        for part in (ANSWER[:20], ANSWER[20:-1], ANSWER[-1:]):
+            write(part)
+
+    with serving(answer) as (port, seen):
+        result = load(port)
+    assert 0 < result.requests <= len(seen)
+    assert result.refused == {}
+
+
+def test_a_server_may_close_connections():
+    def answer(write, number):
+        write(ANSWER)
+        return "close" if number % 2 == 0 else None
+
+    with serving(answer) as (port, _):
+        result = load(port, connections=1)
+    assert 0 < result.reconnects < result.requests
+
+
+def test_a_server_that_does_not_answer_is_an_error(monkeypatch):
+    monkeypatch.setattr("benchmarks.load._PATIENCE", 0.5)
+    with serving(lambda write, number: None) as (port, _), pytest.raises(TimeoutError, match="no answer"):
+        load(port)
+
+
+def test_the_generator_runs_in_a_process_of_its_own():
+    task = {"connections": 2, "warm_up": 0.05, "seconds": 0.1}
+    with serving(ok) as (port, seen):
+        request = {"port": port, "path": "/events", "body": events.encoded(events.small())}
+        finished = subprocess.run(
+            [sys.executable, "-m", "benchmarks.load", json.dumps({"request": request, **task})],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    began, result = finished.stdout.splitlines()
+    assert began == "measuring"
+    assert 0 < json.loads(result)["requests"] < len(seen)  # those of the warm-up do not count
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (ANSWER, 200),
+        (ANSWER[:-1], None),
+        (ANSWER[:10], None),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", 204),
+    ],
+)
+def test_an_answer_is_read_to_its_end(data, status):
+    assert answered(data) == status
+
+
+@pytest.mark.parametrize(
+    "data", [ANSWER + b"x", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"SSH-2.0\r\n\r\n"]
+)
+def test_what_cannot_be_counted_is_an_error(data):
+    with pytest.raises(ValueError, match="answer"):
+        answered(data)
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "expected"),
+    [
+        ([1.0], 50, 1.0),
+        ([1.0, 2.0, 3.0, 4.0], 50, 2.0),
+        ([float(n) for n in range(1, 101)], 99, 99.0),
+        ([1.0, 2.0], 99, 2.0),
+    ],
+)
+def test_percentiles(values, percent, expected):
+    assert percentile(values, percent) == expected
+
+
+def test_a_body_needs_the_id_once():
+    with pytest.raises(ValueError, match="once"):
+        Request(1, "/", "{}")
+
+
+@pytest.mark.parametrize("mode", ["tolerant", "strict"])
+def test_the_bodies_are_what_they_are_said_to_be(mode):
+    validator = EventValidator(mode)
+    for body in (events.small(), events.of_size(10), events.of_size(95)):
+        assert validator.problems(body) == []
+    assert [problem.pointer for problem in validator.problems(events.invalid())] == ["/tenant"]
+    assert 800 < len(events.encoded(events.small())) < 1000
+    assert 10_000 <= len(events.encoded(events.of_size(10))) < 11_000
+    assert 95_000 <= len(events.encoded(events.of_size(95))) < 96_000
+
+
+def test_the_linear_scan_finds_what_the_index_finds():
+    for patterns in (matching.exact(20), matching.mixed(300), ["a.*.c", "*.b", "a.*", "*"]):
+        index, size = matching._index(patterns)
+        assert size > 0
+        scan = matching.linear_scan(patterns)
+        for name in ("s1.c1.d1", "s0.c0.x", "s99.any.d99", "any.c98.d98", "a.b.c", "a.b", "b", "a.b.c.d"):
+            assert list(index.match(name)) == scan(name), name
+
+
+def test_the_cpu_time_and_memory_of_a_process_and_its_children_are_found():
+    work = "sum(range(10_000_000)); print(1, flush=True); input()"
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {work!r}])"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        assert parent.stdout.readline() == b"1\n"  # the child has done its work
+        found = processes.tree(parent.pid)
+        assert found[0] == parent.pid
+        assert len(found) == 2
+        used = processes.cpu_seconds(found)
+        rss, pss = processes.memory_mib(found)
+        parent.stdin.write(b"\n")
+        parent.stdin.flush()
+    assert used[found[1]] > 0
+    assert rss > pss > 1
+    assert processes.cpu_seconds([parent.pid]) == {}
+
+
+def test_the_machine_has_been_as_busy_as_this_process_at_least():
+    assert processes.machine_busy_seconds() >= time.process_time()
+    assert os.getpid() in processes.tree(os.getpid())
+
+
+def test_cases_are_timed_in_turn():
+    order = []
+    cases = [Case(name, lambda name=name: order.append(name), operations=2) for name in "ab"]
+    found = interleaved(cases, rounds=3)
+    assert {name: len(times) for name, times in found.items()} == {"a": 3, "b": 3}
+    changes = [name for name, before in zip(order, ["", *order], strict=False) if name != before]
+    assert changes[-6:] == ["a", "b"] * 3
+    assert ratio([2.0, 9.0, 4.0], [1.0, 3.0, 2.0]) == 2.0
