@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from benchmarks.environment import machine, versions
+from benchmarks.processes import wait_for_quiet
 from benchmarks.report import Report, Settings
 from benchmarks.servers import ServerError
 
@@ -32,6 +33,8 @@ def main(names: tuple[str, ...], quick: bool, file: Path | None) -> None:
     results: dict[str, list[Report]] = {}
     for name in names or NAMES:
         run: Callable[[Settings], list[Report]] = import_module(f"benchmarks.{name}").run
+        if not wait_for_quiet():
+            console.print("Something else uses this machine: do not quote what follows.", style="bold")
         began = time.monotonic()
         try:
             results[name] = run(settings)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,8 +14,6 @@ from benchmarks.servers import ROOT, Running, Server, ServerError, running
 CONNECTIONS = 32
 
 _TRIES = 4
-_PATIENCE = 60.0  # seconds to wait until nobody else uses the machine
-_MOST_FOREIGN_CORES = 0.12
 _MOST_UNEVEN = 0.68
 
 
@@ -37,7 +34,7 @@ class Sample:
     def doubt(self) -> float:
         """How much is wrong with it: 0 for a sample that can be taken as it is."""
         uneven = max(0.0, self.busiest - _MOST_UNEVEN) if self.workers > 1 else 0.0
-        return uneven + max(0.0, self.foreign_cores - _MOST_FOREIGN_CORES)
+        return uneven + max(0.0, self.foreign_cores - processes.NOISE)
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -93,20 +90,11 @@ def sample(server: Server, seconds: float, warm_up: float) -> Sample:
     """
     tries: list[Sample] = []
     while len(tries) < _TRIES:
-        _wait_for_quiet()
+        processes.wait_for_quiet()
         tries.append(_sample(server, seconds, warm_up))
         if tries[-1].doubt == 0:
             break
     return min(tries, key=lambda each: each.doubt)
-
-
-def _wait_for_quiet() -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        busy = processes.machine_busy_seconds()
-        time.sleep(0.5)
-        if processes.machine_busy_seconds() - busy < 0.5 * _MOST_FOREIGN_CORES:
-            return
 
 
 def _sample(server: Server, seconds: float, warm_up: float) -> Sample:

@@ -1,11 +1,15 @@
 """CPU time and memory of processes and their children, read from /proc."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
+
+NOISE = 0.12
+"""CPUs that others may use without a measurement being in doubt."""
 
 
 def tree(pid: int) -> list[int]:
@@ -41,6 +45,18 @@ def machine_busy_seconds() -> float:
     """CPU time the whole machine has used since it started, in seconds, all CPUs together."""
     user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, (_PROC / "stat").read_text().split(None, 11)[1:11])
     return (user + nice + system + irq + softirq) / _TICKS
+
+
+def wait_for_quiet(patience: float = 60.0) -> bool:
+    """Wait until nobody uses the machine, at most for ``patience`` seconds; False where it is still in use."""
+    deadline = time.monotonic() + patience
+    while True:
+        busy, began = machine_busy_seconds(), time.monotonic()
+        time.sleep(0.5)
+        if machine_busy_seconds() - busy < NOISE * (time.monotonic() - began):
+            return True
+        if time.monotonic() > deadline:
+            return False
 
 
 def _stat(pid: int) -> list[str] | None:

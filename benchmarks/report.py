@@ -28,11 +28,12 @@ class Report:
     samples: Sequence[dict[str, object]] = field(default=(), repr=False)
 
     def print(self, console: Console) -> None:
-        table = Table(title=self.title, title_justify="left", title_style="bold")
+        table = Table()
         for position, column in enumerate(self.columns):
             table.add_column(column, justify="right" if position else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
+        console.print(self.title, style="bold", highlight=False)
         console.print(table)
         for note in self.notes:
             console.print(f"  {note}", style="dim", highlight=False)

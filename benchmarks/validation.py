@@ -4,6 +4,7 @@ Runs in the peers' environment, which has the kit, too.
 """
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -188,6 +189,7 @@ def _refuses(library: Library, body: bytes) -> bool:
 
 def main() -> None:
     """Time everything; print microseconds by size, library and round."""
+    logging.disable()
     found: dict[str, dict[str, list[float]]] = {}
     libraries = _libraries()
     for size, make in _SIZES.items():

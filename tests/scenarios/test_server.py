@@ -184,6 +184,7 @@ class TestTheExampleOfTheReadme:
         path.write_text(ONCALL.replace("killswitch.engaged", "kilswitch.engaged"))
         with start(path, EXTENSION_WEB_WORKERS=2) as server:
             wait_until(lambda: is_ready(server))
+            wait_until(lambda: "did you mean killswitch.engaged?" in server.log)
             assert server.log.count("did you mean killswitch.engaged?") == 1
 
 

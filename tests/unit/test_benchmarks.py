@@ -234,6 +234,14 @@ def test_the_machine_has_been_as_busy_as_this_process_at_least():
     assert os.getpid() in processes.tree(os.getpid())
 
 
+def test_a_machine_in_use_is_told_from_a_quiet_one(monkeypatch):
+    used = iter(range(100))
+    monkeypatch.setattr(processes, "machine_busy_seconds", lambda: next(used))
+    assert not processes.wait_for_quiet(patience=0.1)
+    monkeypatch.setattr(processes, "machine_busy_seconds", lambda: 7.0)
+    assert processes.wait_for_quiet(patience=0.1)
+
+
 def test_cases_are_timed_in_turn():
     order = []
     cases = [Case(name, lambda name=name: order.append(name), operations=2) for name in "ab"]
