@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ NAMES = ("receive", "matching", "validation", "startup", "blocking")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write every sample to FILE.")
 def main(names: tuple[str, ...], quick: bool, file: Path | None) -> None:
     """Measure how fast the kit is, as ratios to what else a user could take. Without a name, everything."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
     console = Console(width=None if sys.stdout.isatty() else 160)
     settings = Settings(quick, Console(stderr=True))
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
