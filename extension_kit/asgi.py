@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 
+from extension_kit import metrics
 from extension_kit.events.answer import (
     TIMEOUT,
     UNAUTHORIZED,
@@ -23,7 +24,7 @@ from extension_kit.events.answer import (
     problem,
     too_large,
 )
-from extension_kit.events.receive import Run, parse_timeout, request_id
+from extension_kit.events.receive import Pending, parse_timeout, request_id
 from extension_kit.events.registry import Route
 from extension_kit.logs import AccessLog
 from extension_kit.service import Service
@@ -37,6 +38,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _FLASK_THREADS = 4  # registration and health requests: few, and short
+_SAMPLE_INTERVAL = 1.0  # seconds between looks at how many events wait for a thread
 _NOT_POST = method_not_allowed("POST")
 
 
@@ -52,7 +54,9 @@ class AsgiApplication:
         self._service = service
         self._routes = service.receiver.routes
         # Both sides are typed, each with names of its own for the same dictionaries.
-        self._flask = cast(Application, WSGIMiddleware(cast(Any, create_app(service)), workers=_FLASK_THREADS))
+        self._flask = cast(
+            Application, WSGIMiddleware(cast(Any, create_app(service, embed_worker=False)), workers=_FLASK_THREADS)
+        )
         self._on_ready = on_ready
         self._access_log = AccessLog()
         self._max_body = service.settings.max_body_bytes
@@ -72,7 +76,9 @@ class AsgiApplication:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._ended = _Ended(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._ended = _Ended(loop)
+        self._sample(loop)
         self._on_ready()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -80,6 +86,10 @@ class AsgiApplication:
         if not self._service.pool.close(timeout=1.0):
             logger.warning("functions that have not returned are abandoned")
         await send({"type": "lifespan.shutdown.complete"})
+
+    def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
+        metrics.pool_waiting(self._service.pool.waiting)
+        loop.call_later(_SAMPLE_INTERVAL, self._sample, loop)
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -102,6 +112,7 @@ class AsgiApplication:
             answer = problem(500, "Internal Server Error", "The log of the extension says what went wrong.")
         answer = compressed(answer, headers.get(b"accept-encoding", b"").decode("latin-1"))
         name = request_id(headers.get(b"request-id", b"").decode("latin-1"))
+        metrics.answered(route.path, answer.status, time.perf_counter() - started)
         await _send(answer, name, send)
         self._access_log.write(
             scope["method"],
@@ -148,7 +159,7 @@ class AsgiApplication:
             time.monotonic() + timeout,
             self._service.pool.submit,
         )
-        if isinstance(outcome, Run):
+        if isinstance(outcome, Pending):
             return await self._ended.wait(outcome, timeout)
         return outcome
 
@@ -188,18 +199,18 @@ class _Disconnected(Exception):
 
 
 class _Ended:
-    """Brings the answers of runs from their threads to the event loop, waking it once for many of them."""
+    """Brings answers from their threads to the event loop, waking it once for many of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._answers: deque[tuple[asyncio.Future[Answer], Answer]] = deque()
         self._woken = False
 
-    async def wait(self, run: Run, timeout: float) -> Answer:
-        """Wait for a run's answer, at most ``timeout`` seconds; then it is the one that says so."""
+    async def wait(self, pending: Pending, timeout: float) -> Answer:
+        """Wait for an answer, at most ``timeout`` seconds; then it is the one that says so."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         timer = self._loop.call_later(timeout, _settle, future, TIMEOUT)
-        run.when_ended(lambda answer: self._bring(future, answer))
+        pending.when_ended(lambda answer: self._bring(future, answer))
         try:
             return await future
         finally:

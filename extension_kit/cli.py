@@ -2,12 +2,18 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from extension_kit.errors import ConfigurationError
+from extension_kit.errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from extension_kit.deliveries.replay import Filter
+    from extension_kit.delivery_commands import DeliveryCommands
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,12 +25,24 @@ def commands() -> None:
 @commands.command()
 @click.argument("targets", nargs=-1, required=True, metavar="FILE_OR_MODULE...")
 @click.option("--reload", is_flag=True, help="Start anew when a file changes (for development).")
-def serve(targets: tuple[str, ...], reload: bool) -> None:
+@click.option("--no-worker", is_flag=True, help="Leave durable listeners to `extension-kit worker` elsewhere.")
+def serve(targets: tuple[str, ...], reload: bool, no_worker: bool) -> None:
     """Serve the extensions in files, folders or modules. Settings come from the environment."""
     from extension_kit.server import serve as serve_targets
     from extension_kit.settings import Settings
 
-    serve_targets(targets, Settings.from_environment(), reload=reload)
+    serve_targets(targets, Settings.from_environment(), reload=reload, deliver=not no_worker)
+
+
+@commands.command()
+@click.argument("targets", nargs=-1, required=True, metavar="FILE_OR_MODULE...")
+@click.option("--supervised", is_flag=True, hidden=True)
+def worker(targets: tuple[str, ...], supervised: bool) -> None:
+    """Make the deliveries of durable listeners; any number of workers on any machine, with PostgreSQL."""
+    from extension_kit.settings import Settings
+    from extension_kit.worker import work
+
+    sys.exit(work(targets, Settings.from_environment(), supervised=supervised))
 
 
 @commands.command()
@@ -146,10 +164,139 @@ def agent(**options: Any) -> None:
     sys.exit(run(**options))
 
 
+@commands.group()
+def deliveries() -> None:
+    """Look at deliveries; try dead letters again, or throw them away."""
+
+
+def _filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which deliveries are meant."""
+    for option in (
+        click.option("--before", type=click.DateTime(), help="Created before this time."),
+        click.option("--after", type=click.DateTime(), help="Created after this time."),
+        click.option("--event-id", help="The id of the event."),
+        click.option("--event", "event_name", help="The name of the event."),
+        click.option("--listener", help="What the listener's key begins with."),
+    ):
+        command = option(command)
+    return command
+
+
+def _deliveries() -> "DeliveryCommands":
+    from extension_kit.delivery_commands import DeliveryCommands
+    from extension_kit.settings import Settings
+
+    return DeliveryCommands(Settings.from_environment())
+
+
+def _filter(**wanted: Any) -> "Filter":
+    from extension_kit.deliveries.replay import Filter
+
+    for name in ("before", "after"):
+        if wanted.get(name):
+            wanted[name] = wanted[name].astimezone()
+    return Filter(**wanted)
+
+
+@deliveries.command("list")
+@click.option("--status", type=click.Choice(["waiting", "delivered", "dead", "discarded"]))
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@_filtered
+def list_deliveries(limit: int, **wanted: Any) -> None:
+    """List deliveries, oldest first."""
+    _deliveries().list(_filter(**wanted), limit)
+
+
+@deliveries.command()
+@click.argument("ref", type=int, metavar="DELIVERY")
+def show(ref: int) -> None:
+    """Show one delivery and its attempts."""
+    _deliveries().show(ref)
+
+
+@deliveries.command()
+@click.argument("refs", nargs=-1, type=int, metavar="[DELIVERY]...")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+@_filtered
+def replay(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
+    """Try dead letters again, by number or by filter."""
+    _require_choice(refs, everything, wanted)
+    _deliveries().replay(_filter(refs=refs, status="dead", **wanted))
+
+
+@deliveries.command()
+@click.argument("refs", nargs=-1, type=int, metavar="[DELIVERY]...")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+@_filtered
+def discard(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
+    """Throw dead letters away, by number or by filter."""
+    _require_choice(refs, everything, wanted)
+    _deliveries().discard(_filter(refs=refs, status="dead", **wanted))
+
+
+def _require_choice(refs: tuple[int, ...], everything: bool, wanted: dict[str, Any]) -> None:
+    if not refs and not everything and not any(wanted.values()):
+        raise click.UsageError("say which: numbers, a filter, or --all")
+
+
+@deliveries.command()
+def rebuild() -> None:
+    """Fill the engine's queue anew from the tables. Stop all workers before."""
+    _deliveries().rebuild()
+
+
+@commands.group()
+def db() -> None:
+    """Make, upgrade, look at and copy the database of durable listeners."""
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Make the tables, or bring them up to date. With SQLite, `serve` does it by itself."""
+    from extension_kit.database_commands import upgrade_database
+    from extension_kit.settings import Settings
+
+    with _failures_exit_with_1():
+        upgrade_database(Settings.from_environment().database_url)
+
+
+@db.command("status")
+def db_status() -> None:
+    """Say whether the database can be used, and what is in it."""
+    from extension_kit.database_commands import show_status
+    from extension_kit.settings import Settings
+
+    with _failures_exit_with_1():
+        show_status(Settings.from_environment().database_url)
+
+
+@db.command("copy")
+@click.argument("from_url")
+@click.argument("to_url")
+def db_copy(from_url: str, to_url: str) -> None:
+    """Copy everything to an empty database, from SQLite to PostgreSQL or back.
+
+    Stop the extension first: what comes in meanwhile is not copied. Passwords may be left out of the URLs and given as
+    PGPASSWORD, because everybody on a machine can read its command lines.
+    """
+    from extension_kit.database_commands import copy_database
+
+    with _failures_exit_with_1():
+        copy_database(from_url, to_url)
+
+
+@contextmanager
+def _failures_exit_with_1() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+
+
 def main() -> None:
     """Run the command line; a configuration error is one line on stderr and exit code 2."""
     try:
         commands()
-    except ConfigurationError as error:
+    except (ConfigurationError, StoreError) as error:
         click.echo(f"extension-kit: {error}", err=True)
         sys.exit(2)

@@ -5,6 +5,7 @@ import mmap
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from uvicorn_worker import UvicornWorker
+
+from extension_kit.deliverer import Deliverer
 
 logger = logging.getLogger("extension_kit.server")
 
@@ -24,7 +27,7 @@ class SharedState:
     """What the arbiter and its workers know together, in memory they share."""
 
     def __init__(self) -> None:
-        self._bytes = mmap.mmap(-1, _SLOTS + 1)
+        self._bytes = mmap.mmap(-1, _SLOTS + 2)
         self.draining = False
 
     def worker_ready(self, age: int, ready: bool) -> None:
@@ -34,6 +37,15 @@ class SharedState:
     def is_ready(self) -> bool:
         """Whether any worker takes requests and the server is not about to stop."""
         return not self.draining and any(self._bytes[:_SLOTS])
+
+    @property
+    def has_durable_listeners(self) -> bool:
+        """Whether the handlers, which only the workers load, have durable listeners."""
+        return self._bytes[_SLOTS + 1] == 1
+
+    @has_durable_listeners.setter
+    def has_durable_listeners(self, value: bool) -> None:
+        self._bytes[_SLOTS + 1] = value
 
     def is_first_failure(self) -> bool:
         """Whether no other worker has said yet that the handlers cannot be loaded: one line about it is enough."""
@@ -89,6 +101,7 @@ class HasState(Protocol):
     """What the arbiter needs of its application."""
 
     state: SharedState
+    deliverer: Deliverer | None
 
 
 class ListenerArbiter(Arbiter):
@@ -115,7 +128,22 @@ class ListenerArbiter(Arbiter):
         logger.info("Update readiness probe - ready: false")
         logger.info("Stopping Extension HTTP Server")
 
+    def manage_workers(self) -> None:
+        super().manage_workers()
+        if self.app.deliverer is not None and self.app.state.has_durable_listeners:
+            self.app.deliverer.keep_running()
+
+    def stop(self, graceful: bool = True) -> None:
+        started = time.monotonic()
+        if self.app.deliverer is not None:
+            self.app.deliverer.stop()
+        super().stop(graceful)
+        if self.app.deliverer is not None:
+            self.app.deliverer.wait(max(1.0, self.cfg.graceful_timeout - (time.monotonic() - started)))
+
     def reap_workers(self) -> None:
+        if self.app.deliverer is not None:
+            self.app.deliverer.poll()
         try:
             super().reap_workers()
         except HaltServer:

@@ -21,6 +21,7 @@ from extension_kit.environment import (
     TEXT,
     TRUE_OR_FALSE,
     Declaration,
+    Kind,
     declarations,
     one_of,
     read_settings,
@@ -35,6 +36,21 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _TABLE_BEGIN, _TABLE_END = "<!-- settings -->", "<!-- /settings -->"
+
+
+def _database_url(text: str) -> str:
+    """Give the URL as SQLAlchemy has it. Whether all of it can be used is seen by who knows the databases."""
+    scheme, _, rest = text.partition("://")
+    if scheme == "sqlite" and re.fullmatch(r"/(?!:memory:|file:)[^?]+", rest):
+        return text
+    if scheme in {"postgres", "postgresql", "postgresql+psycopg"} and rest:
+        return f"postgresql+psycopg://{rest}"
+    raise ValueError(text)
+
+
+DATABASE_URL = Kind(
+    _database_url, "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE (in the password, @ is %40)"
+)
 
 
 # fmt: off
@@ -94,6 +110,15 @@ class Settings:
     queue_limit: int = setting(
         "EXTENSION_QUEUE_LIMIT", 1000, whole_number(1, 100_000),
         "Events per process that may wait for a thread. The next one is answered 503.")
+    worker_threads: int = setting(
+        "EXTENSION_WORKER_THREADS", 16, whole_number(1, 1000),
+        "Deliveries that a worker makes at the same time.")
+    function_timeout: float = setting(
+        "EXTENSION_FUNCTION_TIMEOUT", 60.0, seconds(0.1, 86400),
+        "Seconds after which a durable function that has not returned counts as failed.")
+    stalled_after: float = setting(
+        "EXTENSION_STALLED_AFTER", 30.0, seconds(1, 3600),
+        "Seconds without a sign of life after which others take over the deliveries of a worker.")
     max_body_bytes: int = setting(
         "EXTENSION_MAX_BODY_BYTES", 8 * 1024**2, whole_number(1, 1024**3),
         "A larger body is answered 413.")
@@ -118,6 +143,15 @@ class Settings:
     duplicate_limit: int = setting(
         "EXTENSION_DUPLICATE_LIMIT", 10_000, whole_number(0, 1_000_000),
         "Event ids per process that are remembered for it.")
+    database_url: str = setting(
+        "EXTENSION_DATABASE_URL", "sqlite:///./extension.db", DATABASE_URL,
+        "Where durable listeners keep events and deliveries.", secret=True)
+    retention_days: int = setting(
+        "EXTENSION_RETENTION_DAYS", 30, whole_number(1, 36_500),
+        "Days for which events are kept after the last of their deliveries has ended.")
+    retention_megabytes: int = setting(
+        "EXTENSION_RETENTION_MEGABYTES", 1000, whole_number(10, 100_000_000),
+        "Room above which events are removed earlier, oldest first. What still has to be delivered always stays.")
     # fmt: on
 
     def __post_init__(self) -> None:

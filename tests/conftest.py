@@ -117,6 +117,7 @@ def run_server(command, log: Path, *, cwd=None, **environment) -> Iterator[Serve
                 "STEADYBIT_EXTENSION_PORT": str(port),
                 "STEADYBIT_EXTENSION_HEALTH_PORT": str(health_port),
                 "PYTHONPATH": str(APPS),
+                "EXTENSION_DATABASE_URL": f"sqlite:///{log}.db",
                 **{name: str(value) for name, value in environment.items()},
             },
             start_new_session=True,

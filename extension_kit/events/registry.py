@@ -19,7 +19,7 @@ IndexProvider = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 """What adds keys such as ``actions`` to the registration document."""
 
 _PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+")
-_RESERVED = ("/health/", "/openapi.json/")
+_RESERVED = ("/health/", "/metrics/", "/openapi.json/")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +33,14 @@ class Listener:
     restrict_to: str
     immediate: bool
     takes_event: bool
+    retry: tuple[float, ...] | None = None
+    timeout: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What its deliveries are kept under: the same in every process and after every restart."""
+        module = getattr(self.function, "__module__", "")
+        return f"{module}.{getattr(self.function, '__qualname__', self.name)}@{self.path}"
 
     @classmethod
     def of(
@@ -43,6 +51,8 @@ class Listener:
         path: str | None,
         restrict_to: str,
         immediate: bool,
+        retry: tuple[float, ...] | None = None,
+        timeout: float | None = None,
     ) -> "Listener":
         """Check what a decorator was given.
 
@@ -59,7 +69,8 @@ class Listener:
         if not isinstance(restrict_to, str) or not restrict_to:
             raise RegistrationError(f"{name}: restrict_to is 'leader', 'any' or another text, not {restrict_to!r}")
         takes_event = _takes_event(function, name)
-        return cls(function, name, names, _checked_path(path, name), restrict_to, immediate, takes_event)
+        path = _checked_path(path, name)
+        return cls(function, name, names, path, restrict_to, immediate, takes_event, retry, timeout)
 
     def call(self, event: Event) -> None:
         """Run the function; what it raises is the caller's to handle."""

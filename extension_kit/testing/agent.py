@@ -76,7 +76,7 @@ class InMemoryAgent:
     """
 
     def __init__(self, extension: Extension) -> None:
-        app = extension.create_app()
+        app = extension.create_app(durable=False)
         settings = app.extensions["extension_kit"].settings
         self._client = app.test_client()
         self._auth = (settings.basic_username, settings.basic_password) if settings.basic_username else None

@@ -4,9 +4,11 @@ import time
 
 from flask import Flask, Response, g, request
 
+from extension_kit import metrics
 from extension_kit.events.answer import UNAUTHORIZED
 from extension_kit.events.receive import request_id
 from extension_kit.logs import AccessLog
+from extension_kit.metrics_page import no_backlog, page
 from extension_kit.service import Service
 from extension_kit.web.health import health
 from extension_kit.web.index import index_blueprint
@@ -15,8 +17,14 @@ from extension_kit.web.problems import answer_error
 from extension_kit.web.responses import compress, respond
 
 
-def create_app(service: Service) -> Flask:
-    """Make the Flask application of a service."""
+def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
+    """Make the Flask application of a service.
+
+    Args:
+        service: what to serve.
+        embed_worker: make the deliveries of durable listeners in this process, from its first request on: a thread
+            that is started earlier would not survive the fork of a server that loads applications before it.
+    """
     app = Flask("extension_kit", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -27,9 +35,21 @@ def create_app(service: Service) -> Flask:
     app.register_blueprint(health)
     app.register_error_handler(Exception, answer_error)
     access_log = AccessLog()
+    durability = service.durability
+    routes = service.registry.routes
+    metrics.start()
+    metrics.describe(service.name, service.version, routes, durability.keys if durability else ())
+
+    @app.get("/metrics")
+    def show_metrics() -> Response:
+        metrics.pool_waiting(service.pool.waiting)
+        status, content_type, body = page(durability.backlog if durability else no_backlog)
+        return Response(body, status, content_type=content_type)
 
     @app.before_request
     def admit() -> Response | None:
+        if embed_worker and service.durability is not None:
+            service.durability.embed_worker()
         g.started = time.perf_counter()
         g.request_id = request_id(request.headers.get("Request-Id", ""))
         if service.credentials is None or request.path.startswith("/health/"):
@@ -42,13 +62,16 @@ def create_app(service: Service) -> Flask:
     def finish(response: Response) -> Response:
         compress(response)
         response.headers["Request-Id"] = g.request_id
+        seconds = time.perf_counter() - g.started
+        if request.path in routes:
+            metrics.answered(request.path, response.status_code, seconds)
         access_log.write(
             request.method,
             request.path,  # without the query, which may hold secrets
             response.status_code,
             request.content_length or 0,
             response.calculate_content_length() or 0,
-            (time.perf_counter() - g.started) * 1000,
+            seconds * 1000,
             g.request_id,
         )
         return response

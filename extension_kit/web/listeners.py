@@ -7,7 +7,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wsgi import get_input_stream
 
 from extension_kit.events.answer import too_large
-from extension_kit.events.receive import Run, deadline_after, parse_timeout
+from extension_kit.events.receive import Pending, Run, deadline_after, parse_timeout
 from extension_kit.events.registry import Route
 from extension_kit.service import Service
 from extension_kit.web.responses import respond
@@ -44,9 +44,9 @@ def _view(service: Service, route: Route) -> Callable[[], Response]:
             headers.get("Content-Type", ""),
             deadline_after(timeout) if timeout else None,
             # Without a time limit the thread of the request does the work; a limit can only be kept from outside.
-            service.pool.submit if timeout else _run_here,
+            service.pool.submit if timeout or service.durability else _run_here,
         )
-        return respond(outcome.wait(timeout) if isinstance(outcome, Run) else outcome)
+        return respond(outcome.wait(timeout) if isinstance(outcome, Pending) else outcome)
 
     return receive
 

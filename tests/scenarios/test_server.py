@@ -52,8 +52,11 @@ def is_ready(server):
 
 
 def workers(server):
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(server.process.pid)], capture_output=True, text=True)
-    return [int(pid) for pid in children.stdout.split()]
+    """The web processes; the delivery worker is a child of the server, too."""
+    listing = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(server.process.pid)], capture_output=True, text=True
+    )
+    return [int(line.split()[0]) for line in listing.stdout.splitlines() if " serve " in line]
 
 
 class TestRefusingToStart:
@@ -168,7 +171,7 @@ class TestTheExampleOfTheReadme:
             }
             reply = server.post("/events/page", event("experiment.execution.failed", reason="too slow"))
             assert (reply.status, reply.body) == (200, b"{}")
-            assert "failed (too slow)" in server.log
+            wait_until(lambda: "failed (too slow)" in server.log)
 
     def test_several_files_are_served_together(self, start, tmp_path, oncall):
         other = tmp_path / "other.py"

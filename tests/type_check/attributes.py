@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from extension_kit import AccessTokenPrincipal, BatchPrincipal, Event, Principal, UserPrincipal
+from extension_kit import AccessTokenPrincipal, BatchPrincipal, Event, ExperimentStepExecution, Principal, UserPrincipal
 
 
 def of_every_event(event: Event) -> None:
@@ -15,6 +15,8 @@ def of_every_event(event: Event) -> None:
     assert_type(event.raw, dict[str, Any])
     assert_type(event.body, bytes)
     assert_type(event.remaining_time, float | None)
+    assert_type(event.series, str | None)
+    assert_type(event.step, ExperimentStepExecution | Any)
     assert_type(event.is_experiment or event.is_step or event.is_target or event.is_killswitch, bool)
     assert_type(Event.from_body(b"{}"), Event)
     event.time.isoformat()  # type: ignore[union-attr]

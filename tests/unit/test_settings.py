@@ -55,6 +55,9 @@ def test_defaults() -> None:
         "web_workers": 1,
         "web_threads": 16,
         "queue_limit": 1000,
+        "worker_threads": 16,
+        "function_timeout": 60.0,
+        "stalled_after": 30.0,
         "max_body_bytes": 8_388_608,
         "request_timeout": 30.0,
         "read_timeout": 30.0,
@@ -63,6 +66,9 @@ def test_defaults() -> None:
         "keep_alive": 75.0,
         "duplicate_window": 3600.0,
         "duplicate_limit": 10_000,
+        "database_url": "sqlite:///./extension.db",
+        "retention_days": 30,
+        "retention_megabytes": 1000,
     }
 
 
@@ -80,6 +86,9 @@ def test_defaults() -> None:
         ("STEADYBIT_LOG_COLOR", "true", "log_color", True),
         ("STEADYBIT_LOG_COLOR", "false", "log_color", False),
         ("EXTENSION_REQUEST_TIMEOUT", "2.5", "request_timeout", 2.5),
+        ("EXTENSION_DATABASE_URL", "sqlite:////data/x.db", "database_url", "sqlite:////data/x.db"),
+        ("EXTENSION_DATABASE_URL", "postgresql://h/d", "database_url", "postgresql+psycopg://h/d"),
+        ("EXTENSION_DATABASE_URL", "postgres://u:p@h/d?a=b", "database_url", "postgresql+psycopg://u:p@h/d?a=b"),
     ],
 )
 def test_variables(environment: pytest.MonkeyPatch, variable: str, text: str, field: str, value: object) -> None:
@@ -135,6 +144,20 @@ def test_problems(environment: pytest.MonkeyPatch, variables: dict[str, str], pr
         Settings.from_environment()
 
     assert str(refused.value) == problem
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hush@h/d", "hush", "sqlite:///:memory:", "sqlite:///hush?mode=memory"])
+def test_database_urls_are_not_shown(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("EXTENSION_DATABASE_URL", url)
+
+    with pytest.raises(SettingError) as refused:
+        Settings.from_environment()
+
+    assert str(refused.value) == (
+        "EXTENSION_DATABASE_URL is set to something else: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE "
+        "(in the password, @ is %40) is allowed"
+    )
+    assert "hush" not in repr(Settings(database_url="postgresql://u:hush@h/d"))
 
 
 @pytest.mark.parametrize("variables", [{PORT: "0", HEALTH_PORT: "0"}, {PORT: "8081", "UNIX_SOCKET": "/run/x.sock"}])
