@@ -43,7 +43,7 @@ class Extension:
         path: str | None = None,
         immediate: bool = False,
     ) -> Callable[[FunctionT], FunctionT]:
-        """Run a function for every event whose name matches (seed: Event API, listenTo and restrictTo).
+        """Run a function for every event whose name matches (Steadybit's Event API, listenTo and restrictTo).
 
         Args:
             event_names: exact names, ``*`` for all, or patterns such as ``experiment.execution.*``; a ``*`` stands for

@@ -26,8 +26,8 @@ class Listener:
     def wants(self, event_name: object, role: str) -> bool:
         """Tell whether an agent in this role sends this listener an event of this name.
 
-        Agents know exact names and ``*`` only (seed: Event API, listenTo). ``any`` lets every agent call, ``leader``
-        the leader; what other words mean is nowhere said, so they let agents call whose role is that word.
+        Agents know exact names and ``*`` only (Steadybit's Event API, listenTo). ``any`` lets every agent call,
+        ``leader`` the leader; what other words mean is nowhere said, so they let agents call whose role is that word.
         """
         return self.restrict_to in ("any", role) and ("*" in self.listen_to or event_name in self.listen_to)
 
@@ -63,7 +63,7 @@ class Registration:
                 problems += [place + problem for problem in found]
                 continue
             names = tuple(entry["listenTo"])
-            # seed: Event API, restrictTo: "defaults to leader"
+            # Steadybit's Event API, restrictTo: "defaults to leader"
             listeners.append(
                 Listener(entry["method"].upper(), entry["path"], names, entry.get("restrictTo") or "leader")
             )

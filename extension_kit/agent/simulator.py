@@ -14,10 +14,10 @@ from extension_kit.agent.selection import Listener, Registration
 from extension_kit.registration import Address
 
 LIMIT = 50
-"""Events per interval (seed: Event API, Event Consumption)."""
+"""Events per interval (Steadybit's Event API, Event Consumption)."""
 
 INTERVAL = 5.0
-"""Seconds (seed: Event API, Event Consumption)."""
+"""Seconds (Steadybit's Event API, Event Consumption)."""
 
 _FIRST_ANSWER_POLL = 0.1
 _LONGEST_REASON = 500

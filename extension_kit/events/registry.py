@@ -197,7 +197,7 @@ class Registry:
         ]
 
     def document(self) -> dict[str, Any]:
-        """The registration document, as an agent gets it from ``GET /`` (seed: Event API, Event Listeners List).
+        """The registration document, as an agent gets it from ``GET /`` (Steadybit's Event API, Event Listeners List).
 
         Raises:
             RegistrationError: two providers give the same key, or one gives ``eventListeners``.

@@ -159,7 +159,7 @@ class ExperimentStepTargetExecution(Execution):
 
 
 class EventRequestBody(Body):
-    """An event, as agents send it (seed: Event API, Event Consumption)."""
+    """An event, as agents send it (Steadybit's Event API, Event Consumption)."""
 
     id = fields.String(
         required=True, metadata=_about("Unique id of the event", tolerant=_NOT_EMPTY, always_required=True)
@@ -194,7 +194,7 @@ class EventListener(Body):
 
 
 class EventListenerList(Body):
-    """The registration document (seed: Event API, Event Listeners List)."""
+    """The registration document (Steadybit's Event API, Event Listeners List)."""
 
     event_listeners = fields.List(fields.Nested(EventListener), required=True, validate=UniqueItems())
 

@@ -82,7 +82,7 @@ def test_an_event_listener_differs_from_the_specification_as_announced():
     assert not equal({"EventListener": ours}, SPECIFICATION, "EventListener")
 
     announced = deepcopy(SPECIFICATION["EventListener"])
-    announced["properties"]["restrictTo"] = {"type": "string"}  # gone from the specification, kept by the seed
+    announced["properties"]["restrictTo"] = {"type": "string"}  # gone from the specification, kept by the documentation
     announced["properties"]["method"]["enum"] = ["POST", "PUT", "DELETE"]  # as every extension writes them
     assert equal({"EventListener": ours}, {"EventListener": announced}, "EventListener")
     assert ours["properties"]["restrictTo"]["default"] == "leader"
