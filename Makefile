@@ -25,14 +25,24 @@ $(VENV)/.lint-installed: $(INSTALLED)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --group lint
 	@touch $@
 
+# A client whose dependencies do not go together with those of the other tests.
+$(VENV)/.tapipy-installed: $(INSTALLED)
+	@$(BIN)/python -m venv $(VENV)/tapipy
+	@$(VENV)/tapipy/bin/pip install --quiet --disable-pip-version-check 'tapipy>=25.4,<26'
+	@touch $@
+
 .PHONY: run
-run: $(INSTALLED) ## Serve the example and play recorded events against it
+run: $(INSTALLED) ## Serve two examples, play recorded events, replay a dead letter (PORT=8080 HEALTH_PORT=8081)
 	@STEADYBIT_EXTENSION_PORT=$(PORT) STEADYBIT_EXTENSION_HEALTH_PORT=$(HEALTH_PORT) \
-		sh extensions/announce/demo.sh $(BIN)/extension-kit http://localhost:$(PORT)
+		sh extensions/announce/demo.sh $(BIN)/extension-kit
 
 .PHONY: test
-test: $(INSTALLED) ## Run all tests this machine can run
-	@$(BIN)/pytest $(ARGS)
+test: $(INSTALLED) $(VENV)/.tapipy-installed ## Run all tests this machine can run
+	@$(BIN)/pytest --numprocesses 3 --dist worksteal $(ARGS)
+
+.PHONY: soak
+soak: $(INSTALLED) ## Test durability under one trouble after the other, for SOAK_SECONDS=300
+	@$(BIN)/pytest -m soak $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.lint-installed ## Check style, types and layers
@@ -53,6 +63,25 @@ openapi: $(INSTALLED) ## Write openapi/*.yaml anew
 .PHONY: settings
 settings: $(INSTALLED) ## Write the settings table of the README anew
 	@$(BIN)/python docs/write_settings.py
+
+.PHONY: values
+values: $(INSTALLED) ## Write the table of values in the chart's README anew
+	@$(BIN)/python helm/write_values.py
+
+.PHONY: snapshots
+snapshots: $(INSTALLED) ## Write what the chart renders anew, to be looked at before it is committed
+	@$(BIN)/python -m tests.helm.snapshots
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
+	--custom-compile-command 'make lock'
+
+.PHONY: lock
+lock: $(INSTALLED) ## Choose the versions of what is in the image anew
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
+	@$(LOCK) pyproject.toml --extra amqp --extra metrics --extra apscheduler --extra croneye --extra tapis \
+		--output-file requirements.lock
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+		| tr ' ' '\n' | $(LOCK) - --output-file requirements-build.lock
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure speed, as ratios (takes minutes)

@@ -18,7 +18,10 @@ from benchmarks.processes import wait_for_quiet
 from benchmarks.report import Report, Settings
 from benchmarks.servers import ServerError
 
-NAMES = ("receive", "matching", "validation", "startup", "blocking")
+NAMES = (
+    *("receive", "matching", "validation", "startup", "blocking"),
+    *("durable", "backlog", "deliver", "latency", "croneye", "tapis"),
+)
 
 
 @click.command()

@@ -3,18 +3,18 @@
 import json
 from typing import Any
 
-from benchmarks.load import ID
+from benchmarks.load import ID, RUN
 
 Body = dict[str, Any]
 
 
-def small() -> Body:
-    """An experiment's end with everything that agents send: 0.9 KB of compact JSON."""
+def small(run: int = RUN) -> Body:
+    """An experiment's end with everything that agents send: 0.9 KB of compact JSON; ``run`` is its execution id."""
     return {
         **_envelope("experiment.execution.failed"),
         "experimentExecution": {
             "experimentKey": "ADM-4",
-            "executionId": 34,
+            "executionId": run,
             "name": "Rollout restart does not impact service availability",
             "hypothesis": "The service answers while its pods are replaced",
             "state": "failed",
@@ -34,7 +34,7 @@ def of_size(kilobytes: int) -> Body:
         **_envelope("experiment.execution.target-completed"),
         "experimentStepTargetExecution": {
             "experimentKey": "ADM-4",
-            "executionId": 34,
+            "executionId": RUN,
             "stepExecutionId": "3f0c2a52-6a0e-4a1b-9b64-5f2f4d0c9e01",
             "id": "8d4b1ae1-2b0c-4b43-9a30-6b1f1d2f7a55",
             "startedTime": "2022-11-08T16:42:32.329718Z",

@@ -12,10 +12,16 @@ import time
 from array import array
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from uuid import uuid4
 
 ID = "00000000-0000-4000-8000-000000000000"
 """The event id in a body, replaced in each request: servers may answer a repeated event without doing the work."""
+
+RUN = 900_000_000
+"""The execution id in a body, replaced, too: each connection is an agent with one run after another."""
+
+EVENTS_OF_A_RUN = 20
 
 _PATIENCE = 10.0  # seconds without any answer after which a server is taken for dead
 
@@ -27,7 +33,7 @@ class Request:
     Args:
         port: on 127.0.0.1.
         path: of the URL.
-        body: contains ``ID`` once.
+        body: contains ``ID`` once, and may contain ``RUN``.
         headers: beyond Host, Content-Type and Content-Length.
     """
 
@@ -40,8 +46,8 @@ class Request:
         if self.body.count(ID) != 1:
             raise ValueError(f"the body must contain the id {ID} once")
 
-    def around_id(self) -> tuple[bytes, bytes]:
-        """The bytes of a request up to the last twelve digits of the id, which number it, and those behind them."""
+    def template(self) -> bytes:
+        """The bytes of a request, to be formatted with the numbers of the event and of its run."""
         headers = {
             "Host": f"127.0.0.1:{self.port}",
             "Content-Type": "application/json",
@@ -49,9 +55,9 @@ class Request:
             **self.headers,
         }
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        before, after = self.body.split(ID)
-        ours = str(uuid4())[:-12]  # so that no two runs send the same id
-        return f"POST {self.path} HTTP/1.1\r\n{head}\r\n{before}{ours}".encode(), after.encode()
+        text = f"POST {self.path} HTTP/1.1\r\n{head}\r\n{self.body}".replace("%", "%%")
+        ours = str(uuid4())[:-12]  # so that no two generators send the same id
+        return text.replace(ID, f"{ours}%(event)012d").replace(str(RUN), "%(run)d").encode()
 
 
 @dataclass(frozen=True)
@@ -77,15 +83,17 @@ class Load:
 
 
 class _Connection:
-    """A socket, what has come of the answer so far, and when the request was sent."""
+    """A socket, what has come of the answer so far, when the request was sent, and which run it is of."""
 
-    __slots__ = ("received", "sent_at", "socket")
+    __slots__ = ("received", "run", "sent_at", "socket", "to_come")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
         self.sent_at = 0.0
+        self.run = 0
+        self.to_come = 0  # of the run
 
 
 class Generator:
@@ -93,8 +101,9 @@ class Generator:
 
     def __init__(self, request: Request, connections: int) -> None:
         self._port = request.port
-        self._before, self._after = request.around_id()
-        self._number = 0
+        self._template = request.template()
+        self._numbers = count(1)
+        self._runs = count(RUN)
         self._poll = select.epoll()
         self._open: dict[int, _Connection] = {}
         self._reset()
@@ -113,10 +122,13 @@ class Generator:
         self._send(connection)
 
     def _send(self, connection: _Connection) -> None:
-        self._number += 1
+        if not connection.to_come:
+            connection.run, connection.to_come = next(self._runs), EVENTS_OF_A_RUN
+        connection.to_come -= 1
+        data = self._template % {b"event": next(self._numbers), b"run": connection.run}
         connection.sent_at = time.perf_counter()
         # A request fits into the socket's buffer, and none is sent before the one ahead of it is answered.
-        connection.socket.sendall(b"%b%012d%b" % (self._before, self._number, self._after))
+        connection.socket.sendall(data)
 
     def run(self, seconds: float) -> Load:
         """Send for that long, and tell about the answers that came in that time."""

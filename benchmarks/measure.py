@@ -1,6 +1,7 @@
 """One server under load: how many requests, how fast, and what that cost in CPU time and memory."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -24,12 +25,14 @@ class Sample:
 
     server: str
     load: Load
-    server_cpu_us: float  # for each request, all processes together
+    server_cpu_us: float  # for each request, all processes together, with those of helpers
+    helpers_cpu_us: float  # of that
     rss_mib: float
     pss_mib: float
-    foreign_cores: float  # what neither the server nor the generator used
-    busiest: float  # the share of the server's CPU time used by its busiest process
-    workers: int
+    foreign_cores: float  # what other processes used
+    busiest: float  # the share of the CPU time of the processes that answer requests that is the busiest one's
+    workers: int  # that answer requests
+    observed: dict[str, float]
 
     @property
     def doubt(self) -> float:
@@ -80,7 +83,13 @@ def generator(
             process.kill()
 
 
-def sample(server: Server, seconds: float, warm_up: float, patient_until: float) -> Sample:
+def sample(
+    server: Server,
+    seconds: float,
+    warm_up: float,
+    patient_until: float,
+    observe: Callable[[Running], dict[str, float]] = lambda _: {},
+) -> Sample:
     """Start a server, check it and measure it.
 
     A round in which somebody else used the machine, or in which most connections happened to land at one of the
@@ -91,6 +100,7 @@ def sample(server: Server, seconds: float, warm_up: float, patient_until: float)
         seconds: for how long.
         warm_up: seconds of load before that.
         patient_until: when to stop waiting for a quiet moment and repeating, by ``time.monotonic()``.
+        observe: what else is asked of it afterwards.
 
     Raises:
         ServerError: the server does not start, or does not answer as it should.
@@ -98,32 +108,37 @@ def sample(server: Server, seconds: float, warm_up: float, patient_until: float)
     tries: list[Sample] = []
     while len(tries) < _TRIES:
         processes.wait_for_quiet(min(30.0, patient_until - time.monotonic()))
-        tries.append(_sample(server, seconds, warm_up))
+        tries.append(_sample(server, seconds, warm_up, observe))
         if tries[-1].doubt == 0 or time.monotonic() > patient_until:
             break
     return min(tries, key=lambda each: each.doubt)
 
 
-def _sample(server: Server, seconds: float, warm_up: float) -> Sample:
+def _sample(server: Server, seconds: float, warm_up: float, observe: Callable[[Running], dict[str, float]]) -> Sample:
     with running(server) as started:
         started.check()
         with generator(started, connections=CONNECTIONS, warm_up=warm_up, seconds=seconds) as ended:
             pids = processes.tree(started.pid)
-            cpu_before, busy_before = processes.cpu_seconds(pids), processes.machine_busy_seconds()
+            helpers = [pid for helper in server.helpers for pid in processes.tree(helper)]
+            before = processes.everybody()
             load = ended()
-            cpu_after, busy_after = processes.cpu_seconds(pids), processes.machine_busy_seconds()
-        used = {pid: after - cpu_before.get(pid, 0.0) for pid, after in cpu_after.items()}
-        total = sum(used.values())
+            used = {pid: after - before.get(pid, 0.0) for pid, after in processes.everybody().items()}
+            ours = {*processes.tree(os.getpid()), *helpers}
+        total = sum(used.get(pid, 0.0) for pid in (*pids, *helpers))
         if load.refused:
             raise ServerError(f"{server.name} refused events under load: {load.refused}")
         rss, pss = processes.memory_mib(pids)
+        command = processes.command(started.pid)
+        answering = [used[pid] for pid in pids[1:] if pid in used and processes.command(pid) == command]  # forks
         return Sample(
             server=server.name,
             load=load,
             server_cpu_us=total / max(1, load.requests) * 1e6,
+            helpers_cpu_us=sum(used.get(pid, 0.0) for pid in helpers) / max(1, load.requests) * 1e6,
             rss_mib=rss,
             pss_mib=pss,
-            foreign_cores=(busy_after - busy_before - total - load.cpu_seconds) / load.seconds,
-            busiest=max(used.values()) / total if total else 0.0,
-            workers=len(pids) - 1,
+            foreign_cores=sum(seconds for pid, seconds in used.items() if pid not in ours) / load.seconds,
+            busiest=max(answering) / sum(answering) if sum(answering) else 0.0,
+            workers=len(answering),
+            observed=observe(started),
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
+_KERNEL = 2  # the parent of the kernel's threads
 
 NOISE = 0.12
 """CPUs that others may use without a measurement being in doubt."""
@@ -24,9 +25,32 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int | None:
+    """The process that started it; None where it has ended."""
+    return int(fields[1]) if (fields := _stat(pid)) else None
+
+
+def command(pid: int) -> str:
+    """What it was started as, with arguments; empty where it has ended."""
+    try:
+        return (_PROC / str(pid) / "cmdline").read_text().replace("\0", " ").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def cpu_seconds(pids: list[int]) -> dict[int, float]:
     """User and system time each process has used, in seconds; one that has ended is left out."""
     return {pid: sum(map(int, fields[11:13])) / _TICKS for pid in pids if (fields := _stat(pid))}
+
+
+def everybody() -> dict[int, float]:
+    """User and system time of every process on this machine, but for the kernel's own, in seconds.
+
+    What the kernel does for a process that writes to a disk, it does on threads of its own: it is nobody's here.
+    """
+    found = {int(entry.name): _stat(int(entry.name)) for entry in _PROC.iterdir() if entry.name.isdigit()}
+    users = [pid for pid, fields in found.items() if fields and _KERNEL not in (pid, int(fields[1]))]
+    return cpu_seconds(users)
 
 
 def memory_mib(pids: list[int]) -> tuple[float, float]:

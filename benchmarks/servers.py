@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from benchmarks import events
 from benchmarks.load import Request
@@ -32,11 +33,12 @@ class Server:
     Args:
         name: in tables.
         command: with ``{port}`` for the port.
-        environment: variables beside those of this process.
+        environment: variables beside those of this process, with ``{port}`` and ``{health_port}``.
         path: of events.
         headers: that a request needs.
         validates: whether it must refuse an event that breaks the schema.
         note: what a reader must know to judge the figures.
+        helpers: processes that run already and work for it, such as a database's.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Server:
     headers: dict[str, str] = field(default_factory=dict)
     validates: bool = True
     note: str = ""
+    helpers: tuple[int, ...] = ()
 
     def request(self, port: int, body: str) -> Request:
         return Request(port, self.path, body, self.headers)
@@ -61,7 +64,18 @@ class Running:
 
     server: Server
     port: int
+    health_port: int
     pid: int
+
+    def metrics(self) -> dict[str, float]:
+        """What the kit's metrics say, by name and labels."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=5)
+        try:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        finally:
+            connection.close()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
     def post(self, body: str, path: str | None = None) -> int:
         """Send one request; return its answer's status."""
@@ -86,20 +100,41 @@ class Running:
             raise ServerError(f"{self.server.name} answers {bad} to an event without tenant")
 
 
-def kit(name: str, app: str, *, workers: int, threads: int = 16, log_level: str = "warn", note: str = "") -> Server:
+def app_file(app: str) -> str:
+    """The file of one of the applications."""
+    return str(ROOT / "benchmarks/apps" / f"{app}.py")
+
+
+def kit_command(*arguments: str) -> list[str]:
+    """The kit's command in this environment."""
+    return [str(Path(sys.executable).with_name("extension-kit")), *arguments]
+
+
+def kit(
+    name: str,
+    app: str,
+    *,
+    workers: int,
+    threads: int = 16,
+    log_level: str = "warn",
+    deliver: bool = True,
+    database_url: str = "sqlite:///./extension.db",
+    **options: object,
+) -> Server:
     """``extension-kit serve`` as it comes, but for the number of processes and threads."""
     return Server(
         name,
-        [str(Path(sys.executable).with_name("extension-kit")), "serve", str(ROOT / "benchmarks/apps" / f"{app}.py")],
+        kit_command("serve", *([] if deliver else ["--no-worker"]), app_file(app)),
         {
             "STEADYBIT_EXTENSION_PORT": "{port}",
-            "STEADYBIT_EXTENSION_HEALTH_PORT": "0",
+            "STEADYBIT_EXTENSION_HEALTH_PORT": "{health_port}",
             "STEADYBIT_LOG_LEVEL": log_level,
             "EXTENSION_BIND_ADDRESS": "127.0.0.1",
             "EXTENSION_WEB_WORKERS": str(workers),
             "EXTENSION_WEB_THREADS": str(threads),
+            "EXTENSION_DATABASE_URL": database_url,
         },
-        note=note,
+        **options,  # type: ignore[arg-type]
     )
 
 
@@ -131,34 +166,44 @@ def gunicorn(
 
 
 @contextmanager
+def process(command: Sequence[str], environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Start a process of this project, with what it prints, and stop it at the end."""
+    with tempfile.TemporaryFile() as output:
+        started = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            yield started, output
+        finally:
+            _stop(started)
+
+
+@contextmanager
 def running(server: Server) -> Iterator[Running]:
     """Start a server, wait until it answers, and stop it at the end.
 
     Raises:
         ServerError: it does not start; the message ends with what it printed last.
     """
-    port = _free_port()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [part.format(port=port) for part in server.command],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                **{name: value.format(port=port) for name, value in server.environment.items()},
-            },
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        try:
-            started = Running(server, port, process.pid)
-            if not _answers(started, process):
-                output.seek(0)
-                raise ServerError(f"{server.name} does not start: {output.read().decode(errors='replace')[-2000:]}")
-            yield started
-        finally:
-            _stop(process)
+    ports = {"port": _free_port(), "health_port": _free_port()}
+    command = [part.format(**ports) for part in server.command]
+    environment = {name: value.format(**ports) for name, value in server.environment.items()}
+    with process(command, environment) as (started, output):
+        server_running = Running(server, pid=started.pid, **ports)
+        if not _answers(server_running, started):
+            raise ServerError(f"{server.name} does not start: {printed(output)}")
+        yield server_running
+
+
+def printed(output: IO[bytes]) -> str:
+    """The end of what a process has printed."""
+    output.seek(0)
+    return output.read().decode(errors="replace")[-2000:]
 
 
 def _answers(started: Running, process: subprocess.Popen[bytes]) -> bool:

@@ -1,10 +1,28 @@
-"""Writes the settings table of the README anew, from the settings themselves: ``make settings``."""
+"""Writes the settings tables of the READMEs anew, from the settings themselves: ``make settings``."""
 
 from pathlib import Path
 
-from extension_kit.settings import with_settings_table
+from extension_kit.settings import Settings
+from extension_kit.settings_table import with_settings_table
+from extensions.croneye.settings import CronEyeSettings
+from extensions.tapis.settings import TapisSettings
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+
+TABLES = {
+    "README.md": Settings,
+    "extensions/croneye/README.md": CronEyeSettings,
+    "extensions/tapis/README.md": TapisSettings,
+}
+"""The settings that each README lists."""
+
+
+def main() -> None:
+    """Write the tables."""
+    for name, settings in TABLES.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (ROOT / name).write_text(with_settings_table(text, settings), encoding="utf-8")
+
 
 if __name__ == "__main__":
-    README.write_text(with_settings_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    main()

@@ -1,9 +1,14 @@
 from extension_kit.errors import ConfigurationError as ConfigurationError
 from extension_kit.errors import ExtensionKitError as ExtensionKitError
+from extension_kit.errors import GiveUp as GiveUp
 from extension_kit.errors import RegistrationError as RegistrationError
+from extension_kit.errors import RetryLater as RetryLater
 from extension_kit.events.event import AccessTokenPrincipal as AccessTokenPrincipal
 from extension_kit.events.event import BatchPrincipal as BatchPrincipal
 from extension_kit.events.event import Event as Event
+from extension_kit.events.event import ExperimentExecution as ExperimentExecution
+from extension_kit.events.event import ExperimentStepExecution as ExperimentStepExecution
+from extension_kit.events.event import ExperimentStepTargetExecution as ExperimentStepTargetExecution
 from extension_kit.events.event import Principal as Principal
 from extension_kit.events.event import UserPrincipal as UserPrincipal
 from extension_kit.extension import Extension as Extension

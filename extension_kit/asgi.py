@@ -7,6 +7,7 @@ run on the loop.
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,6 +15,8 @@ from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 
+from extension_kit import metrics
+from extension_kit.access_log import AccessLog
 from extension_kit.events.answer import (
     TIMEOUT,
     UNAUTHORIZED,
@@ -23,9 +26,8 @@ from extension_kit.events.answer import (
     problem,
     too_large,
 )
-from extension_kit.events.receive import Run, parse_timeout, request_id
+from extension_kit.events.receive import Pending, parse_timeout, request_id
 from extension_kit.events.registry import Route
-from extension_kit.logs import AccessLog
 from extension_kit.service import Service
 from extension_kit.web.app import create_app
 
@@ -37,6 +39,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _FLASK_THREADS = 4  # registration and health requests: few, and short
+_SAMPLE_INTERVAL = 1.0  # seconds between looks at how many events wait for a thread
 _NOT_POST = method_not_allowed("POST")
 
 
@@ -51,8 +54,11 @@ class AsgiApplication:
     def __init__(self, service: Service, on_ready: Callable[[], None] = lambda: None) -> None:
         self._service = service
         self._routes = service.receiver.routes
+        threads = service.settings.web_threads if service.protocols else _FLASK_THREADS
         # Both sides are typed, each with names of its own for the same dictionaries.
-        self._flask = cast(Application, WSGIMiddleware(cast(Any, create_app(service)), workers=_FLASK_THREADS))
+        self._flask = cast(
+            Application, WSGIMiddleware(cast(Any, create_app(service, embed_worker=False)), workers=threads)
+        )
         self._on_ready = on_ready
         self._access_log = AccessLog()
         self._max_body = service.settings.max_body_bytes
@@ -72,7 +78,11 @@ class AsgiApplication:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._ended = _Ended(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._ended = _Ended(loop)
+        if self._service.durability is not None:
+            self._service.durability.recorder.serve(loop)
+        self._sample(loop)
         self._on_ready()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -80,6 +90,10 @@ class AsgiApplication:
         if not self._service.pool.close(timeout=1.0):
             logger.warning("functions that have not returned are abandoned")
         await send({"type": "lifespan.shutdown.complete"})
+
+    def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
+        metrics.pool_waiting(self._service.pool.waiting)
+        loop.call_later(_SAMPLE_INTERVAL, self._sample, loop)
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -102,6 +116,7 @@ class AsgiApplication:
             answer = problem(500, "Internal Server Error", "The log of the extension says what went wrong.")
         answer = compressed(answer, headers.get(b"accept-encoding", b"").decode("latin-1"))
         name = request_id(headers.get(b"request-id", b"").decode("latin-1"))
+        metrics.answered(route.path, answer.status, time.perf_counter() - started)
         await _send(answer, name, send)
         self._access_log.write(
             scope["method"],
@@ -148,7 +163,7 @@ class AsgiApplication:
             time.monotonic() + timeout,
             self._service.pool.submit,
         )
-        if isinstance(outcome, Run):
+        if isinstance(outcome, Pending):
             return await self._ended.wait(outcome, timeout)
         return outcome
 
@@ -188,24 +203,28 @@ class _Disconnected(Exception):
 
 
 class _Ended:
-    """Brings the answers of runs from their threads to the event loop, waking it once for many of them."""
+    """Brings answers from their threads to the event loop, waking it once for many of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._thread = threading.get_ident()
         self._answers: deque[tuple[asyncio.Future[Answer], Answer]] = deque()
         self._woken = False
 
-    async def wait(self, run: Run, timeout: float) -> Answer:
-        """Wait for a run's answer, at most ``timeout`` seconds; then it is the one that says so."""
+    async def wait(self, pending: Pending, timeout: float) -> Answer:
+        """Wait for an answer, at most ``timeout`` seconds; then it is the one that says so."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         timer = self._loop.call_later(timeout, _settle, future, TIMEOUT)
-        run.when_ended(lambda answer: self._bring(future, answer))
+        pending.when_ended(lambda answer: self._bring(future, answer))
         try:
             return await future
         finally:
             timer.cancel()
 
     def _bring(self, future: asyncio.Future[Answer], answer: Answer) -> None:
+        if threading.get_ident() == self._thread:
+            _settle(future, answer)
+            return
         self._answers.append((future, answer))
         if not self._woken:
             self._woken = True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from extension_kit import tls
 from extension_kit.errors import ConfigurationError
+from extension_kit.metrics_page import ReadBacklog
 from extension_kit.probes import ProbesServer
 from extension_kit.settings import Settings
 
@@ -61,7 +62,7 @@ def _bind_unix_socket(path: Path) -> tuple[str, str]:
     return f"unix:{path}", f"http server on unix domain socket ({path})"
 
 
-def probes(settings: Settings, is_ready: Callable[[], bool]) -> ProbesServer | None:
+def probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> ProbesServer | None:
     """Bind the health port; None with a unix socket.
 
     Raises:
@@ -70,7 +71,7 @@ def probes(settings: Settings, is_ready: Callable[[], bool]) -> ProbesServer | N
     if settings.unix_socket:
         return None  # its health endpoints are on the socket, so that many extensions fit on one host
     try:
-        return ProbesServer((settings.bind_address, settings.health_port), is_ready)
+        return ProbesServer((settings.bind_address, settings.health_port), is_ready, read_backlog)
     except OSError as error:
         raise ConfigurationError(
             f"health port {settings.health_port} cannot be used ({error.strerror}): stop what uses it or set "

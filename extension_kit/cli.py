@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from extension_kit.errors import ConfigurationError
+from extension_kit.database_cli import db, deliveries
+from extension_kit.errors import ConfigurationError, StoreError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,12 +20,24 @@ def commands() -> None:
 @commands.command()
 @click.argument("targets", nargs=-1, required=True, metavar="FILE_OR_MODULE...")
 @click.option("--reload", is_flag=True, help="Start anew when a file changes (for development).")
-def serve(targets: tuple[str, ...], reload: bool) -> None:
+@click.option("--no-worker", is_flag=True, help="Leave durable listeners to `extension-kit worker` elsewhere.")
+def serve(targets: tuple[str, ...], reload: bool, no_worker: bool) -> None:
     """Serve the extensions in files, folders or modules. Settings come from the environment."""
     from extension_kit.server import serve as serve_targets
     from extension_kit.settings import Settings
 
-    serve_targets(targets, Settings.from_environment(), reload=reload)
+    serve_targets(targets, Settings.from_environment(), reload=reload, deliver=not no_worker)
+
+
+@commands.command()
+@click.argument("targets", nargs=-1, required=True, metavar="FILE_OR_MODULE...")
+@click.option("--supervisor", type=int, hidden=True)
+def worker(targets: tuple[str, ...], supervisor: int | None) -> None:
+    """Make the deliveries of durable listeners; any number of workers on any machine, with PostgreSQL."""
+    from extension_kit.settings import Settings
+    from extension_kit.worker import work
+
+    sys.exit(work(targets, Settings.from_environment(), supervisor=supervisor))
 
 
 @commands.command()
@@ -38,7 +51,8 @@ def openapi(targets: tuple[str, ...], as_json: bool) -> None:
     from extension_kit.web.index import openapi_document
     from extension_kit.web.openapi import to_yaml
 
-    document = openapi_document(Service.of(load_extensions(targets), Settings.from_environment()))
+    # Without a database: to describe an extension is not to run it.
+    document = openapi_document(Service.of(load_extensions(targets), Settings.from_environment(), durable=False))
     click.echo(json.dumps(document, indent=2) if as_json else to_yaml(document).rstrip())
 
 
@@ -146,10 +160,14 @@ def agent(**options: Any) -> None:
     sys.exit(run(**options))
 
 
+commands.add_command(deliveries)
+commands.add_command(db)
+
+
 def main() -> None:
     """Run the command line; a configuration error is one line on stderr and exit code 2."""
     try:
         commands()
-    except ConfigurationError as error:
+    except (ConfigurationError, StoreError) as error:
         click.echo(f"extension-kit: {error}", err=True)
         sys.exit(2)

@@ -23,5 +23,46 @@ class RegistrationError(ConfigurationError):
     """A listener was declared in a way that cannot work."""
 
 
+class StoreError(ExtensionKitError):
+    """The database cannot be used."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be used at the moment.
+
+    Args:
+        message: one line that says which database, why, and what to do.
+        retry_after: seconds after which it may be tried again.
+    """
+
+    def __init__(self, message: str | None = None, retry_after: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class OlderSchema(StoreError):
+    """The database has to be upgraded: run `extension-kit db upgrade`."""
+
+
+class NewerSchema(StoreError):
+    """The database was upgraded by a later release of extension-kit."""
+
+
+class GiveUp(ExtensionKitError):
+    """Raised by a function: trying again is of no use, make the delivery a dead letter."""
+
+
+class RetryLater(ExtensionKitError):
+    """Raised by a function: try again, but not before some seconds have passed.
+
+    Args:
+        seconds: how long to wait, instead of what the retry schedule says.
+    """
+
+    def __init__(self, seconds: float, message: str | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class HandlerFileError(ConfigurationError):
     """A handler file or module cannot be loaded."""

@@ -1,15 +1,21 @@
 """The class ``Extension``: what a user imports, decorates functions with, and serves."""
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask
 
+from extension_kit.deliveries.retry import MAX_DELAY, RetrySchedule
 from extension_kit.errors import RegistrationError
+from extension_kit.events.event import STEADYBIT
+from extension_kit.events.patterns import check_pattern
 from extension_kit.events.registry import IndexProvider, Listener, Registry
 from extension_kit.service import Service
 from extension_kit.settings import Settings
 from extension_kit.web.app import create_app
+
+if TYPE_CHECKING:
+    from extension_kit.protocol import EventProtocol
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
@@ -35,6 +41,8 @@ class Extension:
         self.name = name
         self.version = version
         self.registry = Registry()
+        self.protocols: list[EventProtocol[Any]] = []
+        """Other systems' event protocols that it speaks."""
 
     def listen_to(
         self,
@@ -42,6 +50,8 @@ class Extension:
         restrict_to: str = "leader",
         path: str | None = None,
         immediate: bool = False,
+        retry: Sequence[float] | None = None,
+        timeout: float | None = None,
     ) -> Callable[[FunctionT], FunctionT]:
         """Run a function for every event whose name matches (Steadybit's Event API, listenTo and restrictTo).
 
@@ -51,8 +61,12 @@ class Extension:
             restrict_to: which agents should call: ``leader``, ``any``, or another text that is passed on as it is.
             path: where agents send the events; by default ``/events/`` and the function's name with ``-`` for ``_``.
                 Several functions may share a path.
-            immediate: run the function before the event is answered: what it raises is the answer, 500. Every function
-                runs so at present; say so where it must stay that way.
+            immediate: run the function before the event is answered: what it raises is the answer, 500. Otherwise the
+                event is committed to the database before it is answered, and the function runs in a worker, for the
+                events of one experiment execution one after the other, and again when it raises.
+            retry: seconds to wait after the first, second, ... time it raised; by default about 28 hours in all. After
+                one more time the delivery is a dead letter.
+            timeout: seconds after which a run counts as failed; by default ``EXTENSION_FUNCTION_TIMEOUT``.
 
         Returns:
             A decorator that registers a function, taking the event or nothing, and returns it unchanged.
@@ -62,14 +76,45 @@ class Extension:
         """
         if len(event_names) == 1 and callable(event_names[0]):
             raise RegistrationError("listen_to needs the names of events: write @extension.listen_to('...')")
+        if immediate and (retry is not None or timeout is not None):
+            raise RegistrationError("an immediate listener is not tried again: leave retry and timeout out")
+        if timeout is not None and not 0 < timeout <= MAX_DELAY:
+            raise RegistrationError(f"timeout is a positive number of seconds, not {timeout!r}")
+        delays = None if retry is None else RetrySchedule.of(retry).delays
 
         def register(function: FunctionT) -> FunctionT:
             self.registry.add(
-                Listener.of(function, event_names, path=path, restrict_to=restrict_to, immediate=immediate)
+                Listener.of(
+                    function,
+                    event_names,
+                    path=path,
+                    restrict_to=restrict_to,
+                    immediate=immediate,
+                    retry=delays,
+                    timeout=timeout,
+                )
             )
             return function
 
         return register
+
+    def speak(self, protocol: "EventProtocol[Any]") -> None:
+        """Speak the event protocol of another system, too: its routes are served, and its events reach listeners.
+
+        Args:
+            protocol: made with the means of ``extension_kit.protocol``.
+
+        Raises:
+            RegistrationError: its source or names cannot be so.
+        """
+        if protocol.source == STEADYBIT:
+            raise RegistrationError(f"{STEADYBIT!r} is the source of what agents send: name another system")
+        if isinstance(protocol.names, str):
+            raise RegistrationError(f"{protocol.source}: names are a tuple of patterns: write ({protocol.names!r},)")
+        for pattern in protocol.names:
+            check_pattern(pattern)
+        self.protocols.append(protocol)
+        self.registry.foreign.extend(protocol.names)
 
     def index(self, provider: IndexProvider) -> None:
         """Add keys of other kits, such as ``actions`` or ``discoveries``, to the registration document.
@@ -78,7 +123,9 @@ class Extension:
             provider: a mapping, or a callable that returns one for each request.
         """
         if not callable(provider) and not isinstance(provider, Mapping):
-            raise RegistrationError(f"extension.index takes a mapping or a function, not {provider!r:.80}")
+            raise RegistrationError(
+                f"extension.index takes a mapping, or a function that returns one, not {provider!r:.80}"
+            )
         self.registry.providers.append(provider)
 
     @property
@@ -86,13 +133,14 @@ class Extension:
         """Everything registered so far."""
         return self.registry.listeners
 
-    def create_app(self, settings: Settings | None = None) -> Flask:
+    def create_app(self, settings: Settings | None = None, *, durable: bool = True) -> Flask:
         """Make the Flask application of this extension, for any WSGI server and for tests.
 
         Args:
             settings: by default those of the environment.
+            durable: False runs every function before the answer and needs no database, for tests.
 
         Raises:
             ConfigurationError: there is no listener, or an environment variable has a bad value.
         """
-        return create_app(Service.of([self], settings or Settings.from_environment()))
+        return create_app(Service.of([self], settings or Settings.from_environment(), durable=durable))

@@ -10,7 +10,6 @@ The kit logs to the standard library's loggers like any library. Only its comman
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import logging
 import math
@@ -21,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Literal, TextIO, TypeVar
+from typing import Literal, TextIO, TypeVar
 
 T = TypeVar("T")
 Level = Literal["trace", "debug", "info", "warn", "error"]
@@ -45,12 +44,6 @@ _TEXT_LEVELS = {
     logging.CRITICAL: ("FTL", 31),
 }
 _JSON_LEVELS = {number: str(name) for name, number in _NUMBERS.items()} | {logging.CRITICAL: "fatal"}
-_ACCESS_FIELDS = ("method", "url", "res_size", "req_size", "duration", "status", "req_id")
-_URL_CHARACTERS = 2000
-
-# What `redact` leaves of a string and of a list, and the keys whose values it hides.
-_CHARACTERS, _ITEMS = 200, 20
-_SECRET = re.compile("passw|pwd|passphrase|secret|token|authorization|apikey|accesskey|privatekey|credential|cookie")
 
 _is_plain = re.compile(r"[!#-<>-\[\]-~]+").fullmatch  # visible ASCII without quote, equals sign and backslash
 _encode = json.JSONEncoder(default=str, allow_nan=False, separators=(",", ":")).encode
@@ -201,89 +194,6 @@ class LineHandler(logging.StreamHandler[TextIO]):
             pass
         finally:
             self.release()
-
-
-class AccessLog:
-    """A line per request with the fields of Steadybit's extension-kit: at info, for GET at debug."""
-
-    def __init__(self) -> None:
-        self._logger = logging.getLogger("extension_kit.access")
-        self._parent = logging.getLogger("extension_kit")
-
-    def write(
-        self,
-        method: str,
-        url: str,
-        status: int,
-        request_size: int,
-        response_size: int,
-        duration_ms: float,
-        request_id: str,
-    ) -> None:
-        """Sizes are in bytes, the duration in milliseconds."""
-        level = logging.DEBUG if method == "GET" else logging.INFO
-        if not self._logger.isEnabledFor(level):
-            return
-        if len(url) > _URL_CHARACTERS:
-            url = url[:_URL_CHARACTERS] + "..."
-        duration = round(duration_ms, 3)
-        if handler := self._only_handler():
-            lines = handler.lines
-            handler.write(
-                lines.template(level, *_ACCESS_FIELDS)
-                % (
-                    lines.time(time.time()),
-                    lines.message(""),
-                    lines.string(method),
-                    lines.string(url),
-                    response_size,
-                    request_size,
-                    duration,
-                    status,
-                    lines.string(request_id),
-                )
-            )
-        else:
-            values = (method, url, response_size, request_size, duration, status, request_id)
-            self._logger.log(level, "", extra={"fields": dict(zip(_ACCESS_FIELDS, values, strict=True))})
-
-    def _only_handler(self) -> LineHandler | None:
-        """The handler of ``configure``, when nobody else would see the record: not to make one is much faster."""
-        access, kit, handlers = self._logger, self._parent, self._logger.root.handlers
-        if access.handlers or access.filters or kit.handlers or not access.propagate or not kit.propagate:
-            return None
-        if len(handlers) != 1 or not isinstance(handlers[0], LineHandler) or handlers[0].filters:
-            return None
-        return handlers[0]
-
-
-def redact(data: object, depth: int = 10) -> Any:
-    """A copy of JSON-like data that may be logged: secrets replaced, long strings and lists cut, ``depth`` levels deep.
-
-    A value is secret by its key's name, whatever the case and the separators: ``apiKey``, ``API_KEY``, ``x-api-key``.
-    """
-    if data is None or isinstance(data, int | float):
-        return data
-    if isinstance(data, Mapping | list | tuple) and depth == 0:
-        return "..."
-    if isinstance(data, Mapping):
-        shown = {
-            _cut(str(key)): "***" if _is_secret(str(key)) else redact(value, depth - 1)
-            for key, value in itertools.islice(data.items(), _ITEMS)
-        }
-        return shown if len(data) <= _ITEMS else shown | {"...": f"{len(data) - _ITEMS} more"}
-    if isinstance(data, list | tuple):
-        more = [f"... {len(data) - _ITEMS} more"] if len(data) > _ITEMS else []
-        return [redact(item, depth - 1) for item in data[:_ITEMS]] + more
-    return _cut(str(data))
-
-
-def _is_secret(key: str) -> bool:
-    return bool(_SECRET.search(re.sub("[^a-z0-9]", "", key.lower())))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}... {len(text) - _CHARACTERS} more"
 
 
 def _of_level(level: int, words: Mapping[int, T]) -> T:

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 from typing import Any
 
+from extension_kit.metrics_page import ReadBacklog, no_backlog, page
+
 logger = logging.getLogger("extension_kit.server")
 
 _MAX_CONNECTIONS = 128
@@ -15,11 +17,12 @@ _TIMEOUT = 1.0  # seconds for a probe's request: who is slower must not keep oth
 
 
 class ProbesServer(ThreadingMixIn, HTTPServer):
-    """Answers ``/health/liveness`` and ``/health/readiness`` with 200 or 503, on plain HTTP, from a thread.
+    """Answers ``/health/liveness`` and ``/health/readiness`` with 200 or 503, and ``/metrics``, on plain HTTP.
 
     Args:
         address: host and port to bind.
         is_ready: asked at each readiness probe.
+        read_backlog: asked each time metrics are.
 
     Raises:
         OSError: the port cannot be bound.
@@ -28,10 +31,13 @@ class ProbesServer(ThreadingMixIn, HTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int], is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, address: tuple[str, int], is_ready: Callable[[], bool], read_backlog: ReadBacklog = no_backlog
+    ) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.is_ready = is_ready
+        self.read_backlog = read_backlog
         self._room = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         super().__init__(address, _Probe)
 
@@ -69,12 +75,15 @@ class _Probe(BaseHTTPRequestHandler):
         elif path == "/health/readiness":
             ready = self.server.is_ready()
             self._answer(200 if ready else 503, b"" if ready else b"Service Unavailable")
+        elif path == "/metrics":
+            status, content_type, body = page(self.server.read_backlog)
+            self._answer(status, body, content_type)
         else:
             self._answer(404, b"Not Found")
 
-    def _answer(self, status: int, body: bytes) -> None:
+    def _answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -5,6 +5,7 @@ import mmap
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
@@ -14,9 +15,15 @@ from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from uvicorn_worker import UvicornWorker
 
+from extension_kit.deliverer import Deliverer
+
 logger = logging.getLogger("extension_kit.server")
 
+NO_STORE = os.EX_TEMPFAIL
+"""The exit code of a worker that could not use the database, and is to be started again."""
+
 _SLOTS = 256
+_COMPLAINED, _HAS_DURABLE, _HAS_SERVED = range(_SLOTS, _SLOTS + 3)
 _SIGN_OF_LIFE = 1  # seconds between a worker's
 
 
@@ -24,21 +31,38 @@ class SharedState:
     """What the arbiter and its workers know together, in memory they share."""
 
     def __init__(self) -> None:
-        self._bytes = mmap.mmap(-1, _SLOTS + 1)
+        self._bytes = mmap.mmap(-1, _SLOTS + 3)
         self.draining = False
 
     def worker_ready(self, age: int, ready: bool) -> None:
         """Note whether the worker with this age, gunicorn's running number, takes requests."""
         self._bytes[age % _SLOTS] = ready
+        if ready:
+            self._bytes[_HAS_SERVED] = True
+            self._bytes[_COMPLAINED] = False
 
     def is_ready(self) -> bool:
         """Whether any worker takes requests and the server is not about to stop."""
         return not self.draining and any(self._bytes[:_SLOTS])
 
+    @property
+    def has_served(self) -> bool:
+        """Whether any worker has been ready since the server was started."""
+        return self._bytes[_HAS_SERVED] == 1
+
+    @property
+    def has_durable_listeners(self) -> bool:
+        """Whether the handlers, which only the workers load, have durable listeners."""
+        return self._bytes[_HAS_DURABLE] == 1
+
+    @has_durable_listeners.setter
+    def has_durable_listeners(self, value: bool) -> None:
+        self._bytes[_HAS_DURABLE] = value
+
     def is_first_failure(self) -> bool:
-        """Whether no other worker has said yet that the handlers cannot be loaded: one line about it is enough."""
-        first = self._bytes[_SLOTS] == 0
-        self._bytes[_SLOTS] = 1
+        """Whether none has said yet, since one was ready, that it cannot be started: one line about it is enough."""
+        first = self._bytes[_COMPLAINED] == 0
+        self._bytes[_COMPLAINED] = True
         return first
 
 
@@ -80,7 +104,7 @@ class GunicornLogger(Logger):
         self.error_log.debug(msg, *args, **kwargs)
 
     def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        if Arbiter.APP_LOAD_ERROR in args:
+        if args and args[-1] in (Arbiter.APP_LOAD_ERROR, NO_STORE):
             return  # the worker has said why, in one line
         super().error(msg, *args, **kwargs)
 
@@ -89,6 +113,7 @@ class HasState(Protocol):
     """What the arbiter needs of its application."""
 
     state: SharedState
+    deliverer: Deliverer | None
 
 
 class ListenerArbiter(Arbiter):
@@ -115,7 +140,22 @@ class ListenerArbiter(Arbiter):
         logger.info("Update readiness probe - ready: false")
         logger.info("Stopping Extension HTTP Server")
 
+    def manage_workers(self) -> None:
+        super().manage_workers()
+        if self.app.deliverer is not None and self.app.state.has_durable_listeners:
+            self.app.deliverer.keep_running()
+
+    def stop(self, graceful: bool = True) -> None:
+        started = time.monotonic()
+        if self.app.deliverer is not None:
+            self.app.deliverer.stop()
+        super().stop(graceful)
+        if self.app.deliverer is not None:
+            self.app.deliverer.wait(max(1.0, self.cfg.graceful_timeout - (time.monotonic() - started)))
+
     def reap_workers(self) -> None:
+        if self.app.deliverer is not None:
+            self.app.deliverer.poll()
         try:
             super().reap_workers()
         except HaltServer:

@@ -4,26 +4,33 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from math import ceil
-from typing import Any
+from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
-from extension_kit import binding, logs
+from extension_kit import binding, logs, metrics
 from extension_kit.asgi import AsgiApplication, unloaded
-from extension_kit.errors import ConfigurationError
+from extension_kit.deliverer import Deliverer
+from extension_kit.errors import ConfigurationError, StoreError
 from extension_kit.http_protocol import LimitedHttpProtocol
+from extension_kit.inquiry import Inquiry
 from extension_kit.loading import load_extensions, watched_files
-from extension_kit.processes import GunicornLogger, ListenerArbiter, ListenerWorker, SharedState
+from extension_kit.metrics_page import Backlog
+from extension_kit.processes import NO_STORE, GunicornLogger, ListenerArbiter, ListenerWorker, SharedState
 from extension_kit.service import Service
 from extension_kit.settings import Settings, unknown_variables
 from extension_kit.whole_lines import WholeLines
 
 logger = logging.getLogger("extension_kit.server")
+
+_STORE_PAUSE = 1.0  # seconds until a process that could not use the database is started again
 
 
 class Server(BaseApplication):
@@ -33,20 +40,23 @@ class Server(BaseApplication):
         targets: files, folders or modules with extensions.
         settings: how to serve them.
         reload: start anew when one of the files changes.
+        deliver: run a worker for durable listeners, too.
 
     Raises:
         ConfigurationError: a port is taken, or certificates cannot be used.
     """
 
-    def __init__(self, targets: Sequence[str], settings: Settings, reload: bool = False) -> None:
+    def __init__(self, targets: Sequence[str], settings: Settings, reload: bool = False, deliver: bool = True) -> None:
         self.state = SharedState()
+        self.deliverer = Deliverer(targets) if deliver else None
         self._targets = targets
         self._settings = settings
         self._reload = reload
         self._worker_age = 0
+        self._inquiry = Inquiry()
         self._tls = binding.tls_context(settings)
         self._bind, self._place = binding.bind(settings)
-        self._probes = binding.probes(settings, self.state.is_ready)
+        self._probes = binding.probes(settings, self.state.is_ready, self._backlog)
         super().__init__(prog="extension-kit")
 
     def load_config(self) -> None:
@@ -80,8 +90,10 @@ class Server(BaseApplication):
             "control_socket_disable": True,
             "reload": self._reload,
             "reload_extra_files": watched_files(self._targets) if self._reload else [],
+            "pre_fork": self._pre_fork,
             "post_fork": self._post_fork,
             "child_exit": self._child_exit,
+            "on_reload": self._renew_deliverer,
             "worker_int": _end_gracefully,
         }.items():
             self.cfg.set(key, value)
@@ -90,7 +102,10 @@ class Server(BaseApplication):
         """Load the handlers, in the worker process: what they start or open at import must not be shared by a fork."""
         try:
             service = Service.of(load_extensions(self._targets), self._settings)
-        except ConfigurationError as error:
+            application = AsgiApplication(service, on_ready=self._on_ready)
+        except (ConfigurationError, StoreError) as error:
+            if isinstance(error, StoreError) and self.state.has_served:
+                self._come_again(error)
             if self._reload:
                 logger.warning("%s; waiting for a change of the files", error)
                 return unloaded(str(error))
@@ -100,9 +115,22 @@ class Server(BaseApplication):
             os._exit(Arbiter.APP_LOAD_ERROR)  # whatever threads the module has started before it failed
         if self._worker_age == 1 or self._reload:
             logger.info("Build information: name=%s; version=%s; revision=unknown", service.name, service.version)
-            for doubt in service.registry.doubts():
+            for doubt in [*unknown_variables(service.variables), *service.registry.doubts()]:
                 logger.warning("%s", doubt)
-        return AsgiApplication(service, on_ready=self._on_ready)
+        if service.durability is not None:
+            self.state.has_durable_listeners = True
+            service.durability.recorder.notice = self._on_stored
+            service.durability.recorder.start()
+            self._inquiry.answer(service.durability.backlog)
+        return application
+
+    def _come_again(self, error: StoreError) -> NoReturn:
+        """End this process so that another is started, until the database is there: it was, and will be again."""
+        if self.state.is_first_failure():
+            logger.error("A web process waits for the database: %s", error)
+        time.sleep(_STORE_PAUSE)
+        sys.stdout.flush()
+        os._exit(NO_STORE)
 
     def run(self) -> None:
         """Serve until a signal ends it; always by SystemExit."""
@@ -111,20 +139,41 @@ class Server(BaseApplication):
         logger.info("Starting extension %s", self._place)
         ListenerArbiter(self).run()
 
+    def _backlog(self) -> Backlog | None:
+        return self._inquiry.ask() if self.state.has_durable_listeners else None
+
+    def _pre_fork(self, arbiter: Arbiter, worker: UvicornWorker) -> None:
+        taken = {other.place for other in arbiter.WORKERS.values()}
+        worker.place = next(place for place in map(str, count()) if place not in taken)
+
     def _post_fork(self, arbiter: Arbiter, worker: UvicornWorker) -> None:
         self._worker_age = worker.age
+        metrics.start(worker.place)
         if self._probes is not None:
             self._probes.socket.close()
 
     def _child_exit(self, arbiter: Arbiter, worker: UvicornWorker) -> None:
         self.state.worker_ready(worker.age, False)
+        metrics.ended(worker.place)
+        if self._reload:
+            self._renew_deliverer(arbiter)
+
+    def _renew_deliverer(self, arbiter: Arbiter) -> None:
+        """End the delivery worker; another is started when a web process has loaded the files and asks for it."""
+        if self.deliverer is not None:
+            self.state.has_durable_listeners = False
+            self.deliverer.stop()
+
+    def _on_stored(self, stored: bool) -> None:
+        self.state.worker_ready(self._worker_age, stored)
+        logger.info("Update readiness probe - ready: %s", str(stored).lower())
 
     def _on_ready(self) -> None:
         self.state.worker_ready(self._worker_age, True)
         logger.info("Update readiness probe - ready: true")
 
 
-def serve(targets: Sequence[str], settings: Settings, *, reload: bool = False) -> None:
+def serve(targets: Sequence[str], settings: Settings, *, reload: bool = False, deliver: bool = True) -> None:
     """Serve the extensions of handler files until a signal ends it.
 
     Raises:
@@ -133,10 +182,9 @@ def serve(targets: Sequence[str], settings: Settings, *, reload: bool = False) -
     """
     logs.configure(settings.log_level, settings.log_format, settings.log_color)
     logs.catch_all()
-    for doubt in unknown_variables():
-        logger.warning("%s", doubt)
     sys.stdout = WholeLines(sys.stdout)
-    Server(targets, settings, reload).run()
+    with metrics.shared():
+        Server(targets, settings, reload, deliver).run()
 
 
 def _end_gracefully(worker: UvicornWorker) -> None:

@@ -1,16 +1,22 @@
 """One or more extensions, put together to be served by one process."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Protocol
 
+from extension_kit.environment import declarations, read_settings
 from extension_kit.errors import RegistrationError
 from extension_kit.events.credentials import BasicCredentials
+from extension_kit.events.names import STEADYBIT_EVENT_NAMES
 from extension_kit.events.pool import Pool
 from extension_kit.events.receive import Receiver
 from extension_kit.events.registry import Registry
+from extension_kit.sampled import Sampled
 from extension_kit.settings import Settings
+
+if TYPE_CHECKING:
+    from extension_kit.durability import Durability
 
 
 class Described(Protocol):
@@ -19,6 +25,10 @@ class Described(Protocol):
     name: str
     version: str
     registry: Registry
+
+    @property
+    def protocols(self) -> Sequence[Any]:
+        """Its ``EventProtocol``, a class that is known further up only."""
 
 
 @dataclass
@@ -29,14 +39,32 @@ class Service:
     version: str
     registry: Registry
     settings: Settings
+    durable: bool = True
+    protocols: Sequence[tuple[Any, Any]] = ()
+    """Other systems' event protocols (``EventProtocol``), each with its settings."""
+    durability: "Durability | None" = field(init=False, default=None)
     receiver: Receiver = field(init=False)
     credentials: BasicCredentials | None = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
         self._try_document()
+        # What protocols publish is delivered to immediate listeners, too.
+        delivered_to = [each for each in self.registry.listeners if self.protocols or not each.immediate]
+        if self.durable and (delivered_to or self.protocols):
+            # Only now: an extension with immediate listeners does without a database and what speaks to it.
+            from extension_kit.durability import Durability
+
+            self.durability = Durability(settings, delivered_to, self.protocols)
+            if any(protocol.manner for protocol, _ in self.protocols):
+                self.registry.ask_for_subscriptions(_LastKnown(self.durability.wanted_names))
         self.receiver = Receiver(
-            self.registry, settings.validation, settings.duplicate_window, settings.duplicate_limit
+            self.registry,
+            settings.validation,
+            settings.duplicate_window,
+            settings.duplicate_limit,
+            self.durability.recorder if self.durability else None,
+            self.durability.find_step if self.durability else None,
         )
         self.credentials = (
             BasicCredentials(settings.basic_username, settings.basic_password)
@@ -54,20 +82,50 @@ class Service:
             raise RegistrationError(f"extension.index(...): {type(error).__name__}: {error}") from error
 
     @classmethod
-    def of(cls, extensions: Sequence[Described], settings: Settings) -> "Service":
-        """Put extensions together.
+    def of(cls, extensions: Sequence[Described], settings: Settings, *, durable: bool = True) -> "Service":
+        """Put extensions together; without ``durable``, every listener is treated as immediate.
+
+        Other systems' event protocols need the database; without ``durable`` they are left out.
 
         Raises:
-            RegistrationError: there is no listener, or two extensions contradict each other.
+            RegistrationError: there is nothing to serve, or two extensions contradict each other.
+            SettingError: a setting of a protocol has a bad value.
         """
         registry = Registry.merged(extension.registry for extension in extensions)
         names = " + ".join(extension.name for extension in extensions)
-        if not registry.listeners and not registry.providers:
+        protocols = [(each, read_settings(each.settings)) for extension in extensions for each in extension.protocols]
+        sources = [protocol.source for protocol, _ in protocols]
+        if repeated := {source for source in sources if sources.count(source) > 1}:
+            raise RegistrationError(f"{', '.join(sorted(repeated))} is spoken by two extensions: serve one of them")
+        if not registry.listeners and not registry.providers and not protocols:
             raise RegistrationError(f"{names} has no listener: decorate a function with @extension.listen_to(...)")
         version = extensions[0].version if len(extensions) == 1 else "unknown"
-        return cls(names, version, registry, settings)
+        return cls(names, version, registry, settings, durable, protocols if durable else ())
+
+    @property
+    def variables(self) -> set[str]:
+        """The environment variables of the protocols' settings."""
+        classes = (type(settings) for _, settings in self.protocols)
+        return {declaration.variable for each in classes for _, declaration in declarations(each)}
 
     @cached_property
     def pool(self) -> Pool:
         """The threads for functions; made at the first use, so that a forked process has its own."""
         return Pool(self.settings.web_threads, self.settings.queue_limit)
+
+
+class _LastKnown:
+    """The names that agents can send and subscriptions want; while the database is away, those it had last.
+
+    Raises:
+        StoreError: the database cannot be used at the start.
+    """
+
+    def __init__(self, find: Callable[[Sequence[str]], Sequence[str]]) -> None:
+        self._sampled = Sampled(partial(find, STEADYBIT_EVENT_NAMES))
+        self._names = find(STEADYBIT_EVENT_NAMES)
+
+    def __call__(self) -> Sequence[str]:
+        if (found := self._sampled()) is not None:
+            self._names = found
+        return self._names

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Collection, Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Literal
 
 from extension_kit.environment import (
@@ -20,7 +21,7 @@ from extension_kit.environment import (
     SOCKET_PATH,
     TEXT,
     TRUE_OR_FALSE,
-    Declaration,
+    Kind,
     declarations,
     one_of,
     read_settings,
@@ -32,9 +33,36 @@ from extension_kit.environment import (
 from extension_kit.errors import SettingError
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+    pass
 
-_TABLE_BEGIN, _TABLE_END = "<!-- settings -->", "<!-- /settings -->"
+
+def _database_url(text: str) -> str:
+    """Give the URL as SQLAlchemy has it. Whether all of it can be used is seen by who knows the databases."""
+    scheme, _, rest = text.partition("://")
+    if scheme == "sqlite" and re.fullmatch(r"/(?!:memory:|file:)[^?]+", rest):
+        return text
+    if scheme in {"postgres", "postgresql", "postgresql+psycopg"} and rest:
+        return f"postgresql+psycopg://{rest}"
+    raise ValueError(text)
+
+
+DATABASE_URL = Kind(
+    _database_url, "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE (in the password, @ is %40)"
+)
+
+
+def _mailbox(text: str) -> str:
+    """Take what looks like the sender of an e-mail. Whether mail servers take it is theirs to say."""
+    if not re.fullmatch(r"[^\s@<>]+@[^\s@<>]+|[^<>]*<[^\s@<>]+@[^\s@<>]+>", text) or not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
+NETWORKS = Kind(
+    lambda text: tuple(ip_network(network.strip()) for network in text.split(",") if network.strip()),
+    "networks such as 10.0.0.0/8 or fd00::/8, separated by commas",
+)
+MAILBOX = Kind(_mailbox, "an address such as Oncall <oncall@example.com>")
 
 
 # fmt: off
@@ -94,6 +122,15 @@ class Settings:
     queue_limit: int = setting(
         "EXTENSION_QUEUE_LIMIT", 1000, whole_number(1, 100_000),
         "Events per process that may wait for a thread. The next one is answered 503.")
+    worker_threads: int = setting(
+        "EXTENSION_WORKER_THREADS", 16, whole_number(1, 1000),
+        "Deliveries that a worker makes at the same time.")
+    function_timeout: float = setting(
+        "EXTENSION_FUNCTION_TIMEOUT", 60.0, seconds(0.1, 86400),
+        "Seconds after which a durable function that has not returned counts as failed.")
+    stalled_after: float = setting(
+        "EXTENSION_STALLED_AFTER", 30.0, seconds(1, 3600),
+        "Seconds without a sign of life after which others take over the deliveries of a worker.")
     max_body_bytes: int = setting(
         "EXTENSION_MAX_BODY_BYTES", 8 * 1024**2, whole_number(1, 1024**3),
         "A larger body is answered 413.")
@@ -118,6 +155,42 @@ class Settings:
     duplicate_limit: int = setting(
         "EXTENSION_DUPLICATE_LIMIT", 10_000, whole_number(0, 1_000_000),
         "Event ids per process that are remembered for it.")
+    database_url: str = setting(
+        "EXTENSION_DATABASE_URL", "sqlite:///./extension.db", DATABASE_URL,
+        "Where durable listeners keep events and deliveries.", secret=True)
+    retention_days: int = setting(
+        "EXTENSION_RETENTION_DAYS", 30, whole_number(1, 36_500),
+        "Days for which events are kept after the last of their deliveries has ended.")
+    retention_megabytes: int = setting(
+        "EXTENSION_RETENTION_MEGABYTES", 1000, whole_number(10, 100_000_000),
+        "Room above which events are removed earlier, oldest first. What still has to be delivered always stays.")
+    delivery_timeout: float = setting(
+        "EXTENSION_DELIVERY_TIMEOUT", 15.0, seconds(0.1, 300),
+        "Seconds a receiver has to answer, where a subscription does not say how many.")
+    delivery_allow_networks: tuple[IPv4Network | IPv6Network, ...] = setting(
+        "EXTENSION_DELIVERY_ALLOW_NETWORKS", (), NETWORKS,
+        "Networks that subscriptions may lead to although they are not public.")
+    delivery_ca_file: str = setting(
+        "EXTENSION_DELIVERY_CA_FILE", "", TEXT,
+        "PEM file with the authorities that receivers' certificates are signed by. Unset: those of the system.")
+    smtp_host: str = setting(
+        "EXTENSION_SMTP_HOST", "", TEXT,
+        "The mail server that e-mails of subscriptions are sent through.")
+    smtp_port: int = setting(
+        "EXTENSION_SMTP_PORT", 0, whole_number(0, 65535),
+        "Its port. 0 takes the usual one: 587 for starttls, 465 for tls, 25 for none.")
+    smtp_security: Literal["starttls", "tls", "none"] = setting(
+        "EXTENSION_SMTP_SECURITY", "starttls", one_of("starttls", "tls", "none"),
+        "How the connection to it is encrypted.")
+    smtp_username: str = setting(
+        "EXTENSION_SMTP_USERNAME", "", TEXT,
+        "The user name to log in to it with.")
+    smtp_password: str = setting(
+        "EXTENSION_SMTP_PASSWORD", "", TEXT,
+        "The password that belongs to the user name.", secret=True)
+    smtp_sender: str = setting(
+        "EXTENSION_SMTP_SENDER", "", MAILBOX,
+        "Whom e-mails are from.")
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -144,6 +217,12 @@ class Settings:
             yield f"{password} is not set: it must be provided with {user}"
         if self.basic_password and not self.basic_username:
             yield f"{user} is not set: it must be provided with {password}"
+        if self.smtp_host and not self.smtp_sender:
+            yield "EXTENSION_SMTP_SENDER is not set: it must be provided with EXTENSION_SMTP_HOST"
+        if self.smtp_username and not self.smtp_password:
+            yield "EXTENSION_SMTP_PASSWORD is not set: it must be provided with EXTENSION_SMTP_USERNAME"
+        if self.smtp_password and not self.smtp_username:
+            yield "EXTENSION_SMTP_USERNAME is not set: it must be provided with EXTENSION_SMTP_PASSWORD"
         if ":" in self.basic_username:  # RFC 7617: the first colon ends the name
             yield f"{user} is {shown(self.basic_username)}: a name without a colon is allowed"
         if self.port == self.health_port != 0 and not self.unix_socket:
@@ -182,47 +261,3 @@ def _is_service_link(variable: str, value: str) -> bool:
 def _ending(variable: str) -> str:
     """What is left for comparing when the prefixes, which make all names alike, are taken off."""
     return re.sub("^(STEADYBIT_)?(EXTENSION_)?", "", variable)
-
-
-def settings_table(cls: type[DataclassInstance] = Settings) -> list[tuple[str, str, str]]:
-    """(environment variable, default as one would write it, meaning) of each setting, in the order of declaration."""
-    defaults = cls()
-    return [
-        (declaration.variable, _written(getattr(defaults, name)), _explained(declaration))
-        for name, declaration in declarations(cls)
-    ]
-
-
-def _written(default: object) -> str:
-    if default is None or default == ():
-        return ""
-    if isinstance(default, bool):
-        return str(default).lower()
-    return f"{default:g}" if isinstance(default, float) else str(default)
-
-
-def _explained(declaration: Declaration) -> str:
-    allowed = declaration.kind.allowed
-    return f"{declaration.meaning} Allowed: {allowed}." if allowed else declaration.meaning
-
-
-def settings_markdown(cls: type[DataclassInstance] = Settings) -> str:
-    """The table for a README, between the two comments by which ``with_settings_table`` finds it again."""
-    rows = (
-        f"| `{variable}` | {f'`{default}`' if default else ''} | {meaning} |"
-        for variable, default, meaning in settings_table(cls)
-    )
-    return "\n".join([_TABLE_BEGIN, "| variable | default | meaning |", "|---|---|---|", *rows, _TABLE_END])
-
-
-def with_settings_table(text: str, cls: type[DataclassInstance] = Settings) -> str:
-    """A README's text with its settings table renewed; the same text if the table was fresh.
-
-    Raises:
-        ValueError: the text does not have exactly one table.
-    """
-    before, begin, rest = text.partition(_TABLE_BEGIN)
-    _, end, after = rest.partition(_TABLE_END)
-    if not begin or not end or _TABLE_BEGIN in rest:
-        raise ValueError(f"one {_TABLE_BEGIN} followed by one {_TABLE_END} is needed")
-    return before + settings_markdown(cls) + after

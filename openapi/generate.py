@@ -1,4 +1,4 @@
-"""Writes the documents of this folder: those of an extension that listens to every event at /events/all.
+"""Writes the documents of this folder: of an extension that listens to every event at /events/all, and of protocols.
 
 ``make openapi`` runs it; a test fails when the files are older than the code.
 """
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from extension_kit.events.components import Mode
 from extension_kit.web.openapi import build_document, to_yaml
+from extensions.croneye.document import document as croneye_document
+from extensions.tapis.document import build_document as tapis_document
 
 FOLDER = Path(__file__).parent
 
@@ -17,10 +19,16 @@ LISTENERS = [{"method": "POST", "path": "/events/all", "listenTo": ["*"], "restr
 
 def documents() -> dict[str, str]:
     """Make the content of each file of this folder, by file name."""
-    return {
-        name: "# Written by `make openapi`; change extension_kit/events/schemas.py instead.\n"
-        + to_yaml(build_document(title="event-kit", version="1", listeners=LISTENERS, mode=mode))
+    events = "extension_kit/events/schemas.py"
+    made = {
+        name: (events, build_document(title="event-kit", version="1", listeners=LISTENERS, mode=mode))
         for name, mode in MODES.items()
+    }
+    made["croneye.yaml"] = ("extensions/croneye/document.py", croneye_document())
+    made["tapis.yaml"] = ("extensions/tapis/operations.py", tapis_document())
+    return {
+        name: f"# Written by `make openapi`; change {source} instead.\n{to_yaml(document)}"
+        for name, (source, document) in made.items()
     }
 
 

@@ -93,6 +93,20 @@ class Served:
         finally:
             connection.close()
 
+    def children(self, command: str) -> set[int]:
+        """The processes it has started for a command: "serve" for the web, "worker" for deliveries.
+
+        Read from /proc: `ps` is not everywhere, and cuts lines to what it believes the width of a screen.
+        """
+        found = set()
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError):  # it has ended meanwhile
+                parent = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
+                if parent == self.process.pid:
+                    arguments = Path(f"/proc/{entry}/cmdline").read_text().split("\0")
+                    found |= {int(entry)} if command in arguments else set()
+        return found
+
     def stop(self, number=signal.SIGTERM, timeout: float = 30) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -117,6 +131,7 @@ def run_server(command, log: Path, *, cwd=None, **environment) -> Iterator[Serve
                 "STEADYBIT_EXTENSION_PORT": str(port),
                 "STEADYBIT_EXTENSION_HEALTH_PORT": str(health_port),
                 "PYTHONPATH": str(APPS),
+                "EXTENSION_DATABASE_URL": f"sqlite:///{log}.db",
                 **{name: str(value) for name, value in environment.items()},
             },
             start_new_session=True,

@@ -44,6 +44,12 @@ BUSY = problem(
     "All threads are busy and the queue is full; send the event again in a moment.",
     headers=(("Retry-After", "1"),),
 )
+NOT_STORED = problem(
+    503,
+    "The event could not be stored",
+    "The database cannot be written at the moment; send the event again.",
+    headers=(("Retry-After", "1"),),
+)
 UNAUTHORIZED = problem(
     401,
     "Wrong or missing credentials",

@@ -19,6 +19,9 @@ import orjson
 
 from extension_kit.events.times import parse_time
 
+STEADYBIT = "steadybit"
+"""The source of the events that agents send."""
+
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -281,6 +284,10 @@ def _principal(data: dict[str, Any] | None) -> Principal | None:
     return _PRINCIPALS.get(kind.lower() if isinstance(kind, str) else "", Principal)(data)
 
 
+FindStep = Callable[[str, str], bytes | None]
+"""Finds the body of the event that started a step, by its series and the step's execution id."""
+
+
 class Event(View):
     """An event as it came in, typed and read-only.
 
@@ -288,9 +295,10 @@ class Event(View):
     are None on events that do not carry them.
     """
 
-    __slots__ = ("_body", "_deadline")
+    __slots__ = ("_body", "_deadline", "_find_step")
     _body: bytes
     _deadline: float | None
+    _find_step: FindStep | None
 
     id = _text("id")
     name = _text("eventName")
@@ -303,26 +311,44 @@ class Event(View):
     experiment_step_execution = _part("experimentStepExecution", ExperimentStepExecution)
     experiment_step_target_execution = _part("experimentStepTargetExecution", ExperimentStepTargetExecution)
 
-    def __init__(self, data: dict[str, Any], body: bytes, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        data: dict[str, Any],
+        body: bytes,
+        deadline: float | None = None,
+        find_step: FindStep | None = None,
+    ) -> None:
         object.__setattr__(self, "_data", data)
         object.__setattr__(self, "_body", body)
         object.__setattr__(self, "_deadline", deadline)
+        object.__setattr__(self, "_find_step", find_step)
 
     @classmethod
-    def from_body(cls, body: bytes | dict[str, Any]) -> Self:
+    def from_body(
+        cls,
+        body: bytes | dict[str, Any],
+        *,
+        deadline: float | None = None,
+        find_step: FindStep | None = None,
+    ) -> Self:
         """Make an event from a JSON body or its decoded form, without validating it.
+
+        Args:
+            body: the event.
+            deadline: when it must have been handled, by ``time.monotonic()``.
+            find_step: how ``step`` finds the step of a target.
 
         Raises:
             ValueError: the bytes are not JSON.
         """
         if isinstance(body, bytes):
-            return cls(orjson.loads(body), body)
-        return cls(body, orjson.dumps(body))
+            return cls(orjson.loads(body), body, deadline, find_step)
+        return cls(body, orjson.dumps(body), deadline, find_step)
 
     @property
     def source(self) -> str:
         """The system the event comes from."""
-        return "steadybit"
+        return STEADYBIT
 
     @property
     def subject(self) -> str | None:
@@ -335,6 +361,30 @@ class Event(View):
     @property
     def _execution(self) -> _Execution | None:
         return self.experiment_execution or self.experiment_step_execution or self.experiment_step_target_execution
+
+    @property
+    def step(self) -> ExperimentStepExecution | Any:
+        """The step this event is about: its own, or the one that the target of a target event belongs to.
+
+        A target event does not say what its step does; that was said by the event that started the step. It is found
+        as long as the extension has a durable listener, listens to ``experiment.execution.step-started`` too, and the
+        step is not older than a day. None where it is not found.
+        """
+        if (own := self.experiment_step_execution) is not None:
+            return own
+        target = self.experiment_step_target_execution
+        if target is None or self._find_step is None or self.series is None or not target.step_execution_id:
+            return None
+        body = self._find_step(self.series, target.step_execution_id)
+        return Event.from_body(body).experiment_step_execution if body else None
+
+    @property
+    def series(self) -> str | None:
+        """What it is handled in order with: the experiment execution it belongs to, or None."""
+        if (execution := self._execution) is None or execution.execution_id is None:
+            return None
+        tenant = self.tenant.key if self.tenant else None
+        return f"{tenant}/{execution.execution_id}"
 
     @property
     def body(self) -> bytes:

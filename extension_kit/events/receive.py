@@ -8,19 +8,20 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
+from typing import Protocol
 from uuid import uuid4
 
 import orjson
 
-from extension_kit.events.answer import ACCEPTED, BUSY, TIMEOUT, Answer, problem
+from extension_kit.events.answer import ACCEPTED, BUSY, NOT_STORED, TIMEOUT, Answer, problem
 from extension_kit.events.duplicates import RecentEvents
-from extension_kit.events.event import Event
+from extension_kit.events.event import Event, FindStep
 from extension_kit.events.registry import Listener, Registry, Route
 from extension_kit.events.validation import EventValidator, Mode
-from extension_kit.logs import redact
+from extension_kit.redaction import redact
 
 logger = logging.getLogger("extension_kit.events")
 
@@ -28,49 +29,28 @@ _MAX_ERROR_TEXT = 500
 _MAX_TIMEOUT = 86400.0
 
 
-class Run:
-    """The functions that one event is for, run one after the other, and the answer that comes of it.
+class Pending:
+    """An event that is being handled, and the answer that comes of it.
 
-    All of them run even if one raises: a broken function must not keep an event from the others.
-
-    Thousands of ended runs are remembered, and each object they hold makes every garbage collection longer. So they
-    hold few, and share a lock, which is only ever taken for a moment.
+    Thousands of them are remembered when they have ended, and each object they hold makes every garbage collection
+    longer. So they hold few, and share a lock, which is only ever taken for a moment.
     """
 
-    __slots__ = ("_answer", "_event", "_listeners", "_path", "_recent", "_waiting")
+    __slots__ = ("_answer", "_event_id", "_path", "_recent", "_waiting")
     _lock = threading.Lock()
 
-    def __init__(self, event: Event, listeners: tuple[Listener, ...], path: str, recent: "RecentEvents[Run]") -> None:
-        self._event: Event | None = event
-        self._listeners = listeners
+    def __init__(self, path: str, event_id: str, recent: "RecentEvents[Pending]") -> None:
         self._path = path
+        self._event_id = event_id
         self._recent = recent
         self._answer: Answer | None = None
         self._waiting: tuple[Callable[[Answer], None], ...] = ()
 
-    def __call__(self) -> None:
-        """Run the functions; never raises. Where the sender has stopped waiting by now, nothing is run."""
-        event = self._event
-        if event is None:
-            return
-        failure = None
-        if event.remaining_time == 0:
-            self.end(TIMEOUT)
-            return
-        for listener in self._listeners:
-            try:
-                listener.call(event)
-            except BaseException as error:  # CancelledError, too: a thread that ends is not replaced
-                logger.exception("%s raised on %s %s", listener.name, event.name, event.id)
-                failure = failure or _failed(error)
-        self.end(failure or ACCEPTED)
-
     def end(self, answer: Answer) -> None:
         """Settle the answer and tell those who wait; an event that was not handled may be sent again."""
-        event, self._event = self._event, None  # the run is remembered for a while, its event need not be
-        self._listeners = ()
-        if answer is not ACCEPTED and event is not None:
-            self._recent.forget(self._path, event.id)
+        event_id, self._event_id = self._event_id, ""  # this is remembered for a while, and ids may be long
+        if answer is not ACCEPTED:
+            self._recent.forget(self._path, event_id)
         with self._lock:
             self._answer = answer
             waiting, self._waiting = self._waiting, ()
@@ -78,7 +58,7 @@ class Run:
             tell(answer)
 
     def when_ended(self, tell: Callable[[Answer], None]) -> None:
-        """Call ``tell`` with the answer, at once or from the thread that ends the run."""
+        """Call ``tell`` with the answer, at once or from the thread that ends it."""
         with self._lock:
             if self._answer is None:
                 self._waiting += (tell,)
@@ -95,12 +75,52 @@ class Run:
         return self._answer or TIMEOUT
 
 
+class Run:
+    """The immediate functions that one event is for, run one after the other.
+
+    All of them run even if one raises: a broken function must not keep an event from the others.
+    """
+
+    __slots__ = ("_event", "_listeners", "_pending")
+
+    def __init__(self, event: Event, listeners: Sequence[Listener], pending: Pending) -> None:
+        self._event = event
+        self._listeners = listeners
+        self._pending = pending
+
+    def __call__(self) -> None:
+        """Run the functions; never raises. Where the sender has stopped waiting by now, nothing is run."""
+        event = self._event
+        if event.remaining_time == 0:
+            self._pending.end(TIMEOUT)
+            return
+        failure = None
+        for listener in self._listeners:
+            try:
+                listener.call(event)
+            except BaseException as error:  # CancelledError, too: a thread that ends is not replaced
+                logger.exception("%s raised on %s %s", listener.name, event.name, event.id)
+                failure = failure or _failed(error)
+        self._pending.end(failure or ACCEPTED)
+
+
+class Recorder(Protocol):
+    """Where events for durable listeners are committed."""
+
+    def record(self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None]) -> bool:
+        """Commit an event, and tell later whether that succeeded; False where too many wait for it."""
+
+
 def _failed(error: BaseException) -> Answer:
+    return problem(500, "The event listener failed", text_of(error) or type(error).__name__)
+
+
+def text_of(error: BaseException) -> str:
+    """The text of a user's exception, bounded, whatever it holds and even if it cannot be made."""
     try:
-        detail = str(error)[:_MAX_ERROR_TEXT].encode(errors="backslashreplace").decode()
-    except Exception:  # its text cannot be made
-        detail = ""
-    return problem(500, "The event listener failed", detail or type(error).__name__)
+        return str(error)[:_MAX_ERROR_TEXT].encode(errors="backslashreplace").decode()
+    except Exception:
+        return ""
 
 
 class Receiver:
@@ -111,14 +131,26 @@ class Receiver:
         mode: how bodies are validated.
         duplicate_window: seconds for which an event that comes again is known.
         duplicate_limit: how many events are remembered for that at most.
+        recorder: takes the events of durable listeners; without one, all listeners are immediate.
+        find_step: how ``event.step`` finds a step for immediate listeners.
     """
 
-    def __init__(self, registry: Registry, mode: Mode, duplicate_window: float, duplicate_limit: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        mode: Mode,
+        duplicate_window: float,
+        duplicate_limit: int,
+        recorder: Recorder | None = None,
+        find_step: FindStep | None = None,
+    ) -> None:
         self.routes = registry.routes
         self._validator = EventValidator(mode)
         self._is_valid = self._validator.is_valid
         self._strict = mode == "strict"
-        self._recent: RecentEvents[Run] = RecentEvents(duplicate_window, duplicate_limit)
+        self._recent: RecentEvents[Pending] = RecentEvents(duplicate_window, duplicate_limit)
+        self._recorder = recorder
+        self._find_step = find_step
 
     def receive(
         self,
@@ -127,7 +159,7 @@ class Receiver:
         content_type: str,
         deadline: float | None,
         start: Callable[[Run], bool],
-    ) -> Answer | Run:
+    ) -> Answer | Pending:
         """Receive one event.
 
         Args:
@@ -138,7 +170,7 @@ class Receiver:
             start: how the edge has a run executed; it says False where there is no room for one.
 
         Returns:
-            The answer, or the run which will give it.
+            The answer, or what will give it.
         """
         if self._strict and content_type.partition(";")[0].strip().lower() != "application/json":
             return problem(415, "Unsupported media type", "Send the event as application/json.")
@@ -154,21 +186,45 @@ class Receiver:
             return self._refused(route, data)
         name = data["eventName"]
         listeners = route.index.match(name)
-        if not listeners:
+        if not listeners and not route.for_subscriptions:
             logger.debug("%s: no listener at %s wants it, ignored", name, route.path)
             return ACCEPTED
         path, event_id = route.path, data["id"]
-        event = Event(data, body, deadline)
-        run, is_new = self._recent.claim(path, event_id, partial(Run, event, listeners, path, self._recent))
+        pending, is_new = self._recent.claim(path, event_id, partial(Pending, path, event_id, self._recent))
         if not is_new:
             logger.debug("%s %s came again at %s", name, event_id, path)
-            return run
+            return pending
         if not self._strict:
             for oddity in self._validator.oddities(data):
                 logger.warning("%s %s: %s", name, event_id, oddity)
-        if not start(run):
-            run.end(BUSY)
-        return run
+        self._handle(Event(data, body, deadline, self._find_step), route, listeners, pending, start)
+        return pending
+
+    def _handle(
+        self,
+        event: Event,
+        route: Route,
+        listeners: Sequence[Listener],
+        pending: Pending,
+        start: Callable[[Run], bool],
+    ) -> None:
+        """Commit the event for its durable listeners and for subscriptions, then run the immediate listeners."""
+        recorder = self._recorder
+        durable = [listener for listener in listeners if not listener.immediate] if recorder else []
+        immediate = [listener for listener in listeners if listener.immediate or not recorder]
+
+        def proceed(stored: bool) -> None:
+            if not stored:
+                pending.end(NOT_STORED)
+            elif not immediate:
+                pending.end(ACCEPTED)
+            elif not start(Run(event, immediate, pending)):
+                pending.end(BUSY)
+
+        if recorder is None or not (durable or route.for_subscriptions):
+            proceed(True)
+        elif not recorder.record(event, durable, proceed):
+            pending.end(BUSY)
 
     def _refused(self, route: Route, data: dict[str, object]) -> Answer:
         problems = self._validator.problems(data)

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -19,7 +19,10 @@ IndexProvider = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 """What adds keys such as ``actions`` to the registration document."""
 
 _PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+")
-_RESERVED = ("/health/", "/openapi.json/")
+_RESERVED = ("/health/", "/metrics/", "/openapi.json/")
+
+SUBSCRIPTIONS_PATH = "/events/subscriptions"
+"""Where agents send the events that only subscriptions want."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +36,14 @@ class Listener:
     restrict_to: str
     immediate: bool
     takes_event: bool
+    retry: tuple[float, ...] | None = None
+    timeout: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What its deliveries are kept under: the same in every process and after every restart."""
+        module = getattr(self.function, "__module__", "")
+        return f"{module}.{getattr(self.function, '__qualname__', self.name)}@{self.path}"
 
     @classmethod
     def of(
@@ -43,6 +54,8 @@ class Listener:
         path: str | None,
         restrict_to: str,
         immediate: bool,
+        retry: tuple[float, ...] | None = None,
+        timeout: float | None = None,
     ) -> "Listener":
         """Check what a decorator was given.
 
@@ -59,7 +72,8 @@ class Listener:
         if not isinstance(restrict_to, str) or not restrict_to:
             raise RegistrationError(f"{name}: restrict_to is 'leader', 'any' or another text, not {restrict_to!r}")
         takes_event = _takes_event(function, name)
-        return cls(function, name, names, _checked_path(path, name), restrict_to, immediate, takes_event)
+        path = _checked_path(path, name)
+        return cls(function, name, names, path, restrict_to, immediate, takes_event, retry, timeout)
 
     def call(self, event: Event) -> None:
         """Run the function; what it raises is the caller's to handle."""
@@ -120,11 +134,12 @@ def _checked_path(path: str | None, name: str) -> str:
 class Route:
     """One path, the listeners behind it, and who of them wants which event."""
 
-    __slots__ = ("index", "listeners", "path", "restrict_to")
+    __slots__ = ("for_subscriptions", "index", "listeners", "path", "restrict_to")
 
     def __init__(self, path: str, restrict_to: str) -> None:
         self.path = path
         self.restrict_to = restrict_to
+        self.for_subscriptions = False
         self.listeners: list[Listener] = []
         self.index: PatternIndex[Listener] = PatternIndex()
 
@@ -143,13 +158,18 @@ class Route:
         self.listeners.append(listener)
         self.index.add(listener.names, listener)
 
-    def listen_to(self) -> list[str]:
-        """The names for agents, which know exact names and ``*`` only: patterns become the known names they cover."""
+    def listen_to(self, foreign: PatternIndex[str]) -> list[str]:
+        """The names for agents, which know exact names and ``*`` only: patterns become the known names they cover.
+
+        Args:
+            foreign: the names of other protocols' events, which agents do not send.
+        """
         names = {name for listener in self.listeners for name in listener.names}
         if "*" in names:
             return ["*"]
         known = [name for name in STEADYBIT_EVENT_NAMES if self.index.match(name)]
-        return known + sorted(name for name in names if "*" not in name and name not in known)
+        others = (name for name in names if "*" not in name and name not in known)
+        return known + sorted(name for name in others if not foreign.match(name))
 
 
 class Registry:
@@ -158,6 +178,9 @@ class Registry:
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
         self.providers: list[IndexProvider] = []
+        self.foreign: list[str] = []
+        """Patterns of the names of other protocols' events, which do not come from agents."""
+        self._subscribed: Callable[[], Sequence[str]] = tuple
 
     def add(self, listener: Listener) -> None:
         """Add a listener.
@@ -186,15 +209,39 @@ class Registry:
             for listener in registry.listeners:
                 merged.add(listener)
             merged.providers.extend(registry.providers)
+            merged.foreign.extend(registry.foreign)
         return merged
+
+    def ask_for_subscriptions(self, subscribed: Callable[[], Sequence[str]]) -> None:
+        """Ask agents for the events that subscriptions want, too.
+
+        Args:
+            subscribed: finds the names that agents can send and subscriptions want.
+
+        Raises:
+            RegistrationError: a listener has taken the path for them.
+        """
+        if SUBSCRIPTIONS_PATH in self.routes:
+            name = self.routes[SUBSCRIPTIONS_PATH].listeners[0].name
+            raise RegistrationError(f"{name}: {SUBSCRIPTIONS_PATH} is used by the kit itself, choose another path")
+        route = self.routes[SUBSCRIPTIONS_PATH] = Route(SUBSCRIPTIONS_PATH, "leader")
+        route.for_subscriptions = True
+        self._subscribed = subscribed
 
     def event_listeners(self) -> list[dict[str, Any]]:
         """The list ``eventListeners``, sorted by path, so that every process says the same."""
+        foreign = self._foreign()
         return [
             {"method": "POST", "path": path, "listenTo": names, "restrictTo": route.restrict_to}
             for path, route in sorted(self.routes.items())
-            if (names := route.listen_to())
+            if (names := list(self._subscribed()) if route.for_subscriptions else route.listen_to(foreign))
         ]
+
+    def _foreign(self) -> PatternIndex[str]:
+        index: PatternIndex[str] = PatternIndex()
+        for pattern in self.foreign:
+            index.add([pattern], pattern)
+        return index
 
     def document(self) -> dict[str, Any]:
         """The registration document, as an agent gets it from ``GET /`` (Steadybit's Event API, Event Listeners List).
@@ -221,12 +268,15 @@ class Registry:
     def doubts(self) -> list[str]:
         """Sentences about names that no agent is known to send: most often a typo, which would never fire."""
         known = dict.fromkeys(STEADYBIT_EVENT_NAMES)
+        foreign = self._foreign()
         found = []
         for listener in self.listeners:
             for name in listener.names:
                 if name in known or ("*" in name and _covers_any(name, known)):
                     continue
                 near = difflib.get_close_matches(name, known, n=1)
+                if not near and (foreign.match(name) or ("*" in name and self.foreign)):
+                    continue
                 hint = f", did you mean {near[0]}?" if near else ""
                 found.append(f"{listener.name} listens to {name}, which no agent is known to send{hint}")
         return found

@@ -1,7 +1,7 @@
 """Calls an extension in memory as an agent would: what the fixture ``agent`` of the pytest plugin is."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import Any
@@ -12,6 +12,8 @@ import orjson
 from extension_kit.agent.replay import open_recording
 from extension_kit.agent.selection import Registration
 from extension_kit.events.event import Event
+from extension_kit.events.patterns import PatternIndex
+from extension_kit.events.published import PublishedEvent
 from extension_kit.events.registry import Listener
 from extension_kit.extension import Extension
 from extension_kit.testing.factory import EventFactory
@@ -39,8 +41,8 @@ class Call:
 class Sent:
     """What came of one event."""
 
-    event: dict[str, Any]
-    """The body that was sent."""
+    event: Any
+    """The body that was sent; of an event that was published, its data."""
     answers: list[Answer] = field(default_factory=list)
     """One for each path that wanted the event."""
     calls: list[Call] = field(default_factory=list)
@@ -76,8 +78,10 @@ class InMemoryAgent:
     """
 
     def __init__(self, extension: Extension) -> None:
-        app = extension.create_app()
-        settings = app.extensions["extension_kit"].settings
+        app = extension.create_app(durable=False)
+        service = app.extensions["extension_kit"]
+        settings = service.settings
+        self._listeners: list[Listener] = service.registry.listeners
         self._client = app.test_client()
         self._auth = (settings.basic_username, settings.basic_password) if settings.basic_username else None
         self.role = "leader"
@@ -112,6 +116,22 @@ class InMemoryAgent:
         with _recording(sent.calls):
             for listener in Registration.parse(self._index()).select(event.get("eventName"), self.role):
                 sent.answers.append(self._call(listener.method, listener.path, sent.event))
+        return sent
+
+    def publish(self, event: PublishedEvent) -> Sent:
+        """Hand an event of another system to every function that wants it, as a worker would.
+
+        Args:
+            event: as the extension that speaks that system's protocol publishes it.
+        """
+        sent = Sent(event.raw)
+        index: PatternIndex[Listener] = PatternIndex()
+        for listener in self._listeners:
+            index.add(listener.names, listener)
+        with _recording(sent.calls):
+            for listener in index.match(event.name):
+                with suppress(Exception):  # it is in the result
+                    listener.call(event)
         return sent
 
     def play(self, events: Iterable[Mapping[str, Any]]) -> list[Sent]:

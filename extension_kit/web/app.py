@@ -1,22 +1,31 @@
 """The Flask application: the ordinary edge, and everything that is not an event."""
 
 import time
+from functools import partial
 
 from flask import Flask, Response, g, request
 
+from extension_kit import metrics
+from extension_kit.access_log import AccessLog
 from extension_kit.events.answer import UNAUTHORIZED
 from extension_kit.events.receive import request_id
-from extension_kit.logs import AccessLog
+from extension_kit.metrics_page import no_backlog, page
 from extension_kit.service import Service
 from extension_kit.web.health import health
 from extension_kit.web.index import index_blueprint
 from extension_kit.web.listeners import listeners_blueprint
-from extension_kit.web.problems import answer_error
+from extension_kit.web.mounting import answer_any_error, mount, owner
 from extension_kit.web.responses import compress, respond
 
 
-def create_app(service: Service) -> Flask:
-    """Make the Flask application of a service."""
+def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
+    """Make the Flask application of a service.
+
+    Args:
+        service: what to serve.
+        embed_worker: make the deliveries of durable listeners in this process, from its first request on: a thread
+            that is started earlier would not survive the fork of a server that loads applications before it.
+    """
     app = Flask("extension_kit", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -25,14 +34,27 @@ def create_app(service: Service) -> Flask:
     app.register_blueprint(listeners_blueprint(service))
     app.register_blueprint(index_blueprint(service))
     app.register_blueprint(health)
-    app.register_error_handler(Exception, answer_error)
+    mounted = mount(app, service)
+    app.register_error_handler(Exception, partial(answer_any_error, mounted))
     access_log = AccessLog()
+    durability = service.durability
+    routes = service.registry.routes
+    metrics.start()
+    metrics.describe(service.name, service.version, routes, durability.keys if durability else ())
+
+    @app.get("/metrics")
+    def show_metrics() -> Response:
+        metrics.pool_waiting(service.pool.waiting)
+        status, content_type, body = page(durability.backlog if durability else no_backlog)
+        return Response(body, status, content_type=content_type)
 
     @app.before_request
     def admit() -> Response | None:
+        if embed_worker and service.durability is not None:
+            service.durability.embed_worker()
         g.started = time.perf_counter()
         g.request_id = request_id(request.headers.get("Request-Id", ""))
-        if service.credentials is None or request.path.startswith("/health/"):
+        if service.credentials is None or request.path.startswith("/health/") or owner(mounted, request.path):
             return None
         if service.credentials.admit(request.headers.get("Authorization", "")):
             return None
@@ -42,13 +64,18 @@ def create_app(service: Service) -> Flask:
     def finish(response: Response) -> Response:
         compress(response)
         response.headers["Request-Id"] = g.request_id
+        seconds = time.perf_counter() - g.started
+        if request.path in routes:
+            metrics.answered(request.path, response.status_code, seconds)
+        elif request.url_rule is not None and owner(mounted, request.path):
+            metrics.answered(f"{request.method} {request.url_rule.rule}", response.status_code, seconds)
         access_log.write(
             request.method,
             request.path,  # without the query, which may hold secrets
             response.status_code,
             request.content_length or 0,
             response.calculate_content_length() or 0,
-            (time.perf_counter() - g.started) * 1000,
+            seconds * 1000,
             g.request_id,
         )
         return response

@@ -7,7 +7,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wsgi import get_input_stream
 
 from extension_kit.events.answer import too_large
-from extension_kit.events.receive import Run, deadline_after, parse_timeout
+from extension_kit.events.receive import Pending, Run, deadline_after, parse_timeout
 from extension_kit.events.registry import Route
 from extension_kit.service import Service
 from extension_kit.web.responses import respond
@@ -35,7 +35,7 @@ def _view(service: Service, route: Route) -> Callable[[], Response]:
 
     def receive() -> Response:
         headers = request.headers
-        if (body := _read_body(limit)) is None:
+        if (body := read_body(limit)) is None:
             return respond(too_large(limit))
         timeout = parse_timeout(headers.get("Request-Timeout") or headers.get("X-Request-Timeout") or "")
         outcome = service.receiver.receive(
@@ -44,9 +44,9 @@ def _view(service: Service, route: Route) -> Callable[[], Response]:
             headers.get("Content-Type", ""),
             deadline_after(timeout) if timeout else None,
             # Without a time limit the thread of the request does the work; a limit can only be kept from outside.
-            service.pool.submit if timeout else _run_here,
+            service.pool.submit if timeout or service.durability else _run_here,
         )
-        return respond(outcome.wait(timeout) if isinstance(outcome, Run) else outcome)
+        return respond(outcome.wait(timeout) if isinstance(outcome, Pending) else outcome)
 
     return receive
 
@@ -56,7 +56,7 @@ def _run_here(run: Run) -> bool:
     return True
 
 
-def _read_body(limit: int) -> bytes | None:
+def read_body(limit: int) -> bytes | None:
     """Read the body; None where it is over the limit.
 
     A body that is over it is still read, up to some times the limit, and dropped: where a server closes a connection on

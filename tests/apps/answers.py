@@ -18,28 +18,28 @@ def note(name: str, event: Event) -> None:
         calls.write(f"{name} {event.id}\n")
 
 
-@extension.listen_to("experiment.execution.*", "killswitch.*", "user.invited", path="/events/fine")
+@extension.listen_to("experiment.execution.*", "killswitch.*", "user.invited", path="/events/fine", immediate=True)
 def fine(event: Event) -> None:
     note("fine", event)
 
 
-@extension.listen_to("killswitch.*", path="/events/one-kind")
+@extension.listen_to("killswitch.*", path="/events/one-kind", immediate=True)
 def one_kind() -> None:
     pass
 
 
-@extension.listen_to("*", path="/events/broken")
+@extension.listen_to("*", path="/events/broken", immediate=True)
 def broken(event: Event) -> None:
     note("broken", event)
     raise RuntimeError("the pager is out of order")
 
 
-@extension.listen_to("*", path="/events/broken")
+@extension.listen_to("*", path="/events/broken", immediate=True)
 def works_beside_broken(event: Event) -> None:
     note("beside", event)
 
 
-@extension.listen_to("*", path="/events/exits")
+@extension.listen_to("*", path="/events/exits", immediate=True)
 def exits(event: Event) -> None:
     raise SystemExit(3)
 
@@ -52,12 +52,12 @@ class Unspeakable(Exception):
 RAISED = [asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit(), Unspeakable(), ValueError("\udcff")]
 
 
-@extension.listen_to("*", path="/events/raises")
+@extension.listen_to("*", path="/events/raises", immediate=True)
 def raises(event: Event) -> None:
     raise RAISED[int(event.id.partition("-")[0])]
 
 
-@extension.listen_to("*", path="/events/waits")
+@extension.listen_to("*", path="/events/waits", immediate=True)
 def waits(event: Event) -> None:
     """Runs until the file RELEASE appears, and says how long it was given."""
     note(f"waits-{'limited' if event.remaining_time else 'unlimited'}", event)
@@ -68,7 +68,7 @@ def waits(event: Event) -> None:
     note("waited", event)
 
 
-@extension.listen_to("experiment.execution.failed", path="/events/fails-once")
+@extension.listen_to("experiment.execution.failed", path="/events/fails-once", immediate=True)
 def fails_once(event: Event) -> None:
     note("fails-once", event)
     if CALLS.read_text().count("fails-once") == 1:

@@ -16,6 +16,6 @@ def read(view: View) -> dict[str, Any]:
     return {name: read(value) if isinstance(value, View) else value for name, value in values}
 
 
-@extension.listen_to("*")
+@extension.listen_to("*", immediate=True)
 def everything(event: Event) -> None:
     read(event)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 
 from extension_kit import Event
-from extension_kit.events.receive import Receiver, Run, parse_timeout, request_id
+from extension_kit.events.receive import Pending, Receiver, parse_timeout, request_id
 from extension_kit.events.validation import MAX_PROBLEMS, EventValidator
 from tests import hostile
 from tests.apps import reader
@@ -48,7 +48,7 @@ class TestReceiving:
     @example(b"[" * 1024 + b"]" * 1024)
     def test_every_body_is_answered(self, receiver, body):
         outcome = receiver.receive(receiver.routes[PATH], body, "application/json", None, lambda run: not run())
-        answer = outcome.wait(0) if isinstance(outcome, Run) else outcome
+        answer = outcome.wait(0) if isinstance(outcome, Pending) else outcome
         event(f"answered {answer.status}")
         assert answer.status in (200, 400, 422)
         if answer.status == 200:

@@ -268,3 +268,21 @@ def test_nothing_is_imported_for_tests_without_the_fixture():
 """)
     result = pytester.runpytest_subprocess("-p", "extension_kit.testing.plugin", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
+
+
+def test_events_of_another_system_reach_the_functions_that_want_them(check):
+    check("""
+        from extension_kit import Extension
+        from extension_kit.protocol import PublishedEvent
+
+        def test_it(agent):
+            event = PublishedEvent.of(source="croneye", id="1", name="croneye.job.error", data={"job_id": "a"})
+            sent = agent.publish(event)
+            assert (sent.ran, sent.answers, sent.error, sent.event) == (["log"], [], None, {"job_id": "a"})
+
+        def test_what_they_raise_is_in_the_result(agent):
+            failed = PublishedEvent.of(source="croneye", id="1", name="experiment.execution.failed", data=None)
+            sent = agent.publish(failed)
+            assert sent.ran == ["page", "count", "log"]
+            assert isinstance(sent.error, AttributeError)
+        """)

@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from extension_kit import AccessTokenPrincipal, BatchPrincipal, Event, Principal, UserPrincipal
+from extension_kit import AccessTokenPrincipal, BatchPrincipal, Event, ExperimentStepExecution, Principal, UserPrincipal
+from extension_kit.protocol import PublishedEvent
 
 
 def of_every_event(event: Event) -> None:
@@ -15,11 +16,20 @@ def of_every_event(event: Event) -> None:
     assert_type(event.raw, dict[str, Any])
     assert_type(event.body, bytes)
     assert_type(event.remaining_time, float | None)
+    assert_type(event.series, str | None)
+    assert_type(event.step, ExperimentStepExecution | Any)
     assert_type(event.is_experiment or event.is_step or event.is_target or event.is_killswitch, bool)
     assert_type(Event.from_body(b"{}"), Event)
     event.time.isoformat()  # type: ignore[union-attr]
     event.name = "other"  # type: ignore[assignment]
     event.experiment  # type: ignore[attr-defined]
+
+
+def of_other_systems(event: PublishedEvent) -> None:
+    assert_type(event.data, Any)
+    assert_type(event.raw, Any)
+    assert_type(event.scope, str | None)
+    assert_type(PublishedEvent.of(source="doorbell", id="1", name="doorbell.rung"), PublishedEvent)
 
 
 def of_places(event: Event) -> None:

@@ -2,20 +2,27 @@
 
 import json
 import os
+import signal
 import socketserver
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+import urllib3
 
-from benchmarks import events, matching, processes
-from benchmarks.load import ID, Generator, Request, answered, percentile
-from benchmarks.servers import ROOT
+from benchmarks import backlog, deliver, events, matching, processes, stores
+from benchmarks.load import EVENTS_OF_A_RUN, ID, RUN, Generator, Request, answered, percentile
+from benchmarks.receiver import Ledger, receiving
+from benchmarks.servers import ROOT, Running, Server, ServerError, printed, process
 from benchmarks.timing import Case, interleaved, ratio
 from extension_kit.events.validation import EventValidator
+from extension_kit.store.database import Database
+from tests.conftest import wait_until
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -27,8 +34,8 @@ class Handler(socketserver.StreamRequestHandler):
 
     def handle(self):
         while head := self.read_head():
-            length = int(head.lower().partition("content-length: ")[2].split("\r\n")[0])
-            self.server.seen.append((head, json.loads(self.rfile.read(length))))
+            length = int(head.lower().partition("content-length: ")[2].split("\r\n")[0] or 0)
+            self.server.seen.append((head, json.loads(self.rfile.read(length) or "null")))
             if self.server.answer(self.wfile.write, len(self.server.seen)) == "close":
                 return
 
@@ -76,8 +83,19 @@ def test_every_answer_is_counted_and_every_request_has_an_id_of_its_own():
     assert result.per_second == result.requests / result.seconds
     ids = [event["id"] for _, event in seen]
     assert len(set(ids)) == len(ids)
-    assert all(event == {**events.small(), "id": event["id"]} for _, event in seen)
+    runs = [event["experimentExecution"]["executionId"] for _, event in seen]
+    assert all(event == {**events.small(run), "id": event["id"]} for (_, event), run in zip(seen, runs, strict=True))
     assert all(len(event_id) == len(ID) for event_id in ids)
+
+
+def test_each_connection_plays_one_run_after_another():
+    with serving(ok) as (port, seen):
+        load(port, connections=3)
+    runs = Counter(event["experimentExecution"]["executionId"] for _, event in seen)
+    assert sorted(runs) == [RUN + number for number in range(len(runs))]
+    assert len(runs) > 3
+    assert sum(length < EVENTS_OF_A_RUN for length in runs.values()) <= 3  # those under way at the end
+    assert max(runs.values()) == EVENTS_OF_A_RUN
 
 
 def test_two_generators_do_not_share_ids():
@@ -185,6 +203,13 @@ def test_percentiles(values, percent, expected):
     assert percentile(values, percent) == expected
 
 
+def test_a_body_may_contain_what_looks_like_a_format():
+    request = Request(1, "/100%", json.dumps({"id": ID, "text": "50 %d %(run)d"}))
+    sent = request.template() % {b"event": 7, b"run": 9}
+    assert sent.startswith(b"POST /100% HTTP/1.1\r\n")
+    assert json.loads(sent.split(b"\r\n\r\n")[1])["text"] == "50 %d %(run)d"
+
+
 def test_a_body_needs_the_id_once():
     with pytest.raises(ValueError, match="once"):
         Request(1, "/", "{}")
@@ -227,11 +252,36 @@ def test_the_cpu_time_and_memory_of_a_process_and_its_children_are_found():
     assert used[found[1]] > 0
     assert rss > pss > 1
     assert processes.cpu_seconds([parent.pid]) == {}
+    assert processes.command(parent.pid) == ""
+    assert processes.parent(parent.pid) is None
+
+
+def test_a_process_is_known_by_its_command_and_its_parent():
+    assert processes.parent(os.getpid()) == os.getppid()
+    assert processes.command(os.getpid()).startswith(sys.orig_argv[0])
 
 
 def test_the_machine_has_been_as_busy_as_this_process_at_least():
     assert processes.machine_busy_seconds() >= time.process_time()
     assert os.getpid() in processes.tree(os.getpid())
+
+
+def kernel_threads():
+    """Those whose flags have PF_KTHREAD (Linux, include/linux/sched.h)."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[6]) & 0x00200000:
+                found.add(int(path.parent.name))
+    return found
+
+
+def test_everybodys_cpu_time_is_that_of_processes_and_not_of_the_kernel():
+    with subprocess.Popen([sys.executable, "-c", "sum(range(10_000_000)); input()"], stdin=subprocess.PIPE) as other:
+        wait_until(lambda: processes.everybody()[other.pid] > 0.05)
+        assert {os.getpid(), os.getppid()} <= processes.everybody().keys()
+        assert not kernel_threads() & processes.everybody().keys()
+        other.communicate(b"\n")
 
 
 def test_a_machine_in_use_is_told_from_a_quiet_one(monkeypatch):
@@ -250,3 +300,75 @@ def test_cases_are_timed_in_turn():
     changes = [name for name, before in zip(order, ["", *order], strict=False) if name != before]
     assert changes[-6:] == ["a", "b"] * 3
     assert ratio([2.0, 9.0, 4.0], [1.0, 3.0, 2.0]) == 2.0
+
+
+def test_what_a_receiver_gets_is_counted_once_and_its_order_is_watched():
+    ledger = Ledger(4)
+    news = [ledger.add(key, number) for key, number in [("a", 0), ("b", 5), ("a", 2), ("a", 2), ("a", 1)]]
+    assert news == [True, False, False, False, True]  # the first, and the last that had not come yet
+    assert (ledger.received.again, ledger.received.overtaken) == (1, 1)
+
+
+def test_a_receiver_tells_when_everything_has_come():
+    with receiving(3) as receiver:
+        for number in (0, 2, 1):
+            answer = urllib3.request("POST", f"http://127.0.0.1:{receiver.port}/key/{number}", body=b"x" * 100_000)
+            assert answer.status == 200
+        receiver.wait_for_first(10)
+        received = receiver.wait_for_all(10)
+    assert (received.wanted, received.again, received.overtaken) == (3, 0, 1)
+    assert received.per_second == 2 / received.seconds > 0
+
+
+def test_a_receiver_is_not_waited_for_for_ever():
+    with receiving(2) as receiver, pytest.raises(ServerError, match="not got everything"):
+        receiver.wait_for_first(0.1)
+
+
+def test_the_kits_worker_delivers_in_order_what_waits_for_it():
+    with (
+        receiving(30) as receiver,
+        deliver._kit(stores.Store("SQLite"), 30, 1, receiver.port) as (command, environment),
+    ):
+        with process(command, environment) as (worker, output):
+            receiver.wait_for_first(30)
+            received = receiver.wait_for_all(30)
+        assert worker.returncode == 128 + signal.SIGTERM, printed(output)
+    assert (received.again, received.overtaken) == (0, 0)
+
+
+def test_a_database_is_filled_as_it_is_said_to_be():
+    with stores.Store("SQLite").database() as url:
+        filled = backlog._Filled(stores.Store("SQLite"), 40, 10, url)
+        filled.fill(lambda number: None)
+        database = Database(url)
+        counts = ("events", "deliveries WHERE status = 'waiting'", "procrastinate_jobs")
+        before = counted(database, counts)
+        filled.measure(backlog._GROUP)
+        after = counted(database, counts)
+        filled.close()
+        database.dispose()
+    assert before == [40, 10, 10]
+    assert after[0] == 40 + backlog._GROUP
+    assert after[2] <= 10  # as many jobs were done as events were accepted, and some had been begun beyond that
+    assert min(*filled.accept_us, *filled.job_us) > 0
+    assert not Path(url.removeprefix("sqlite:///")).exists()
+
+
+def counted(database, tables):
+    with database.read() as connection:
+        return [connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() for table in tables]
+
+
+def test_the_disk_is_measured():
+    assert stores.fsyncs_per_second(0.05) > 0
+
+
+def test_the_kits_metrics_are_read():
+    def metrics(write, number):
+        page = b'# HELP a what\na_sum 6.0\na_count 2.0\nb{path="/x y"} 1.5e3\n'
+        write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(page), page))
+
+    with serving(metrics) as (port, _):
+        found = Running(Server("x", []), port=0, health_port=port, pid=0).metrics()
+    assert found == {"a_sum": 6.0, "a_count": 2.0, 'b{path="/x y"}': 1500.0}

@@ -18,7 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from extension_kit import logs
-from extension_kit.logs import TRACE, AccessLog, JsonFormatter, LineFormatter, TextFormatter, redact
+from extension_kit.access_log import AccessLog
+from extension_kit.logs import TRACE, JsonFormatter, LineFormatter, TextFormatter
+from extension_kit.redaction import redact
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z")
 REQUEST: dict[str, Any] = {

@@ -1,23 +1,35 @@
-"""The README says what is so: its examples run, its tables are complete."""
+"""The README and the other pages say what is so: their examples and commands run, their tables are complete."""
 
 import re
+import runpy
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from extension_kit.cli import commands
-from extension_kit.settings import with_settings_table
+from extension_kit.settings_table import with_settings_table
+from tests.conftest import serve_app, wait_until
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "extensions").glob("**/README.md"))]
 EXAMPLE, TEST = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+(PROTOCOL_EXAMPLE,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "protocols.md").read_text(), re.DOTALL)
 
 
-def test_the_settings_table_is_fresh():
-    assert with_settings_table(README) == README, "run: make settings"
+TABLES = runpy.run_path(str(ROOT / "docs" / "write_settings.py"))["TABLES"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_settings_table_is_fresh(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert with_settings_table(text, TABLES[name]) == text, "run: make settings"
 
 
 @pytest.mark.parametrize("name", sorted(commands.commands))
@@ -57,13 +69,76 @@ def test_the_registration_document_is_the_one_shown(tmp_path, monkeypatch):
     assert extension.registry.serialized()[0].decode() == shown
 
 
-def test_every_file_it_names_is_there():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_it_names_is_there(page):
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def documented_commands() -> list[list[str]]:
+    """The arguments of every ``extension-kit ...`` in code on the pages."""
+    texts = (page.read_text() for page in PAGES)
+    found = {
+        tuple(shlex.split(line, comments=True)[1:])
+        for text in texts
+        for line in re.findall(r"(?:^ *|(?<=`))extension-kit [^`\n]+", text, re.MULTILINE)
+    }
+    return [list(arguments) for arguments in sorted(found)]
+
+
+@pytest.mark.parametrize("arguments", documented_commands(), ids=" ".join)
+def test_a_documented_command_exists_with_its_options(arguments):
+    command: click.Command = commands
+    while isinstance(command, click.Group) and arguments:
+        name, *arguments = arguments
+        assert name in command.commands
+        command = command.commands[name]
+    if arguments:
+        command.make_context(None, arguments)  # raises for an unknown option and for a missing argument
+
+
+def test_every_documented_command_works_on_a_database(tmp_path, monkeypatch, served, event):
+    seed = tmp_path / "seed"
+    seed.mkdir()
+    (seed / "doorbell.py").write_text(PROTOCOL_EXAMPLE)
+    (seed / "extensions").symlink_to(ROOT / "extensions")
+    always_dead = EXAMPLE.replace("print(", "raise GiveUp(").replace("import Event", "import GiveUp, Event")
+    (tmp_path / "oncall.py").write_text(always_dead)
+    with served(str(tmp_path / "oncall"), EXTENSION_DATABASE_URL=f"sqlite:///{seed}/extension.db") as server:
+        for _ in range(8):
+            assert server.post("/events/page", event("experiment.execution.failed")).status == 200
+        wait_until(lambda: server.log.count("is dead after attempt 1") == 8)
+    monkeypatch.delenv("EXTENSION_DATABASE_URL", raising=False)
+    ran = set()
+    for number, arguments in enumerate(documented_commands()):
+        if arguments[0] in ("db", "deliveries") and "postgresql" not in " ".join(arguments):
+            monkeypatch.chdir(shutil.copytree(seed, tmp_path / str(number), symlinks=True))
+            result = CliRunner().invoke(commands, arguments)
+            assert result.exit_code == 0, f"{arguments}: {result.output}"
+            ran.add(" ".join(arguments[:2]))
+    assert ran >= {f"{group} {name}" for group in ("db", "deliveries") for name in commands.commands[group].commands}
+
+
+def test_the_metrics_that_are_asked_for_exist(tmp_path, served, event):
+    (tmp_path / "oncall.py").write_text(EXAMPLE)
+    asked = set(re.findall(r"extension_[a-z]+_[a-z_]+", (ROOT / "docs/operations.md").read_text()))
+    assert asked
+    with served(str(tmp_path / "oncall")) as server:
+        assert server.post("/events/page", b"not JSON").status == 400
+        shown = server.request("GET", "/metrics").body.decode()
+    assert [name for name in sorted(asked) if not re.search(rf"^{name}[ {{]", shown, re.MULTILINE)] == []
 
 
 def test_the_make_targets_it_names_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make ([a-z]+)", README, re.MULTILINE):
         assert f"\n{target}:" in makefile
+
+
+def test_the_example_of_a_protocol_works(tmp_path):
+    (tmp_path / "doorbell.py").write_text(PROTOCOL_EXAMPLE)
+    with serve_app(str(tmp_path / "doorbell"), tmp_path / "log") as server:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert server.request("POST", "/doorbell/rings", "door=front", form).json == {"heard": True}
+        assert server.request("POST", "/doorbell/rings", "", form).body == b"Ring once, with the name of a door.\n"
+        wait_until(lambda: "somebody is at home/front" in server.log)

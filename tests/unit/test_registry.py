@@ -5,7 +5,8 @@ import pytest
 
 from extension_kit import Event, Extension, RegistrationError
 from extension_kit.events.names import STEADYBIT_EVENT_NAMES
-from extension_kit.events.registry import Registry
+from extension_kit.events.registry import SUBSCRIPTIONS_PATH, Registry
+from extension_kit.protocol import EventProtocol
 
 
 @pytest.fixture
@@ -282,3 +283,126 @@ def test_registries_are_merged_and_checked_against_each_other():
 def test_an_extension_needs_a_name(name):
     with pytest.raises(RegistrationError, match="needs a name"):
         Extension(name)
+
+
+def speaking(*names, source="croneye"):
+    """An extension that speaks another protocol, whose events have such names."""
+    extension = Extension("extension-other")
+    extension.speak(EventProtocol(source, object, None, names=names))
+    return extension
+
+
+class TestOtherProtocols:
+    """Agents do not send the events of other systems, so they are not asked for them."""
+
+    @pytest.mark.parametrize(
+        ("foreign", "names", "expected"),
+        [
+            ((), ["croneye.job.error"], ["croneye.job.error"]),
+            (("croneye.*",), ["croneye.job.error"], None),
+            (("croneye.*",), ["croneye.*"], None),
+            (("croneye.job.error",), ["croneye.job.error", "croneye.job.late"], ["croneye.job.late"]),
+            (("croneye.*.error",), ["croneye.job.error", "croneye.error"], ["croneye.error"]),
+            (("croneye.*",), ["croneye.job.error", "killswitch.engaged"], ["killswitch.engaged"]),
+            (("croneye.*",), ["croneye.*", "killswitch.*"], ["killswitch.engaged", "killswitch.disengaged"]),
+            (("croneye.*",), ["*"], ["*"]),
+            (("croneye.*", "tapis.*"), ["tapis.job", "croneye.job", "pulp.job"], ["pulp.job"]),
+            (("*",), ["croneye.job.error", "killswitch.engaged"], ["killswitch.engaged"]),
+        ],
+    )
+    def test_names_of_theirs_are_left_out(self, foreign, names, expected):
+        extension = speaking(*foreign)
+        extension.listen_to(*names, path="/events/x")(nothing)
+        assert [entry["listenTo"] for entry in listeners(extension)] == ([expected] if expected else [])
+        assert extension.listeners[0].names == tuple(names)
+
+    def test_an_extension_listens_to_what_another_one_publishes(self):
+        mine = Extension("extension-mine")
+        mine.listen_to("croneye.job.error")(nothing)
+        assert listeners(mine)[0]["listenTo"] == ["croneye.job.error"]
+        for registries in ([mine, speaking("croneye.*")], [speaking("croneye.*"), mine]):
+            merged = Registry.merged(extension.registry for extension in registries)
+            assert merged.event_listeners() == []
+            assert merged.doubts() == []
+
+    @pytest.mark.parametrize(
+        ("foreign", "names", "doubted"),
+        [
+            (("croneye.*",), ["croneye.job.error", "croneye.*"], []),
+            (("croneye.*",), ["cronye.job.error"], ["cronye.job.error"]),
+            ((), ["cronye.*"], ["cronye.*"]),
+            (("croneye.*",), ["*.job.error"], []),
+            (("croneye.*",), ["killswitch.engage"], ["killswitch.engage"]),
+            (("*",), ["experiment.execution.complete"], ["experiment.execution.complete"]),
+            (("croneye.*",), ["*", "killswitch.engaged", "experiment.*"], []),
+        ],
+    )
+    def test_they_are_not_doubted_unless_they_come_close_to_a_known_name(self, foreign, names, doubted):
+        extension = speaking(*foreign)
+        extension.listen_to(*names, path="/events/x")(nothing)
+        found = extension.registry.doubts()
+        assert [sentence.split()[3].rstrip(",") for sentence in found] == doubted
+
+    @pytest.mark.parametrize(
+        ("names", "source", "message"),
+        [
+            (("croneye..job",), "croneye", "parts are joined"),
+            (("",), "croneye", "characters"),
+            ((5,), "croneye", "is a text"),
+            (("a.*",), "steadybit", "is the source of what agents send"),
+        ],
+    )
+    def test_what_cannot_work_is_refused_at_import(self, names, source, message):
+        with pytest.raises(RegistrationError, match=message):
+            speaking(*names, source=source)
+
+    def test_a_forgotten_comma_is_explained(self, extension):
+        with pytest.raises(RegistrationError, match=r"write \('croneye.\*',\)"):
+            extension.speak(EventProtocol("croneye", object, None, names="croneye.*"))
+        assert (extension.protocols, extension.registry.foreign) == ([], [])
+
+
+class TestSubscriptions:
+    def registry(self, wanted):
+        extension = Extension("extension-test")
+        extension.listen_to("user.invited", path="/events/a")(nothing)
+        extension.registry.ask_for_subscriptions(lambda: wanted)
+        return extension.registry
+
+    def test_agents_are_asked_for_what_subscriptions_want(self):
+        assert self.registry(["killswitch.engaged", "team.created"]).event_listeners() == [
+            {"method": "POST", "path": "/events/a", "listenTo": ["user.invited"], "restrictTo": "leader"},
+            {
+                "method": "POST",
+                "path": SUBSCRIPTIONS_PATH,
+                "listenTo": ["killswitch.engaged", "team.created"],
+                "restrictTo": "leader",
+            },
+        ]
+
+    def test_while_they_want_nothing_the_path_is_there_and_not_in_the_document(self):
+        registry = self.registry([])
+        assert [entry["path"] for entry in registry.event_listeners()] == ["/events/a"]
+        assert registry.routes[SUBSCRIPTIONS_PATH].for_subscriptions
+        assert not registry.routes["/events/a"].for_subscriptions
+
+    def test_the_tag_follows_what_they_want(self):
+        wanted = []
+        registry = self.registry(wanted)
+        tags = [registry.serialized()[1]]
+        for change in (wanted.append, wanted.append, wanted.remove):
+            change("killswitch.engaged")
+            tags.append(registry.serialized()[1])
+        assert tags[0] != tags[1] == tags[3] != tags[2]
+        assert self.registry(["killswitch.engaged"]).serialized()[1] == tags[1]
+
+    def test_a_listener_that_has_their_path_is_refused(self):
+        extension = Extension("extension-test")
+        extension.listen_to("*")(subscriptions)
+        with pytest.raises(RegistrationError, match=f"subscriptions: {SUBSCRIPTIONS_PATH} is used by the kit itself"):
+            extension.registry.ask_for_subscriptions(list)
+        assert extension.registry.event_listeners()[0]["listenTo"] == ["*"]
+
+
+def subscriptions():
+    pass

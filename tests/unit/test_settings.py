@@ -2,22 +2,19 @@
 
 import dataclasses
 import os
+from ipaddress import ip_network
 
 import pytest
 
 from extension_kit.environment import TEXT, TRUE_OR_FALSE, setting
 from extension_kit.errors import SettingError
-from extension_kit.settings import (
-    Settings,
-    settings_markdown,
-    settings_table,
-    unknown_variables,
-    with_settings_table,
-)
+from extension_kit.settings import Settings, unknown_variables
+from extension_kit.settings_table import settings_markdown, settings_table, with_settings_table
 
 CERT, KEY = "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "STEADYBIT_EXTENSION_TLS_SERVER_KEY"
 CLIENT_CAS = "STEADYBIT_EXTENSION_TLS_CLIENT_CAS"
 USERNAME, PASSWORD = "STEADYBIT_EXTENSION_BASIC_USERNAME", "STEADYBIT_EXTENSION_BASIC_PASSWORD"
+NETWORKS, SENDER = "EXTENSION_DELIVERY_ALLOW_NETWORKS", "EXTENSION_SMTP_SENDER"
 PORT, HEALTH_PORT = "STEADYBIT_EXTENSION_PORT", "STEADYBIT_EXTENSION_HEALTH_PORT"
 
 
@@ -55,6 +52,9 @@ def test_defaults() -> None:
         "web_workers": 1,
         "web_threads": 16,
         "queue_limit": 1000,
+        "worker_threads": 16,
+        "function_timeout": 60.0,
+        "stalled_after": 30.0,
         "max_body_bytes": 8_388_608,
         "request_timeout": 30.0,
         "read_timeout": 30.0,
@@ -63,6 +63,18 @@ def test_defaults() -> None:
         "keep_alive": 75.0,
         "duplicate_window": 3600.0,
         "duplicate_limit": 10_000,
+        "database_url": "sqlite:///./extension.db",
+        "retention_days": 30,
+        "retention_megabytes": 1000,
+        "delivery_timeout": 15.0,
+        "delivery_allow_networks": (),
+        "delivery_ca_file": "",
+        "smtp_host": "",
+        "smtp_port": 0,
+        "smtp_security": "starttls",
+        "smtp_username": "",
+        "smtp_password": "",
+        "smtp_sender": "",
     }
 
 
@@ -80,6 +92,20 @@ def test_defaults() -> None:
         ("STEADYBIT_LOG_COLOR", "true", "log_color", True),
         ("STEADYBIT_LOG_COLOR", "false", "log_color", False),
         ("EXTENSION_REQUEST_TIMEOUT", "2.5", "request_timeout", 2.5),
+        (
+            NETWORKS,
+            "10.0.0.0/8, fd00::/8,",
+            "delivery_allow_networks",
+            (ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
+        ),
+        (NETWORKS, "127.0.0.1", "delivery_allow_networks", (ip_network("127.0.0.1/32"),)),
+        ("EXTENSION_DELIVERY_TIMEOUT", "300", "delivery_timeout", 300.0),
+        ("EXTENSION_SMTP_SECURITY", "TLS", "smtp_security", "tls"),
+        (SENDER, "a@b.example", "smtp_sender", "a@b.example"),
+        (SENDER, "Team A <a@b.example>", "smtp_sender", "Team A <a@b.example>"),
+        ("EXTENSION_DATABASE_URL", "sqlite:////data/x.db", "database_url", "sqlite:////data/x.db"),
+        ("EXTENSION_DATABASE_URL", "postgresql://h/d", "database_url", "postgresql+psycopg://h/d"),
+        ("EXTENSION_DATABASE_URL", "postgres://u:p@h/d?a=b", "database_url", "postgresql+psycopg://u:p@h/d?a=b"),
     ],
 )
 def test_variables(environment: pytest.MonkeyPatch, variable: str, text: str, field: str, value: object) -> None:
@@ -119,6 +145,24 @@ def test_tls_variables(environment: pytest.MonkeyPatch) -> None:
         ({USERNAME: "a"}, f"{PASSWORD} is not set: it must be provided with {USERNAME}"),
         ({PASSWORD: "hush"}, f"{USERNAME} is not set: it must be provided with {PASSWORD}"),
         ({USERNAME: "a:b", PASSWORD: "hush"}, f'{USERNAME} is "a:b": a name without a colon is allowed'),
+        (
+            {NETWORKS: "10.0.0.1/8"},
+            f'{NETWORKS} is "10.0.0.1/8": networks such as 10.0.0.0/8 or fd00::/8, separated by commas is allowed',
+        ),
+        (
+            {"EXTENSION_DELIVERY_TIMEOUT": "301"},
+            'EXTENSION_DELIVERY_TIMEOUT is "301": a number of seconds from 0.1 to 300 is allowed',
+        ),
+        ({SENDER: "oncall"}, f'{SENDER} is "oncall": an address such as Oncall <oncall@example.com> is allowed'),
+        ({"EXTENSION_SMTP_HOST": "mail"}, f"{SENDER} is not set: it must be provided with EXTENSION_SMTP_HOST"),
+        (
+            {"EXTENSION_SMTP_USERNAME": "kit"},
+            "EXTENSION_SMTP_PASSWORD is not set: it must be provided with EXTENSION_SMTP_USERNAME",
+        ),
+        (
+            {"EXTENSION_SMTP_PASSWORD": "hush"},
+            "EXTENSION_SMTP_USERNAME is not set: it must be provided with EXTENSION_SMTP_PASSWORD",
+        ),
         ({PORT: "8081"}, f"{PORT} and {HEALTH_PORT} are both 8081: two different ports are allowed"),
         (
             {PORT: "x", "EXTENSION_WEB_WORKERS": "0"},
@@ -137,6 +181,20 @@ def test_problems(environment: pytest.MonkeyPatch, variables: dict[str, str], pr
     assert str(refused.value) == problem
 
 
+@pytest.mark.parametrize("url", ["mysql://u:hush@h/d", "hush", "sqlite:///:memory:", "sqlite:///hush?mode=memory"])
+def test_database_urls_are_not_shown(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("EXTENSION_DATABASE_URL", url)
+
+    with pytest.raises(SettingError) as refused:
+        Settings.from_environment()
+
+    assert str(refused.value) == (
+        "EXTENSION_DATABASE_URL is set to something else: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE "
+        "(in the password, @ is %40) is allowed"
+    )
+    assert "hush" not in repr(Settings(database_url="postgresql://u:hush@h/d"))
+
+
 @pytest.mark.parametrize("variables", [{PORT: "0", HEALTH_PORT: "0"}, {PORT: "8081", "UNIX_SOCKET": "/run/x.sock"}])
 def test_ports_that_do_not_collide(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     for variable, value in variables.items():
@@ -145,8 +203,8 @@ def test_ports_that_do_not_collide(environment: pytest.MonkeyPatch, variables: d
     assert Settings.from_environment().port == int(variables[PORT])
 
 
-def test_the_password_is_not_shown() -> None:
-    settings = Settings(basic_username="agent", basic_password="hush")
+def test_the_passwords_are_not_shown() -> None:
+    settings = Settings(basic_username="agent", basic_password="hush", smtp_username="kit", smtp_password="hush")
 
     assert "agent" in repr(settings)
     assert "hush" not in repr(settings)

@@ -1,0 +1,189 @@
+"""What accepting an event and doing a job cost when few, or very many, events are stored and deliveries wait.
+
+Everything but the database is in this process: the outbox that accepts events, and a worker whose attempts do nothing.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count, islice
+from statistics import median
+from uuid import uuid4
+
+import psycopg
+from sqlalchemy import Connection
+
+from benchmarks import events
+from benchmarks.report import Report, Settings, microseconds, times
+from benchmarks.servers import ServerError
+from benchmarks.stores import WITHOUT_POSTGRESQL, Store, entry, stores
+from extension_kit.deliveries.models import DELIVERED
+from extension_kit.deliveries.outbox import Entry, Outbox
+from extension_kit.engine.app import Engine
+from extension_kit.engine.worker import DeliveryWorker
+from extension_kit.store.database import Database
+
+_LISTENER = "benchmark.receive@/events"
+
+_FEW = 10
+_GROUP = 16  # events of a commit, as in the benchmark ``durable``
+_AT_ONCE = 2000  # events of a commit, when a database is filled
+_THREADS = 16
+_PATIENCE = 60.0  # seconds for the jobs of a round
+
+_body = events.encoded(events.small())
+_numbers = count()
+
+
+def _entries(number: int) -> list[Entry]:
+    """Events with ids of their own; every other one belongs to one series, the others to one each."""
+    names = [f"series-{each}" if each % 2 else "one series" for each in islice(_numbers, number)]
+    return [entry(str(uuid4()), _body, name, _LISTENER) for name in names]
+
+
+@dataclass
+class _Filled:
+    """A database with so many events, of which so many deliveries wait: every other one for those before it."""
+
+    store: Store
+    stored: int
+    waiting: int
+    url: str
+    accept_us: list[float] = field(default_factory=list)
+    job_us: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._database = Database(self.url)
+        self._engine = Engine(self._database)
+        self._outbox = Outbox(self._database, self._engine)
+
+    def fill(self, stored: Callable[[int], None]) -> None:
+        """Add the events; ``stored`` is told how many there are."""
+        ended = self.stored - self.waiting
+        self._add(Outbox(self._database, _NoJobs()), range(ended), stored)
+        with self._database.transaction() as connection:
+            if self.store.server:
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql(f"UPDATE deliveries SET status = '{DELIVERED}', ended_at = created_at")
+        self._add(self._outbox, range(ended, self.stored), stored)
+        if self.store.server and self.stored > _FEW:  # as it does by itself when so much has changed
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute("VACUUM (ANALYZE)")
+
+    def _add(self, outbox: Outbox, places: range, stored: Callable[[int], None]) -> None:
+        for place in places[::_AT_ONCE]:
+            end = min(place + _AT_ONCE, places.stop)
+            outbox.record(_entries(end - place))
+            stored(end)
+
+    def measure(self, number: int) -> None:
+        """Accept so many events, and do as many jobs."""
+        groups = [_entries(_GROUP) for _ in range(number // _GROUP)]
+        began = time.perf_counter()
+        for group in groups:
+            self._outbox.record(group)
+        self.accept_us.append((time.perf_counter() - began) / number * 1e6)
+        done: list[float] = []
+        enough = threading.Event()
+
+        def attempt(ref: int) -> None:
+            done.append(time.perf_counter())
+            if len(done) >= number:
+                enough.set()
+
+        with _working(self._engine, attempt):
+            if not enough.wait(_PATIENCE):
+                raise ServerError(f"{self.store.name}: {len(done)} of {number} jobs done in {_PATIENCE:g} s")
+        self.job_us.append((done[number - 1] - done[0]) / (number - 1) * 1e6)
+
+    def close(self) -> None:
+        self._database.dispose()
+
+
+class _NoJobs:
+    """The engine for events whose deliveries have ended."""
+
+    def defer(self, connection: Connection, jobs: Sequence[object]) -> None:
+        pass
+
+
+@contextmanager
+def _working(engine: Engine, attempt: Callable[[int], None]) -> Iterator[None]:
+    worker = DeliveryWorker(
+        engine, attempt, concurrency=_THREADS, stalled_after=30, grace_period=10, name=f"benchmark-{uuid4()}"
+    )
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join()
+
+
+def run(settings: Settings) -> list[Report]:
+    """Fill databases, and measure them in turn."""
+    rounds, number = (2, 64) if settings.quick else (9, 640)
+    sizes = [(_FEW, _FEW), (5_000, 1_000)] if settings.quick else [(_FEW, _FEW), (1_000_000, 100_000)]
+    with ExitStack() as stack:
+        found = stack.enter_context(stores())
+        filled = []
+        for store in found:
+            for stored, waiting in sizes:
+                url = stack.enter_context(store.database())
+                filled.append(_Filled(store, stored, waiting, url))
+                stack.callback(filled[-1].close)
+        for each in filled:
+            with settings.progress(f"backlog: filling {each.store.name}", each.stored // _AT_ONCE + 2) as begin:
+                begin("")
+                each.fill(lambda number, begin=begin: begin(f"{number:,} events"))  # type: ignore[misc]
+        with settings.progress("backlog", rounds * len(filled)) as begin:
+            for number_of_round in range(rounds):
+                for each in filled:
+                    begin(f"round {number_of_round + 1}, {each.store.name}, {each.stored:,}")
+                    each.measure(number)
+    return [_report(filled, rounds, number, [WITHOUT_POSTGRESQL] if len(found) < 2 else [])]
+
+
+def _report(filled: list[_Filled], rounds: int, number: int, notes: list[str]) -> Report:
+    rows = []
+    for each in filled:
+        few = next(other for other in filled if other.store == each.store and other.stored == _FEW)
+        rows.append(
+            [
+                each.store.name,
+                f"{each.stored:,}",
+                f"{each.waiting:,}",
+                microseconds(median(each.accept_us)),
+                _ratio(each.accept_us, few.accept_us) if each is not few else "",
+                microseconds(median(each.job_us)),
+                _ratio(each.job_us, few.job_us) if each is not few else "",
+            ]
+        )
+    return Report(
+        f"Accepting an event, and doing a job, beside many others: {rounds} interleaved rounds of {number} each",
+        ["", "events stored", "deliveries waiting", "us to accept", "of few", "us for a job", "of few"],
+        rows,
+        [
+            f"to accept: {_GROUP} events a commit, each with a body of 0.8 KB, for one listener",
+            f"a job: fetched, an attempt that does nothing, and ended, by a worker with {_THREADS} threads",
+            "of the waiting deliveries every other one waits for those before it; goal: flat, so ratios near 1",
+            *notes,
+        ],
+        [
+            {
+                "store": each.store.name,
+                "stored": each.stored,
+                "waiting": each.waiting,
+                "accept_us": each.accept_us,
+                "job_us": each.job_us,
+            }
+            for each in filled
+        ],
+    )
+
+
+def _ratio(one: list[float], other: list[float]) -> str:
+    return times(median(slow / fast for slow, fast in zip(one, other, strict=True)))

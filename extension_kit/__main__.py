@@ -1,0 +1,3 @@
+from extension_kit.cli import main
+
+main()

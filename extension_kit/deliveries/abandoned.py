@@ -1,0 +1,68 @@
+"""Runs that did not return in time: nobody waits for them any more, but each keeps its thread."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+logger = logging.getLogger("extension_kit.deliveries")
+
+_RENEWALS_APART = 60.0  # seconds that a process is used at least
+
+
+class AbandonedRuns:
+    """Counts them, and asks for a new process when they have used up too much of this one.
+
+    A thread cannot be ended from outside. As long as a run that hangs counts as one of its listener's, threads stay
+    bounded; but a listener whose runs never return would come to a standstill.
+
+    Args:
+        limit: how many may go on before a new process is asked for.
+        renew: asks for it; called once.
+    """
+
+    def __init__(self, limit: int, renew: Callable[[], None]) -> None:
+        self._limit = limit
+        self._renew = renew
+        self._lock = threading.Lock()
+        self._runs: list[tuple[str, threading.Thread]] = []
+        self._began = time.monotonic()
+        self._timer: threading.Timer | None = None
+
+    def add(self, listener: str, thread: threading.Thread) -> None:
+        """Count a run of a listener until its thread ends."""
+        with self._lock:
+            self._runs.append((listener, thread))
+        self._see_to_it()
+
+    def by_listener(self) -> Counter[str]:
+        """How many of them there are."""
+        if not self._runs:  # as nearly always
+            return Counter()
+        with self._lock:
+            self._runs = [(listener, thread) for listener, thread in self._runs if thread.is_alive()]
+            return Counter(listener for listener, _ in self._runs)
+
+    def _see_to_it(self) -> None:
+        if self.by_listener().total() < self._limit:
+            return
+        wait = self._began + _RENEWALS_APART - time.monotonic()
+        with self._lock:
+            if self._timer is not None:
+                return
+            self._timer = threading.Timer(max(wait, 0.0), self._renew_if_needed)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _renew_if_needed(self) -> None:
+        by_listener = self.by_listener()
+        if by_listener.total() >= self._limit:
+            logger.error(
+                "This process is replaced, because functions do not return: %s",
+                ", ".join(f"{listener} ({runs} runs)" for listener, runs in by_listener.most_common(3)),
+            )
+            self._renew()
+            return
+        with self._lock:
+            self._timer = None

@@ -1,0 +1,71 @@
+"""Adds many rows to a table in one go, as cheaply as each store can do it."""
+
+# ruff: noqa: S608 (only names of ours are put into statements)
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+Row = tuple[Any, ...]
+
+_SIZES = (32, 16, 8, 4, 2, 1)
+
+
+def _portions(rows: int) -> Iterator[tuple[int, int]]:
+    """Divide rows into portions of these sizes; yields the size and the place of the first row of each."""
+    start = 0
+    while start < rows:
+        size = next(size for size in _SIZES if size <= rows - start)
+        yield size, start
+        start += size
+
+
+class Bulk:
+    """An INSERT for any number of rows, which are added in the order given.
+
+    Statements go to the driver, past SQLAlchemy, because this is on the way of every event. PostgreSQL gets one for all
+    rows, with a list for each column: it is the same for any number of rows, so it is prepared once. SQLite gets few,
+    each for as many rows as a power of two: with each statement this thread lets go of Python's lock, and has to wait
+    until it gets it back from the one that receives events.
+
+    Args:
+        table: its name.
+        columns: their names, with their types in PostgreSQL.
+        then: what follows the rows in the statement: ``ON CONFLICT ... RETURNING ...``.
+        is_sqlite: for which store.
+        order: columns by whose values PostgreSQL adds the rows, so that two transactions with the same ones do not wait
+            for each other for ever; the ``ref`` that each row is given follows the order given all the same.
+    """
+
+    def __init__(
+        self, table: str, columns: Mapping[str, str], then: str, *, is_sqlite: bool, order: Sequence[str] = ()
+    ) -> None:
+        names = ", ".join(f'"{name}"' for name in columns)
+        self._is_sqlite = is_sqlite
+        if is_sqlite:
+            row = f"({', '.join('?' for _ in columns)})"
+            self._by_size = {
+                size: f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * size)} {then}" for size in _SIZES
+            }
+            return
+        # Bytes go as they are: written down as a text they take twice the room.
+        lists = ", ".join(f"{'%b' if kind == 'bytea' else '%s'}::{kind}[]" for kind in columns.values())
+        rows = f"SELECT * FROM unnest({lists})"
+        if order:
+            ref = f"nextval(pg_get_serial_sequence('{table}', 'ref'))"
+            numbered = f"(SELECT {ref}, * FROM unnest({lists})) AS numbered (ref, {names})"
+            names, rows = f"ref, {names}", f"SELECT * FROM {numbered} ORDER BY {', '.join(order)}"
+        self._statement = f"INSERT INTO {table} ({names}) {rows} {then}"
+
+    def add(self, connection: Connection, rows: Sequence[Row]) -> list[Row]:
+        """Add rows, at least one, and return what the statement returns for those that were added or changed."""
+        driver: Any = connection.connection.driver_connection
+        if self._is_sqlite:
+            returned: list[Row] = []
+            for size, start in _portions(len(rows)):
+                values = [value for row in rows[start : start + size] for value in row]
+                returned += driver.execute(self._by_size[size], values).fetchall()
+            return returned
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        return list(driver.execute(self._statement, columns))

@@ -1,0 +1,67 @@
+"""When a delivery that failed is tried again, and when it is given up."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from extension_kit.errors import RegistrationError
+
+DEFAULT_DELAYS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
+"""Seconds between attempts; eight attempts within 28 hours, as Svix does it by default."""
+
+MAX_DELAY = 30 * 86400.0
+MAX_ATTEMPTS = 1000
+_JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySchedule:
+    """The waits between the attempts of one delivery.
+
+    Args:
+        delays: seconds to wait after the first, second, ... failed attempt; after one more it is given up. Each is
+            varied by up to a tenth, so that deliveries which failed together do not come back together.
+    """
+
+    delays: tuple[float, ...] = DEFAULT_DELAYS
+
+    @classmethod
+    def of(cls, delays: Sequence[float] | None) -> "RetrySchedule":
+        """Check delays that somebody wrote; None gives the default.
+
+        Raises:
+            RegistrationError: they are not seconds from 0 to 30 days, or there are too many.
+        """
+        if delays is None:
+            return cls()
+        if isinstance(delays, str | bytes) or not isinstance(delays, Sequence) or len(delays) >= MAX_ATTEMPTS:
+            raise RegistrationError(f"retry is a list of up to {MAX_ATTEMPTS} waits in seconds, not {delays!r:.80}")
+        for delay in delays:
+            if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= MAX_DELAY:
+                raise RegistrationError(f"retry holds {delay!r:.80}: a wait is a number of seconds, at most 30 days")
+        return cls(tuple(float(delay) for delay in delays))
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts are made at most."""
+        return len(self.delays) + 1
+
+    @property
+    def length(self) -> float:
+        """How many seconds there are between the first attempt and the last, if they take no time."""
+        return sum(self.delays)
+
+    def wait_after(self, attempt: int, *, at_least: float | None = None, exactly: float | None = None) -> float | None:
+        """Say how many seconds to wait after an attempt that failed; None where it was the last.
+
+        Args:
+            attempt: its number, from 1.
+            at_least: seconds that a receiver asked for. Less than the schedule's are not taken: one that always asks
+                for a second would have used up its attempts in seconds.
+            exactly: seconds that replace the schedule's.
+        """
+        if attempt > len(self.delays):
+            return None
+        delay = self.delays[attempt - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+        wanted = max(delay, at_least or 0.0) if exactly is None else exactly
+        return max(min(wanted, MAX_DELAY), 0.0)

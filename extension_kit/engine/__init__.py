@@ -1,0 +1,1 @@
+"""Who runs deliveries: procrastinate, with its jobs in the same database as ours."""

@@ -1,0 +1,176 @@
+"""What is between procrastinate's worker and the store: it outlasts outages, keeps to its own jobs, and wakes up."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from procrastinate import sql
+from procrastinate.connector import BaseAsyncConnector, Notify
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+
+from extension_kit.engine.outages import Outages
+from extension_kit.engine.store import JOB_INSERTED, QUERIES, Row, Store, Turn
+
+logger = logging.getLogger("extension_kit.engine")
+
+
+class WorkerConnector(BaseAsyncConnector):
+    """Stands between one worker and the store.
+
+    Args:
+        store: where jobs are.
+        outages: outlasts those of the store.
+        threads: how many jobs may be done at the same time.
+        abandoned: how many threads each listener keeps busy with what the worker has ceased to wait for.
+        is_stopping: whether no job is to be begun any more.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        outages: Outages,
+        threads: int,
+        abandoned: Callable[[], Counter[str]] = Counter,
+        is_stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._store = store
+        self._outages = outages
+        self._threads = threads
+        self._abandoned = abandoned
+        self._is_stopping = is_stopping
+        self._worker_id = 0
+        self._own: dict[int, str] = {}
+        self._last = ""
+        self._failures_checked = 0
+        self._news = asyncio.Event()
+        self._heard = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self.disowned = asyncio.Event()
+        """Set when others have thought this worker dead, and so may have taken over its jobs."""
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether jobs are being done."""
+        return bool(self._own)
+
+    async def open_async(self, pool: Any = None) -> None:
+        """Connect."""
+        await self._outages.outlast(self._store.open_async)
+
+    async def close_async(self) -> None:
+        """Disconnect."""
+        await self._store.close_async()
+
+    async def execute_query_async(self, query: Any, **arguments: Any) -> None:
+        """Execute one of procrastinate's queries."""
+        match QUERIES[query]:
+            case "finish_job":
+                await self._end_job(self._store.finish_own_job, **arguments)
+            case "retry_job":
+                await self._end_job(self._store.retry_own_job, **arguments)
+            case "update_heartbeat":
+                if not await self._outages.outlast(lambda: self._store.beat(**arguments)):
+                    self.disowned.set()
+            case _:
+                await self._outages.outlast(lambda: self._store.execute_query_async(query, **arguments))
+
+    async def execute_query_one_async(self, query: Any, **arguments: Any) -> Row:
+        """Execute one of procrastinate's queries and return its first row."""
+        match QUERIES[query]:
+            case "fetch_job":
+                return await self._fetch_job(**arguments)
+            case "register_worker":
+                row = await self._outages.outlast(lambda: self._store.execute_query_one_async(query))
+                self._worker_id = row["worker_id"]
+                return row
+            case _:
+                return await self._outages.outlast(lambda: self._store.execute_query_one_async(query, **arguments))
+
+    async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[Row]:
+        """Execute one of procrastinate's queries and return its rows."""
+        if QUERIES[query] == "prune_stalled_workers":
+            # Procrastinate looks once, when a worker starts, and would forget one with jobs, too: where the clock has
+            # been set, or the machine was suspended, one that lives. That is the reaper's to find out.
+            await self._outages.outlast(lambda: self._store.forget_idle(arguments["seconds_since_heartbeat"]))
+            return []
+        return await self._outages.outlast(lambda: self._store.execute_query_all_async(query, **arguments))
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        """Tell of jobs that others have added or changed, and of what this worker has found out itself."""
+
+        async def hear(*, channel: str, payload: str) -> None:
+            self.wake()
+
+        channel = next(iter(channels))
+
+        async def listen() -> None:
+            # It fails only when the worker ends without the database, which is said elsewhere.
+            with suppress(ConnectorException, TimeoutError):
+                await self._outages.outlast(lambda: self._store.listen_notify(hear, [channel]), timeout=None)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(listen())
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                await on_notification(channel=channel, payload=JOB_INSERTED)
+
+    def wake(self) -> None:
+        """Have the worker look for a job now."""
+        self._heard = True
+        self._news.set()
+
+    async def _fetch_job(self, **arguments: Any) -> Row:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        while True:
+            # The worker forgets what it is told while it asks for a job, so it is asked for again here.
+            self._heard = False
+            if self._is_stopping():
+                return {"id": None}
+            row = await self._outages.outlast(lambda: self._next_job(**arguments))
+            if row["id"] is not None:
+                self._last = row["listener"]
+                self._own[row["id"]] = row["listener"]
+                return row
+            if row["wait"] is not None and row["wait"] <= 0:
+                await asyncio.sleep(0)  # there is more to look through, but others have their turn
+            elif not self._heard:
+                break
+        if row["wait"] is not None:
+            self._alarm = asyncio.get_running_loop().call_later(row["wait"], self.wake)
+        return row
+
+    async def _next_job(self, **arguments: Any) -> Row:
+        failures = self._outages.failures
+        if failures != self._failures_checked:
+            # A job may have been given to this worker, or its end been forgotten: it would be this worker's for ever.
+            nothing = dict.fromkeys(("id", "queue_name", "task_name", "lock", "queueing_lock"))
+            mine = {**nothing, "status": "doing", "worker_id": self._worker_id}
+            for row in await self._store.execute_query_all_async(sql.queries["list_jobs"], **mine):
+                if row["id"] not in self._own:
+                    return {**row, "listener": ""}  # only in whose share it counts is not known
+            self._failures_checked = failures
+        try:
+            return await self._store.fetch_job(**arguments, turn=Turn(self._last, self._resting()))
+        except UniqueViolation:  # somebody else was quicker
+            return {"id": None, "wait": 0}
+
+    def _resting(self) -> frozenset[str]:
+        """The listeners that keep as many threads busy as they leave free, or more.
+
+        So one whose functions hang or fail slowly leaves half of the threads to others, two leave a third, and so on.
+        """
+        busy = Counter(self._own.values()) + self._abandoned()
+        free = self._threads - busy.total()
+        return frozenset(listener for listener, threads in busy.items() if threads >= free)
+
+    async def _end_job(self, end: Callable[..., Awaitable[bool]], **arguments: Any) -> None:
+        own = await self._outages.outlast(lambda: end(**arguments, worker_id=self._worker_id))
+        self._own.pop(arguments["job_id"], None)
+        if not own:
+            logger.warning("Job %d is another worker's by now, and left alone", arguments["job_id"])
+        self.wake()

@@ -1,0 +1,158 @@
+"""Procrastinate's connector for PostgreSQL, with what the kit asks beyond it."""
+
+# ruff: noqa: S608 (only constants are put into queries)
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from procrastinate import PsycopgConnector
+from procrastinate.connector import Notify
+from procrastinate.psycopg_connector import wrap_exceptions
+from psycopg import AsyncConnection, sql
+from psycopg.pq import TransactionStatus
+
+from extension_kit.engine.app import QUEUE
+from extension_kit.engine.store import JOB_INSERTED, Row, Turn
+
+_MOST_CONNECTIONS = 3
+_LISTEN_CHECK = 10.0  # seconds without a notification, after which it is seen whether the server is still there
+
+# A job which is still this worker's. The row is locked first, and only then the function is called.
+_OWN = """
+WITH own AS MATERIALIZED (
+    SELECT id FROM procrastinate_jobs
+    WHERE id = %(job_id)s AND status = 'doing' AND worker_id = %(worker_id)s FOR UPDATE
+)
+"""
+# Without waiting for the disk: where a crash of the server takes this back, the job is done again, and finds that its
+# delivery has ended, which is in the table of deliveries, and was waited for.
+_FINISH = f"""
+{_OWN}
+SELECT procrastinate_finish_job_v1(id, %(status)s, %(delete_job)s), set_config('synchronous_commit', 'off', true)
+FROM own
+"""
+# Procrastinate's triggers do not tell of jobs that are to be done again, and when: others would hear of them too late.
+_NOTIFY = f"pg_notify('procrastinate_queue_v1#{QUEUE}', '{JOB_INSERTED}')"
+_RETRY = f"""
+{_OWN}
+SELECT procrastinate_retry_job_v2(id, %(retry_at)s, %(new_priority)s, %(new_queue_name)s, %(new_lock)s), {_NOTIFY}
+FROM own
+"""
+_FETCH = """
+SELECT (job).*, wait
+FROM extension_kit_fetch_job(%(queues)s::varchar[], %(worker_id)s, %(last)s, %(resting)s::text[])
+"""
+_BEAT = "UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = %(worker_id)s RETURNING id"
+_FORGET = """
+DELETE FROM procrastinate_workers
+WHERE id = ANY(%(worker_ids)s) AND last_heartbeat < now() - make_interval(secs => %(seconds)s)
+"""
+_FORGET_IDLE = """
+DELETE FROM procrastinate_workers AS worker WHERE last_heartbeat < now() - make_interval(secs => %(seconds)s)
+AND NOT EXISTS (SELECT FROM procrastinate_jobs AS job WHERE job.worker_id = worker.id AND status = 'doing')
+"""
+_RESUME = f"""
+WITH orphans AS MATERIALIZED (
+    SELECT id FROM procrastinate_jobs
+    WHERE status = 'doing' AND worker_id IS NULL AND queue_name = '{QUEUE}' FOR UPDATE SKIP LOCKED
+)
+SELECT procrastinate_retry_job_v2(id, now(), NULL, NULL, NULL), {_NOTIFY} FROM orphans
+"""
+
+
+class PostgresqlConnector(PsycopgConnector):
+    """The connector of one worker.
+
+    Args:
+        conninfo: where to, in libpq's words.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        super().__init__()
+        self._connections = _Connections(conninfo)
+
+    async def open_async(self, pool: Any = None) -> None:
+        """Do nothing yet: connections are made when they are needed."""
+        await super().open_async(cast(Any, self._connections))
+
+    async def close_async(self) -> None:
+        """Close the connections."""
+        await self._connections.close()
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        """Tell what the server tells, until cancelled or until it is gone."""
+        async with wrap_exceptions(), await self._connections.connect() as connection:
+            for channel in channels:
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                await on_notification(channel=channel, payload=JOB_INSERTED)  # of what nobody has listened to
+            while True:
+                async for notification in connection.notifies(timeout=_LISTEN_CHECK):
+                    await on_notification(channel=notification.channel, payload=notification.payload)
+                await connection.execute("SELECT 1")
+
+    def expect_jobs(self) -> None:
+        """Do nothing: the server tells of jobs as soon as they are committed."""
+
+    async def fetch_job(self, queues: Sequence[str] | None, worker_id: int, turn: Turn) -> Row:
+        """Start the next job; without one, return the seconds until the next is due."""
+        row: Row = await self.execute_query_one_async(
+            _FETCH, queues=queues, worker_id=worker_id, last=turn.last, resting=list(turn.resting)
+        )
+        return row
+
+    async def finish_own_job(self, **arguments: Any) -> bool:
+        """End a job if it is still this worker's, and say whether it was."""
+        return bool(await self.execute_query_all_async(_FINISH, **arguments))
+
+    async def retry_own_job(self, **arguments: Any) -> bool:
+        """Have a job done again later if it is still this worker's, and say whether it was."""
+        return bool(await self.execute_query_all_async(_RETRY, **arguments))
+
+    async def beat(self, worker_id: int) -> bool:
+        """Write down that a worker lives; False where it is not known."""
+        return bool(await self.execute_query_all_async(_BEAT, worker_id=worker_id))
+
+    async def forget_idle(self, seconds: float) -> None:
+        """Forget workers that have no jobs and have given no sign of life for so long."""
+        await self.execute_query_async(_FORGET_IDLE, seconds=seconds)
+
+    async def take_over(self, worker_ids: Sequence[int], seconds: float) -> int:
+        """Forget dead workers, and have all jobs without worker done anew."""
+        await self.execute_query_async(_FORGET, worker_ids=list(worker_ids), seconds=seconds)
+        return len(await self.execute_query_all_async(_RESUME))
+
+
+class _Connections:
+    """A few connections for a connector which calls it a pool.
+
+    What fails, fails at once, for who asked to say so and to try again. A pool would try again by itself, out of sight.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._idle: list[AsyncConnection] = []
+        self._free = asyncio.Semaphore(_MOST_CONNECTIONS)
+
+    async def connect(self) -> AsyncConnection:
+        return await AsyncConnection.connect(self._conninfo, autocommit=True)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        async with self._free:
+            connection = self._idle.pop() if self._idle else await self.connect()
+            try:
+                yield connection
+            finally:
+                status = connection.info.transaction_status
+                if status is TransactionStatus.IDLE:
+                    self._idle.append(connection)
+                else:  # broken, or a query is still under way whose answer nobody waits for
+                    await connection.close()
+                if status is TransactionStatus.UNKNOWN:
+                    await self.close()  # where one is gone, the others are
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()

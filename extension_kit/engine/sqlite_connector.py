@@ -1,0 +1,162 @@
+"""Procrastinate's connector for a SQLite file."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from procrastinate.connector import BaseAsyncConnector, BaseConnector, Notify
+from procrastinate.exceptions import AppNotOpen, ConnectorException, NoResult
+
+from extension_kit.engine.sqlite_jobs import Busy, SqliteJobs
+from extension_kit.engine.store import JOB_INSERTED, QUERIES, Row, Turn
+from extension_kit.store import sqlite
+
+T = TypeVar("T")
+
+# Seconds until it is looked again whether others have written: when this process is about to, when they just have, and
+# after some seconds without news. To look costs about 0.1 ms, most of it for being awake.
+_EXPECTING, _AFTER_NEWS, _LONGEST = 0.001, 0.005, 0.020
+
+
+class SqliteConnector(BaseAsyncConnector):
+    """The connector of one worker.
+
+    A query takes some microseconds and is made at once, unless others are writing for longer than a moment. Then a
+    thread waits for its turn, so that the event loop does not.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-queue")
+        self._in_thread: set[Future[Any]] = set()
+        self._opened: SqliteJobs | None = None
+        self._pause = _AFTER_NEWS
+        self._nap: asyncio.Future[None] | None = None
+
+    def get_sync_connector(self) -> BaseConnector:
+        """Return itself: its methods without ``async`` are made from the others."""
+        return self
+
+    async def open_async(self, pool: Any = None) -> None:
+        """Open the file.
+
+        Raises:
+            ConnectorException: it is not there, or cannot be used.
+        """
+        self._opened = await self._ask_in_thread(_open, self._path)
+
+    async def close_async(self) -> None:
+        """Close the file."""
+        if self._opened is not None:
+            await self._ask_in_thread(self._opened.close)
+        self._thread.shutdown(wait=False)
+
+    async def execute_query_async(self, query: Any, **arguments: Any) -> None:
+        """Execute one of procrastinate's queries."""
+        await self.execute_query_all_async(query, **arguments)
+
+    async def execute_query_one_async(self, query: Any, **arguments: Any) -> Row:
+        """Execute one of procrastinate's queries and return its first row."""
+        rows = await self.execute_query_all_async(query, **arguments)
+        if not rows:
+            raise NoResult
+        return rows[0]
+
+    async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[Row]:
+        """Execute one of procrastinate's queries and return its rows."""
+        return await self._ask(SqliteJobs.execute, QUERIES[query], **arguments)
+
+    async def fetch_job(self, queues: Sequence[str] | None, worker_id: int, turn: Turn) -> Row:
+        """Start the next job; without one, return the seconds until the next is due."""
+        return await self._ask(SqliteJobs.fetch_job, queues, worker_id, turn)
+
+    async def finish_own_job(self, **arguments: Any) -> bool:
+        """End a job if it is still this worker's, and say whether it was."""
+        return await self._ask(SqliteJobs.finish_own_job, **arguments)
+
+    async def retry_own_job(self, **arguments: Any) -> bool:
+        """Have a job done again later if it is still this worker's, and say whether it was."""
+        return await self._ask(SqliteJobs.retry_own_job, **arguments)
+
+    async def beat(self, worker_id: int) -> bool:
+        """Write down that a worker lives; False where it is not known."""
+        return bool(await self._ask(SqliteJobs.execute, "update_heartbeat", worker_id=worker_id))
+
+    async def forget_idle(self, seconds: float) -> None:
+        """Forget workers that have no jobs and have given no sign of life for so long."""
+        await self._ask(SqliteJobs.forget_idle, seconds)
+
+    async def take_over(self, worker_ids: Sequence[int], seconds: float) -> int:
+        """Forget dead workers, and have all jobs without worker done anew."""
+        return await self._ask(SqliteJobs.take_over, worker_ids, seconds)
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        """Tell of whatever others have committed, within 20 ms, until cancelled.
+
+        SQLite does not tell by itself, but asking it for ``data_version`` takes some microseconds only.
+        """
+        try:
+            with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as reader:
+                seen = None
+                while True:
+                    version = reader.execute("PRAGMA data_version").fetchone()
+                    if version != seen:
+                        seen, self._pause = version, _AFTER_NEWS
+                        for channel in channels:
+                            await on_notification(channel=channel, payload=JOB_INSERTED)
+                    await self._sleep()
+        except sqlite3.Error as error:
+            raise ConnectorException from error
+
+    def expect_jobs(self) -> None:
+        """Look more often for a moment: this process is adding jobs."""
+        self._pause = _EXPECTING
+        self._wake()
+
+    async def _sleep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._nap = loop.create_future()
+        alarm = loop.call_later(self._pause, self._wake)
+        self._pause = min(self._pause * (1.3 if self._pause < _AFTER_NEWS else 1.01), _LONGEST)
+        try:
+            await self._nap
+        finally:
+            alarm.cancel()
+
+    def _wake(self) -> None:
+        if self._nap is not None and not self._nap.done():
+            self._nap.set_result(None)
+
+    async def _ask(self, question: Callable[..., T], *arguments: Any, **more: Any) -> T:
+        if self._opened is None:
+            raise AppNotOpen
+        if not self._in_thread:
+            try:
+                return question(self._opened, *arguments, **more)
+            except Busy:
+                pass
+            except sqlite3.Error as error:
+                raise ConnectorException from error
+        return await self._ask_in_thread(self._opened.patiently, question, *arguments, **more)
+
+    async def _ask_in_thread(self, function: Callable[..., T], *arguments: Any, **more: Any) -> T:
+        future = self._thread.submit(function, *arguments, **more)
+        # Until it has really ended, which may be long after somebody has ceased to wait for it.
+        self._in_thread.add(future)
+        future.add_done_callback(self._in_thread.discard)
+        try:
+            return await asyncio.wrap_future(future)
+        except sqlite3.Error as error:
+            raise ConnectorException from error
+
+
+def _open(path: Path) -> SqliteJobs:
+    # What a power failure would take back is only that something was done, and it is done again then.
+    return SqliteJobs(sqlite.connect(path, flush=False), sqlite.turn(path))

@@ -1,0 +1,53 @@
+"""A value that takes a while to find out, for callers who ask often and cannot wait long."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+logger = logging.getLogger("extension_kit.server")
+
+T = TypeVar("T")
+
+
+class Sampled(Generic[T]):
+    """Finds a value once for all who ask at the same time, and keeps it for a moment.
+
+    Args:
+        find: finds the value, on a thread of its own.
+        keep: seconds for which a value is given again.
+        patience: seconds a caller waits at most. Whatever ``find`` hangs in, it hangs in it once.
+    """
+
+    def __init__(self, find: Callable[[], T], keep: float = 1.0, patience: float = 2.0) -> None:
+        self._find = find
+        self._keep = keep
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._finding: Future[T] | None = None
+        self._until = 0.0
+
+    def __call__(self) -> T | None:
+        """Give the value; None where it could not be found, or not in time."""
+        with self._lock:
+            if self._finding is None or (self._finding.done() and time.monotonic() >= self._until):
+                self._finding = Future()
+                threading.Thread(target=self._work, args=(self._finding,), name="sample", daemon=True).start()
+            finding = self._finding
+        try:
+            return finding.result(self._patience)
+        except Exception:
+            logger.debug("a value is not known", exc_info=True)
+            return None
+
+    def _work(self, finding: Future[T]) -> None:
+        try:
+            value = self._find()
+        except Exception as error:
+            self._until = time.monotonic() + self._keep
+            finding.set_exception(error)
+        else:
+            self._until = time.monotonic() + self._keep
+            finding.set_result(value)

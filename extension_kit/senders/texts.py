@@ -1,0 +1,45 @@
+"""What receivers say and why they could not be reached, as texts that may be stored and shown."""
+
+import re
+import ssl
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
+
+_EXCERPT_CHARACTERS = 1024
+_LONG_WORDS = re.compile(r"[^\s/?&=:;,\"']{8,}")
+
+
+def excerpt(said: bytes | str, secrets: Iterable[str]) -> str | None:
+    """The beginning of what a receiver said, on one line; None where it is no text.
+
+    Args:
+        said: in UTF-8 where it is bytes.
+        secrets: what must not be seen if it was repeated.
+    """
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    if "\x00" in text:
+        return None
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())[:_EXCERPT_CHARACTERS] or None
+
+
+def secret_words(url: str, headers: Mapping[str, str] | None = None) -> set[str]:
+    """What may be secret in a URL and in headers: tokens stand in paths, in queries and behind ``Bearer``."""
+    parts = urlsplit(url)
+    values = [parts.path, parts.query, *(headers or {}).values()]
+    return {word for value in values for word in [value, *_LONG_WORDS.findall(value)] if len(word) > 3}
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in few words."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(getattr(error, 'reason', None) or 'failed').replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

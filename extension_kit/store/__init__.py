@@ -1,0 +1,1 @@
+"""Where everything that must not be lost is kept: one SQLite file, or PostgreSQL."""

@@ -1,0 +1,187 @@
+"""The database: connections of each process, transactions, and errors a user understands."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakSet
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import URL, Connection, Engine, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from extension_kit.errors import SettingError, StoreUnavailable
+from extension_kit.settings import DATABASE_URL
+from extension_kit.store import sqlite, version
+from extension_kit.store.engines import READING, postgresql_engine, sqlite_engine
+from extension_kit.store.errors import translate
+
+
+class _Process(NamedTuple):
+    """What belongs to one process and is of no use in those it forks."""
+
+    engine: Engine
+    turn: AbstractContextManager[None]
+
+
+class _Turn:
+    """Threads that write to SQLite wait here for each other, instead of asking the file again and again."""
+
+    def __init__(self, path: Path, database: str) -> None:
+        self._database = database
+        self._lock = sqlite.turn(path)
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=sqlite.WAIT):
+            raise StoreUnavailable(f"The database {self._database} is busy: another thread writes for too long", 1.0)
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+
+class Database:
+    """A SQLite file or a PostgreSQL database.
+
+    Connections are made at first use. A process that was forked makes its own and leaves its parent's alone. With
+    SQLite, no transaction may be open at that moment.
+
+    Args:
+        url: ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE`` with libpq's options as its query.
+        flush: whether a commit waits for the disk. Without that it survives the death of any process all the same, but
+            a power failure may take back the last of them.
+
+    Raises:
+        SettingError: the URL is none of them.
+    """
+
+    def __init__(self, url: str, *, flush: bool = True) -> None:
+        self.url = _parsed(url)
+        self._flush = flush
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.name = self.url.set(drivername=self.url.get_backend_name(), query={}).render_as_string()
+        """How messages call it: the URL without what may be secret in it."""
+        self.path = Path(self.url.database or "").absolute()
+        """The file, of a SQLite database."""
+        if self.is_sqlite:
+            self.url = self.url.set(database=str(self.path))
+        self._processes: dict[int, _Process] = {}
+        if self.is_sqlite:
+            _sqlite_databases.add(self)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process, for what cannot be done in ``transaction`` and ``read``."""
+        return self._process().engine
+
+    def create(self) -> None:
+        """Make the file of a SQLite database, unless it exists.
+
+        Raises:
+            StoreUnavailable: it cannot be made.
+        """
+        if self.is_sqlite:
+            try:
+                sqlite.create(self.path)
+            except OSError as error:
+                raise StoreUnavailable(f"The database {self.name} cannot be made: {error.strerror}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Read and write in a transaction, which is committed at the end, or rolled back for an error.
+
+        Raises:
+            StoreError: the database cannot be used; nothing was written.
+        """
+        process = self._process()
+        with self._understood(), process.turn, process.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Read, in a transaction that sees one state of the database and keeps nobody from writing.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+        with self._understood(), self.engine.connect() as connection:
+            yield connection.execution_options(**READING[self.url.get_backend_name()])
+
+    def check_writable(self) -> None:
+        """Write without changing anything; it takes no room, but waits for the disk as every commit does.
+
+        Raises:
+            StoreUnavailable: the database cannot be written at the moment.
+            OlderSchema: it has to be upgraded.
+            NewerSchema: this release cannot use it.
+        """
+        with self.transaction() as connection:
+            written = text(f"UPDATE {version.TABLE} SET version_num = version_num RETURNING version_num")  # noqa: S608
+            version.check(connection.execute(written).scalar(), self.name)
+
+    def vacuum(self, pages: int) -> None:
+        """Give free pages of a SQLite file back to the file system, at most so many.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+        with self._understood(), self._process().turn:
+            sqlite.vacuum(self.path, pages)
+
+    def dispose(self) -> None:
+        """Close this process's connections."""
+        if (process := self._processes.pop(os.getpid(), None)) is not None:
+            process.engine.dispose()
+
+    def _process(self) -> _Process:
+        """Find what belongs to this process. What belongs to others stays where it is: nothing must close it here."""
+        pid = os.getpid()
+        if (process := self._processes.get(pid)) is not None:
+            return process
+        if self.is_sqlite:
+            made = _Process(sqlite_engine(self.path, flush=self._flush), _Turn(self.path, self.name))
+        else:
+            made = _Process(postgresql_engine(self.url, flush=self._flush), nullcontext())
+        return self._processes.setdefault(pid, made)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
+            if (meaning := translate(error, self.name)) is None:
+                raise
+            raise meaning from error
+
+
+_sqlite_databases: WeakSet[Database] = WeakSet()
+
+
+def _close_before_fork() -> None:
+    """Close connections to files: SQLite in the forked process would believe that it has the locks of its parent.
+
+    Others could then remove the write-ahead log that it writes to (SQLite's documentation, "How To Corrupt An SQLite
+    Database File", 2.6).
+    """
+    for database in list(_sqlite_databases):
+        database.dispose()
+
+
+os.register_at_fork(before=_close_before_fork)
+
+
+def _parsed(text: str) -> URL:
+    """Read a URL, so that a mistake in it is found at the start and not by the first event."""
+    refused = SettingError(f"this database URL cannot be used: {DATABASE_URL.allowed} is allowed")
+    try:
+        url = make_url(DATABASE_URL.parse(text))
+        if url.get_backend_name() == "postgresql":
+            make_conninfo(**url.get_dialect()().create_connect_args(url)[1])
+    except (ValueError, ArgumentError, psycopg.Error):
+        raise refused from None
+    # The rest of a password with an @ that is not written %40 would be taken for the host, and shown.
+    if url.get_backend_name() == "postgresql" and "@" in f"{url.host}{url.database}":
+        raise refused
+    return url

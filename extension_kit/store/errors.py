@@ -1,0 +1,110 @@
+"""What databases complain about, in a line that tells the user what to do."""
+
+import sqlite3
+from typing import NamedTuple
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from extension_kit.errors import OlderSchema, StoreError, StoreUnavailable
+
+
+class _Problem(NamedTuple):
+    """What follows the database's name in the message, and the seconds after which trying again makes sense."""
+
+    text: str
+    retry_after: float = 5.0
+
+
+_BUSY = _Problem("is busy: others have been writing for too long", 1.0)
+_FULL = _Problem("cannot grow: the disk is full, or a quota is used up")
+
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: _Problem("is locked: another process has been writing for too long", 1.0),
+    sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: _Problem("cannot be read or written: see that the disk works, and has room"),
+    sqlite3.SQLITE_READONLY: _Problem("cannot be written: give this user write access to the file and its directory"),
+    sqlite3.SQLITE_PERM: _Problem("cannot be opened: give this user write access to the file and its directory"),
+    sqlite3.SQLITE_CANTOPEN: _Problem(
+        "cannot be opened: run `extension-kit db upgrade` if it does not exist, "
+        "else give this user write access to the file and its directory"
+    ),
+    sqlite3.SQLITE_CORRUPT: _Problem("is damaged: stop the extension and restore a backup"),
+    sqlite3.SQLITE_NOTADB: _Problem("is no SQLite file: name another one, or restore a backup"),
+}
+
+# By the beginning of the SQLSTATE (PostgreSQL's documentation, appendix A); the longest that fits counts.
+_POSTGRESQL = {
+    "08": _Problem("cannot be reached"),
+    "25006": _Problem("is read-only: name the primary server, not a standby"),
+    "28": _Problem("refuses the login: check the user and the password"),
+    "3D": _Problem("does not exist: create it"),
+    "40": _BUSY,
+    "42501": _Problem("lacks rights for this user: grant them"),
+    "53100": _FULL,
+    "53": _Problem("has run out of connections or memory"),
+    "55P03": _BUSY,
+    "57014": _BUSY,
+    "57P": _Problem("is being restarted or shut down", 2.0),
+    "58": _Problem("cannot be read or written: see that the server's disk works"),
+}
+_SAID_CHARACTERS = 300
+
+
+def translate(error: Exception, database: str) -> StoreError | None:
+    """Find what an error means for the user.
+
+    Args:
+        error: an error of SQLAlchemy, psycopg or sqlite3.
+        database: the database's name, without a password.
+
+    Returns:
+        The error to raise instead; None where this one does not come from the state of the database, but from a
+        statement that it refuses, such as one that breaks a constraint.
+    """
+    if isinstance(error, PoolTimeout):
+        return StoreUnavailable(f"The database {database} is busy: all connections of this process are in use", 1.0)
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        return _of_sqlite(cause, database)
+    if isinstance(cause, psycopg.Error):
+        return _of_postgresql(cause, database)
+    return None
+
+
+def _of_sqlite(error: sqlite3.Error, database: str) -> StoreError | None:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest of the number says more than we need
+    if code == sqlite3.SQLITE_ERROR:
+        if str(error).startswith(("no such table", "no such column")):
+            return _without_tables(database)
+        return _with_other_tables(database) if str(error).endswith("already exists") else None
+    problem = _SQLITE.get(code)
+    return StoreUnavailable(f"The database {database} {problem.text}", problem.retry_after) if problem else None
+
+
+def _of_postgresql(error: psycopg.Error, database: str) -> StoreError | None:
+    state = error.sqlstate or ""
+    if not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        state = "08"
+    if state in ("42P01", "42703"):
+        return _without_tables(database)
+    if state == "42P07":
+        return _with_other_tables(database)
+    problem = next((_POSTGRESQL[state[:size]] for size in (5, 3, 2) if state[:size] in _POSTGRESQL), None)
+    if problem is None:
+        return None
+    said = (error.diag.message_primary or str(error)).partition("\n")[0][:_SAID_CHARACTERS]  # without the statement
+    return StoreUnavailable(f"The database {database} {problem.text} ({said})", problem.retry_after)
+
+
+def _without_tables(database: str) -> StoreError:
+    return OlderSchema(f"The database {database} lacks tables: run `extension-kit db upgrade`")
+
+
+def _with_other_tables(database: str) -> StoreError:
+    return StoreError(
+        f"The database {database} has tables of other software with the names of ours: "
+        "use a database, or a schema, of its own"
+    )

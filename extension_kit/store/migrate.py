@@ -1,0 +1,101 @@
+"""Brings the tables of a database up to date."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from extension_kit.store import version
+from extension_kit.store.database import Database
+from extension_kit.store.tables import Tables
+
+logger = logging.getLogger("extension_kit.store")
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_LOCK = 0x657874656E73696F  # PostgreSQL's name for "we are being upgraded": any number that others do not use
+
+
+def current(database: Database, version_table: str = version.TABLE) -> str | None:
+    """Find the version of the tables, or of an extension's; None where there are none.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    with database.read() as connection:
+        return _version(connection, version_table)
+
+
+def upgrade(
+    database: Database,
+    create_engine_tables: Callable[[Connection], None],
+    extensions: Sequence[Tables] = (),
+    *,
+    only_check: bool = False,
+) -> None:
+    """Make the tables, or change those of an earlier release, all or nothing.
+
+    Any number of processes may do it at the same time; all but one find nothing to do.
+
+    Args:
+        database: where to; the file of a SQLite database is made.
+        create_engine_tables: makes what the engine needs, where it is missing, by the connection it is given.
+        extensions: the tables of extensions.
+        only_check: change nothing.
+
+    Raises:
+        OlderSchema: the database has to be upgraded, which it is not with ``only_check``.
+        NewerSchema: a later release has upgraded it.
+        StoreError: the database cannot be used.
+    """
+    if only_check:
+        version.check(current(database), database.name)
+        for tables in extensions:
+            version.check(current(database, tables.version_table), database.name, tables.latest, tables.name)
+        return
+    database.create()
+    with database.transaction() as connection:
+        if not database.is_sqlite:  # a transaction of SQLite is alone by itself
+            connection.execute(text("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        _migrate(connection, database.name, None)
+        create_engine_tables(connection)
+        for tables in extensions:
+            _migrate(connection, database.name, tables)
+
+
+def extensions_in(connection: Connection) -> set[str]:
+    """The names of the extensions that have tables in a database."""
+    prefix = f"{version.TABLE}_"
+    return {name.removeprefix(prefix) for name in inspect(connection).get_table_names() if name.startswith(prefix)}
+
+
+def _version(connection: Connection, version_table: str) -> str | None:
+    if not inspect(connection).has_table(version_table):
+        return None
+    found: str | None = connection.execute(text(f"SELECT version_num FROM {version_table}")).scalar()  # noqa: S608
+    return found
+
+
+def _migrate(connection: Connection, name: str, tables: Tables | None) -> None:
+    """Migrate the tables of an extension, or the kit's own."""
+    version_table = tables.version_table if tables else version.TABLE
+    latest = tables.latest if tables else version.LATEST
+    versions = tables.versions if tables else _MIGRATIONS / "versions"
+    whose = tables.name if tables else None
+    before = _version(connection, version_table)
+    version.refuse_newer(before, name, latest, whose)
+    if before == latest:
+        return
+    # Imported where there is something to do, because that takes longer than everything else here.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection, "version_table": version_table})
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", str(versions).replace("%", "%%"))
+    command.upgrade(config, latest)
+    of = f" of the tables of {whose}" if whose else ""
+    logger.info("The database %s has version %s%s now (before: %s)", name, latest, of, before)

@@ -1,0 +1,29 @@
+"""How much room a database takes."""
+
+from sqlalchemy import Connection, MetaData, func, select, text
+
+_ROW_BYTES = 100
+"""What PostgreSQL needs for a row beside its values, in the table and in indexes, roughly."""
+
+
+def allocated_bytes(connection: Connection, metadata: MetaData) -> int:
+    """How much disk a database takes, of PostgreSQL that of our tables; what was removed leaves gaps in it."""
+    if connection.dialect.name == "sqlite":
+        asked = text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+        return int(connection.execute(asked).scalar_one())
+    sizes = (func.pg_total_relation_size(table.name) for table in metadata.sorted_tables)
+    return sum(int(connection.execute(select(size)).scalar_one()) for size in sizes)
+
+
+def live_bytes(connection: Connection, metadata: MetaData) -> int:
+    """How much of that is in use. PostgreSQL has to read the tables for the answer."""
+    if connection.dialect.name == "sqlite":
+        used = "SELECT (page_count - freelist_count) * page_size"
+        asked = text(f"{used} FROM pragma_page_count, pragma_freelist_count, pragma_page_size")
+        return int(connection.execute(asked).scalar_one())
+    connection.execute(text("SET LOCAL statement_timeout = '10min'"))
+    total = 0
+    for table in metadata.sorted_tables:
+        row = sum((func.coalesce(func.pg_column_size(column), 0) for column in table.columns), start=_ROW_BYTES)
+        total += int(connection.execute(select(func.coalesce(func.sum(row), 0))).scalar_one())
+    return total

@@ -1,0 +1,109 @@
+"""One SQLite file as a store: writers take turns, and what is committed has reached the disk."""
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+WAIT = 5.0
+"""Seconds to wait for another writer."""
+
+_turns: WeakValueDictionary[tuple[int, Path], threading.Lock] = WeakValueDictionary()
+_turns_lock = threading.Lock()
+
+_PRAGMAS = (
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    f"PRAGMA journal_size_limit={64 * 1024**2}",
+)
+
+
+def create(path: Path) -> None:
+    """Make the file, and its directory, for their owner alone; what exists keeps its mode.
+
+    Raises:
+        OSError: they cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Not opened where it exists: closing it would release the locks of every connection that this process has to it.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def turn(path: Path) -> threading.Lock:
+    """What the threads of this process that write to a file take one after the other.
+
+    Without it they would find the file locked by each other, and ask again and again. A forked process has its own.
+    """
+    with _turns_lock:
+        if (lock := _turns.get((os.getpid(), path))) is None:
+            lock = _turns[os.getpid(), path] = threading.Lock()
+        return lock
+
+
+def connect(path: Path, *, flush: bool = True) -> sqlite3.Connection:
+    """Open a file that exists. Any thread may use the connection; transactions begin only where it is told so.
+
+    Args:
+        path: the file.
+        flush: whether a commit waits for the disk.
+
+    Raises:
+        sqlite3.Error: the file is missing, or no database, or cannot be written.
+    """
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False
+    )
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            # Once for a file, because they write; the first works only before the second, and before there are tables.
+            _execute_in_turn(connection, "PRAGMA auto_vacuum=INCREMENTAL")
+            _execute_in_turn(connection, "PRAGMA journal_mode=WAL")
+        if not flush:
+            connection.execute("PRAGMA synchronous=NORMAL")
+        # From here on only who begins to write waits, and in ``begin``.
+        connection.execute("PRAGMA busy_timeout=0")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Begin a transaction that writes, as soon as no other one does.
+
+    Raises:
+        sqlite3.OperationalError: another connection has been writing for ``WAIT`` seconds.
+    """
+    _execute_in_turn(connection, "BEGIN IMMEDIATE")
+
+
+def vacuum(path: Path, pages: int) -> None:
+    """Give free pages at the end of the file back to the file system, at most so many."""
+    with closing(connect(path)) as connection:
+        # By executescript(), because execute() takes one step, and this pragma frees one page a step.
+        connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+
+def _execute_in_turn(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute what needs the file's write lock, trying often.
+
+    SQLite's own waiting pauses longer and longer, up to 0.1 s: beside a process that writes all the time it finds the
+    file free only by luck, and may wait in vain.
+    """
+    deadline = time.monotonic() + WAIT
+    while True:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.0002, 0.001))  # noqa: S311
+        else:
+            return

@@ -1,0 +1,76 @@
+"""Statements that SQLAlchemy writes once, and the driver executes: on the way of every attempt, that is much faster."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ClauseElement, Connection, Dialect, Select
+from sqlalchemy.types import TypeEngine
+
+Convert = Callable[[Any], Any]
+
+
+class _Compiled(NamedTuple):
+    """For one dialect: the text, constants, the order of variables where they have no names, and conversions."""
+
+    text: str
+    constants: Mapping[str, Any]
+    order: Sequence[str] | None
+    binds: Mapping[str, Convert]
+    columns: Sequence[Convert | None]
+
+
+class Statement:
+    """A statement with variables that are all given by name.
+
+    Args:
+        statement: to be executed often; it must not depend on what is given.
+    """
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self._statement = statement
+        self._by_dialect: dict[str, _Compiled] = {}
+
+    def rowcount(self, connection: Connection, **values: Any) -> int:
+        """Execute it within the transaction of the connection, and return how many rows it has changed."""
+        number: int = self._execute(connection, values)[0].rowcount
+        return number
+
+    def first(self, connection: Connection, **values: Any) -> tuple[Any, ...] | None:
+        """Execute it, and return the first row, or None without any."""
+        cursor, compiled = self._execute(connection, values)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        cursor.close()
+        if row is None or not compiled.columns:
+            return row
+        return tuple(
+            value if convert is None else convert(value) for value, convert in zip(row, compiled.columns, strict=True)
+        )
+
+    def _execute(self, connection: Connection, variables: dict[str, Any]) -> tuple[Any, _Compiled]:
+        dialect = connection.dialect
+        compiled = self._by_dialect.get(dialect.name)
+        if compiled is None:
+            compiled = self._by_dialect[dialect.name] = _compile(self._statement, dialect)
+        values = {**compiled.constants, **variables}
+        for name, convert in compiled.binds.items():
+            values[name] = convert(values[name])
+        given = values if compiled.order is None else [values[name] for name in compiled.order]
+        driver: Any = connection.connection.driver_connection
+        return driver.execute(compiled.text, given), compiled
+
+
+def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
+    compiled: Any = statement.compile(dialect=dialect)
+    binds = {name: _impl(bind.type, dialect).bind_processor(dialect) for name, bind in compiled.binds.items()}
+    columns = statement.selected_columns if isinstance(statement, Select) else ()
+    return _Compiled(
+        str(compiled),
+        {name: bind.value for name, bind in compiled.binds.items() if not bind.required},
+        compiled.positiontup,
+        {name: convert for name, convert in binds.items() if convert},
+        [_impl(column.type, dialect).result_processor(dialect, None) for column in columns],
+    )
+
+
+def _impl(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    return kind.dialect_impl(dialect)

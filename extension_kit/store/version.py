@@ -1,0 +1,51 @@
+"""Which version of the tables a database has, and which this release needs."""
+
+from extension_kit.errors import NewerSchema, OlderSchema
+
+TABLE = "extension_kit_version"
+"""Where the version is written down; under a name of its own, as other software may share the database."""
+
+LATEST = "0001"
+"""The newest version, which is the newest file in ``migrations/versions``."""
+
+
+def check(version: str | None, database: str, latest: str = LATEST, extension: str | None = None) -> None:
+    """Refuse other versions than the latest.
+
+    Args:
+        version: what the database has; None where it has no tables.
+        database: its name, for the message.
+        latest: the one that is needed.
+        extension: whose tables they are; None: the kit's.
+
+    Raises:
+        OlderSchema: it has to be upgraded.
+        NewerSchema: this release cannot use it.
+    """
+    refuse_newer(version, database, latest, extension)
+    tables = f"no tables of {extension}" if extension else "no tables"
+    advice = "run `extension-kit db upgrade`"
+    if extension:
+        advice += f" with the file or module of {extension}"
+    if version is None:
+        raise OlderSchema(f"The database {database} has {tables} yet: {advice}")
+    if version < latest:
+        version = _whose(version, extension)
+        raise OlderSchema(f"The database {database} has version {version}, and {latest} is needed: {advice}")
+
+
+def refuse_newer(version: str | None, database: str, latest: str = LATEST, extension: str | None = None) -> None:
+    """Refuse a database which a later release has upgraded.
+
+    Raises:
+        NewerSchema: it is one.
+    """
+    if version is not None and version > latest:
+        raise NewerSchema(
+            f"The database {database} has version {_whose(version, extension)}, and this release knows {latest} at "
+            f"most: run the release of {extension or 'extension-kit'} that upgraded it, or a later one"
+        )
+
+
+def _whose(version: str, extension: str | None) -> str:
+    return f"{version} of the tables of {extension}" if extension else version

@@ -1,0 +1,91 @@
+"""``extension-kit worker``: makes the deliveries of durable listeners, in a process of its own."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from types import FrameType
+
+from extension_kit import binding, logs, metrics
+from extension_kit.deliverer import PART
+from extension_kit.errors import RegistrationError
+from extension_kit.loading import load_extensions
+from extension_kit.service import Service
+from extension_kit.settings import Settings, unknown_variables
+from extension_kit.whole_lines import WholeLines
+
+logger = logging.getLogger("extension_kit.deliveries")
+
+_PARENT_CHECK = 1.0  # seconds
+_CLOSE_TIMEOUT = 5.0  # seconds
+
+
+def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None = None) -> int:
+    """Make deliveries until a signal ends it.
+
+    Args:
+        targets: handler files, folders or modules with durable listeners.
+        settings: how.
+        supervisor: the process id of the server that has started this one, which ends when that has ended, and before
+            it loses patience. Without one, the health port is this process's own.
+
+    Returns:
+        The exit code: 128 and the number of the signal.
+
+    Raises:
+        ConfigurationError: it cannot start as it is configured, or there is no durable listener.
+        StoreError: the database cannot be used.
+    """
+    logs.configure(settings.log_level, settings.log_format, settings.log_color)
+    logs.catch_all()
+    sys.stdout = WholeLines(sys.stdout)
+    metrics.start(None if supervisor is None else PART)
+    if supervisor is not None:
+        _end_with(supervisor)
+        settings = replace(settings, grace_period=_less_than(settings.grace_period))
+    service = Service.of(load_extensions(targets), settings)
+    durability = service.durability
+    if durability is None:
+        raise RegistrationError(f"{service.name} has no durable listener, so that a worker has nothing to deliver")
+    metrics.describe(service.name, service.version, (), durability.keys)
+    if supervisor is None:
+        for doubt in unknown_variables(service.variables):
+            logger.warning("%s", doubt)
+    worker = durability.worker(f"worker-{os.getpid()}")
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        worker.stop()
+
+    def is_ready() -> bool:
+        return not received and bool(durability.is_writable())
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    if supervisor is None and (probes := binding.probes(settings, is_ready, durability.backlog)):
+        probes.start()
+    durability.keep_house()
+    logger.info("Delivering with %d threads", settings.worker_threads)
+    worker.run()
+    durability.close(_CLOSE_TIMEOUT)
+    logger.info("The delivery worker has ended")
+    return 128 + received[0] if received else 1
+
+
+def _less_than(patience: float) -> float:
+    """The seconds for what runs to end, so that those that are left are enough to hand back what does not."""
+    return max(patience / 2, patience - 3.0)
+
+
+def _end_with(supervisor: int) -> None:
+    def watch() -> None:
+        while os.getppid() == supervisor:
+            time.sleep(_PARENT_CHECK)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()

@@ -1,0 +1,88 @@
+"""Senders that behave like an agent under trouble, and what the ledger says of the events they were answered 200."""
+
+import http.client
+import json
+import threading
+from contextlib import ExitStack, contextmanager
+
+from tests.conftest import Reply, Served, wait_until
+
+
+class Sender(threading.Thread):
+    """Sends the events of one experiment run in order over one connection, each until it is answered with 200."""
+
+    def __init__(self, server: Served, event, path: str, key: object, *, most: int | None = None, pause: float = 0):
+        super().__init__(daemon=True)
+        self._server = server
+        self._event = event
+        self._path = path
+        self._key = key
+        self._most = most
+        self._pause = pause
+        self._ending = threading.Event()
+        self.accepted: list[str] = []
+        self.refused: list[Reply] = []
+
+    def run(self) -> None:
+        connection = self._server.connect()
+        while not self._ending.is_set() and (self._most is None or len(self.accepted) < self._most):
+            event_id = f"{self._key}-{len(self.accepted)}"
+            body = json.dumps(self._event("experiment.execution.created", id=event_id, execution_id=self._key))
+            try:
+                connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                headers = {name.lower(): value for name, value in response.getheaders()}
+                reply = Reply(response.status, headers, response.read())
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                continue
+            if reply.status == 200:
+                self.accepted.append(event_id)
+                self._ending.wait(self._pause)
+            else:
+                self.refused.append(reply)
+                self._ending.wait(0.05)  # as a sender does that is not to overrun who is in trouble
+        connection.close()
+
+    def end(self) -> None:
+        self._ending.set()
+        self.join(60)
+        assert not self.is_alive()
+
+
+class Load:
+    """Several senders at once."""
+
+    def __init__(self, senders: list[Sender]):
+        self._senders = senders
+
+    @property
+    def accepted(self) -> list[str]:
+        return [event_id for sender in self._senders for event_id in sender.accepted]
+
+    @property
+    def refused(self) -> list[Reply]:
+        return [reply for sender in self._senders for reply in sender.refused]
+
+    def wait_for_more(self, number: int = 10) -> None:
+        """Wait until so many events more have been answered with 200."""
+        before = len(self.accepted)
+        wait_until(lambda: len(self.accepted) >= before + number)
+
+    def wait(self) -> None:
+        """Wait until every sender has sent all of its events."""
+        for sender in self._senders:
+            sender.join(60)
+            assert not sender.is_alive()
+
+
+@contextmanager
+def load(server: Served, event, path: str, *, keys=3, **options):
+    """Send from as many senders as there are keys, until the end of the block."""
+    names = range(keys) if isinstance(keys, int) else keys
+    senders = [Sender(server, event, path, key, **options) for key in names]
+    with ExitStack() as stack:
+        for sender in senders:
+            sender.start()
+            stack.callback(sender.end)
+        yield Load(senders)

@@ -1,0 +1,316 @@
+"""Trouble with the database, with a worker, with a neighbour: what was answered with 200 is delivered nevertheless."""
+
+import os
+import signal
+import sqlite3
+import statistics
+import subprocess
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+
+import psycopg
+import pytest
+
+from tests.conformance.conftest import prepared
+from tests.conformance.load import load
+from tests.conformance.test_durable import ended, lines, ready, run_event, strictly_ordered
+from tests.conftest import wait_until
+
+
+def assert_asked_to_come_again(refused):
+    assert {reply.status for reply in refused} == {503}
+    assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
+
+
+def assert_no_mistakes(log):
+    """The only tracebacks in a log are those of functions that raised."""
+    assert log.count("Traceback") == log.count(" raised on experiment.")
+
+
+def delivering(server, ledger, event):
+    """Wait until the server takes events and its worker delivers them."""
+    ready(server)
+    assert server.post("/events/plain", run_event(event, 100, 0)).status == 200
+    wait_until(lambda: ended(ledger) == ["100-0"])
+
+
+def statuses(database_url):
+    """How many deliveries there are of each status."""
+    counted = "SELECT status, count(*) FROM deliveries GROUP BY status"
+    if database_url.startswith("sqlite"):
+        with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
+            return dict(connection.execute(counted).fetchall())
+    with psycopg.connect(database_url) as connection:
+        return dict(connection.execute(counted).fetchall())
+
+
+class TestPostgresqlRestarted:
+    @pytest.fixture
+    def environment(self, own_postgresql, ledger):
+        return prepared(own_postgresql.url, ledger)
+
+    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
+    def test_under_load(self, own_postgresql, serve, ledger, event, how):
+        with serve() as server:
+            delivering(server, ledger, event)
+            with load(server, event, "/events/fails-first") as senders:
+                wait_until(lambda: len(ended(ledger)) > 5)
+                own_postgresql.stop(how)
+                wait_until(lambda: len(senders.refused) > 5)
+                assert server.health("readiness") == 503
+                assert server.health("liveness") == 200
+                own_postgresql.start()
+                senders.wait_for_more(20)
+                assert server.health("readiness") == 200
+            assert_asked_to_come_again(senders.refused)
+            wait_until(lambda: set(senders.accepted) <= set(ended(ledger)))
+            wait_until(lambda: statuses(own_postgresql.url).keys() == {"delivered"})
+            assert strictly_ordered(ledger)
+            assert_no_mistakes(server.log)
+
+    def test_what_succeeded_meanwhile_is_not_done_again(self, own_postgresql, serve, ledger, event):
+        with serve(SLOW=1) as server:
+            delivering(server, ledger, event)
+            assert server.post("/events/slow", run_event(event, 1, 0)).status == 200
+            wait_until(lambda: ["1-0", "slow"] in lines(ledger, "start"))
+            own_postgresql.stop()
+            wait_until(lambda: ["1-0", "slow"] in lines(ledger, "end"))
+            own_postgresql.start()
+            wait_until(lambda: statuses(own_postgresql.url) == {"delivered": 2})
+        assert len(lines(ledger, "start")) == 2
+        assert_no_mistakes(server.log)
+
+    def test_with_a_worker_of_its_own(self, own_postgresql, serve, work, ledger, event):
+        with serve("--no-worker") as server:
+            ready(server)
+            assert server.post("/events/plain", run_event(event, 1, 0)).status == 200
+            with work() as worker:
+                wait_until(lambda: ended(ledger) == ["1-0"])
+                wait_until(lambda: worker.health("readiness") == 200)
+                own_postgresql.stop()
+                wait_until(lambda: worker.health("readiness") == 503)
+                own_postgresql.start()
+                wait_until(lambda: worker.health("readiness") == 200)
+                assert server.post("/events/plain", run_event(event, 1, 1)).status == 200
+                wait_until(lambda: ended(ledger) == ["1-0", "1-1"])
+
+
+class TestConnectionsDropped:
+    @pytest.fixture
+    def database_url(self, postgresql_url):
+        return postgresql_url
+
+    @pytest.fixture
+    def drop(self, database_url):
+        """Drop the connections that wait for a lock, or all that others have to the database."""
+        with psycopg.connect(database_url, autocommit=True) as connection:
+
+            def drop(waiting_for="%"):
+                others = (
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE %s "
+                    "AND coalesce(wait_event_type, '') LIKE %s"
+                )
+                return connection.execute(others, ["%", waiting_for]).fetchone()[0]
+
+            yield drop
+
+    def test_while_an_event_is_committed(self, serve, ledger, event, database_url, drop):
+        body = run_event(event, 1, 0)
+        with serve() as server:
+            ready(server)
+            with psycopg.connect(database_url) as holder, ThreadPoolExecutor() as pool:
+                holder.execute("LOCK TABLE deliveries IN ROW EXCLUSIVE MODE")
+                holder.execute("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
+                reply = pool.submit(server.post, "/events/plain", body)
+                wait_until(lambda: drop("Lock"))
+                assert_asked_to_come_again([reply.result(30)])
+            assert statuses(database_url) == {}
+            assert server.post("/events/plain", body).status == 200
+            wait_until(lambda: ended(ledger) == ["1-0"])
+
+    def test_again_and_again_under_load(self, serve, ledger, event, database_url, drop):
+        with serve() as server:
+            delivering(server, ledger, event)
+            with load(server, event, "/events/fails-first") as senders:
+                wait_until(lambda: len(ended(ledger)) > 5)
+                for _ in range(10):
+                    senders.wait_for_more(5)
+                    assert drop()
+            wait_until(lambda: set(senders.accepted) <= set(ended(ledger)))
+            wait_until(lambda: statuses(database_url).keys() == {"delivered"})
+            assert strictly_ordered(ledger)
+            assert_no_mistakes(server.log)
+
+
+class TestSqliteFile:
+    @pytest.fixture
+    def database_url(self, tmp_path):
+        return f"sqlite:///{tmp_path}/extension.db"
+
+    @contextmanager
+    def locked(self, database_url):
+        with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
+    def test_locked_before_the_first_event(self, serve, database_url):
+        with serve() as server:
+            ready(server)
+            with self.locked(database_url):
+                wait_until(lambda: server.health("readiness") == 503)
+                assert "Events cannot be stored: The database sqlite:///" in server.log
+            wait_until(lambda: server.health("readiness") == 200)
+
+    def test_locked_by_another_process(self, serve, ledger, event, database_url):
+        with serve() as server:
+            delivering(server, ledger, event)
+            with load(server, event, "/events/fails-first") as senders:
+                wait_until(lambda: len(ended(ledger)) > 5)
+                with self.locked(database_url):
+                    accepted = len(senders.accepted)
+                    wait_until(lambda: senders.refused)
+                    wait_until(lambda: server.health("readiness") == 503)
+                    # Those whose commit was over when the lock was taken may have had their answer after it.
+                    assert len(senders.accepted) <= accepted + 3
+                senders.wait_for_more(20)
+                assert server.health("readiness") == 200
+            assert_asked_to_come_again(senders.refused)
+            wait_until(lambda: set(senders.accepted) <= set(ended(ledger)))
+            wait_until(lambda: statuses(database_url).keys() == {"delivered"})
+            assert strictly_ordered(ledger)
+            assert_no_mistakes(server.log)
+
+
+class TestFullDisk:
+    @pytest.fixture
+    def small_disk(self, tmp_path):
+        """A file system with room for little."""
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a file system is not allowed")
+        yield disk
+        subprocess.run(["umount", "-l", disk], check=True)
+
+    @pytest.fixture
+    def database_url(self, small_disk):
+        return f"sqlite:///{small_disk}/extension.db"
+
+    def test_is_survived(self, serve, ledger, event, small_disk, database_url):
+        other = small_disk / "other"
+        with serve() as server:
+            delivering(server, ledger, event)
+            with load(server, event, "/events/fails-first") as senders:
+                wait_until(lambda: len(ended(ledger)) > 5)
+                fill(other)
+                wait_until(lambda: len(senders.refused) > 20)
+                wait_until(lambda: server.health("readiness") == 503)
+                assert server.health("liveness") == 200
+            accepted = senders.accepted
+            other.unlink()
+            wait_until(lambda: server.health("readiness") == 200)
+            assert server.post("/events/plain", run_event(event, 9, 0)).status == 200
+            wait_until(lambda: {*accepted, "9-0"} <= set(ended(ledger)))
+            wait_until(lambda: statuses(database_url).keys() == {"delivered"})
+            assert_asked_to_come_again(senders.refused)
+            assert strictly_ordered(ledger)
+            assert_no_mistakes(server.log)
+
+
+def fill(path):
+    """Write until there is no room for more."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 512):
+            with suppress(OSError):
+                while file.write(size * b"x"):
+                    pass
+
+
+class TestFrozenWorker:
+    def test_it_leaves_to_others_what_they_have_taken_over(self, serve, work, ledger, event, database_url):
+        with serve("--no-worker") as server, work(SLOW=1) as frozen:
+            ready(server)
+            for number in range(3):
+                for key in range(5):
+                    assert server.post("/events/slow", run_event(event, key, number)).status == 200
+            wait_until(lambda: len(lines(ledger, "start")) == 5)
+            frozen.process.send_signal(signal.SIGSTOP)
+            with work(SLOW=0):
+                wait_until(lambda: len(ended(ledger)) == 15)
+                wait_until(lambda: statuses(database_url) == {"delivered": 15})
+                frozen.process.send_signal(signal.SIGCONT)
+                wait_until(lambda: frozen.log.count("came back too late") == 5)
+                wait_until(lambda: "begins anew" in frozen.log)
+                for key in range(5):
+                    assert server.post("/events/slow", run_event(event, key, 3)).status == 200
+                wait_until(lambda: len(set(ended(ledger))) == 20)
+            assert server.post("/events/plain", run_event(event, 9, 0)).status == 200
+            wait_until(lambda: "9-0" in ended(ledger))
+            wait_until(lambda: statuses(database_url) == {"delivered": 21})
+        assert strictly_ordered(ledger)
+        runs = Counter(event_id for event_id, *_ in lines(ledger, "start"))
+        assert {event_id for event_id, count in runs.items() if count > 1} == {f"{key}-0" for key in range(5)}
+        assert max(runs.values()) == 2
+
+
+class TestWorkerEnded:
+    @pytest.fixture
+    def database_url(self, tmp_path):
+        return f"sqlite:///{tmp_path}/extension.db"
+
+    def test_the_log_says_how(self, serve, ledger, event):
+        with serve() as server:
+            delivering(server, ledger, event)
+            for pid in server.children("worker"):
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: "The delivery worker ended (code -9)" in server.log)
+
+
+class TestNeighbours:
+    @pytest.mark.parametrize("bad", ["always-fails", "hangs"])
+    def test_who_is_in_order_does_not_feel_who_is_not(self, serve, ledger, event, bad):
+        with serve(app="neighbours.py") as server:
+            ready(server)
+            self.latency(server, ledger, event)
+            before = self.latency(server, ledger, event)
+            for number in range(40):
+                assert server.post(f"/events/{bad}", event("killswitch.engaged", id=f"bad-{number}")).status == 200
+            wait_until(lambda: server.log.count("failed, again in") >= 8)
+            meanwhile = self.latency(server, ledger, event)
+            assert meanwhile < 5 * before
+
+    def latency(self, server, ledger, event):
+        """The median of the seconds from an event to the start of its function."""
+        waits = []
+        for _ in range(20):
+            body = event("killswitch.engaged")
+            sent = time.monotonic()
+            assert server.post("/events/healthy", body).status == 200
+            started = wait_until(lambda body=body: dict(lines(ledger, "start")).get(body["id"]))
+            waits.append(float(started) - sent)
+        print(waits)
+        return statistics.median(waits)
+
+
+class TestBacklog:
+    def test_what_waits_is_delivered_after_a_restart_in_the_middle(self, serve, ledger, event, database_url):
+        with serve("--no-worker") as server:
+            ready(server)
+            with load(server, event, "/events/plain", keys=8, most=125) as senders:
+                senders.wait()
+        assert ended(ledger) == []
+        assert statuses(database_url) == {"waiting": 1000}
+        with serve() as server:
+            wait_until(lambda: len(ended(ledger)) > 100)
+            assert server.stop() == 143
+        assert len(ended(ledger)) < 1000
+        with serve():
+            wait_until(lambda: len(ended(ledger)) >= 1000, timeout=60)
+            wait_until(lambda: statuses(database_url) == {"delivered": 1000})
+        assert strictly_ordered(ledger)
+        assert set(Counter(ended(ledger)).values()) == {1}

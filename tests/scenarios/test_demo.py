@@ -1,0 +1,124 @@
+"""What ``make run`` does: the demonstration runs for real, shows what it says, and leaves nothing behind."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BIN, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+EVENTS = (ROOT / "extensions/announce/events.jsonl").read_text().splitlines()
+TIMEOUT = 90
+
+
+class Demo:
+    """The demonstration on a copy of the examples, with a directory for temporary files of its own."""
+
+    def __init__(self, directory: Path, port: int, health_port: int):
+        self.checkout = directory / "checkout"
+        self.temporary = directory / "tmp"
+        self.temporary.mkdir()
+        shutil.copytree(ROOT / "extensions", self.checkout / "extensions", ignore=shutil.ignore_patterns("__pycache__"))
+        self.before = self.files()
+        self._log = directory / "demo.log"
+        with self._log.open("w") as output:
+            self.process = subprocess.Popen(
+                ["sh", self.checkout / "extensions/announce/demo.sh", BIN / "extension-kit"],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=directory,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "STEADYBIT_EXTENSION_PORT": str(port),
+                    "STEADYBIT_EXTENSION_HEALTH_PORT": str(health_port),
+                    "TMPDIR": str(self.temporary),
+                    "COLUMNS": "200",
+                },
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def files(self) -> set[Path]:
+        return {path for path in self.checkout.rglob("*") if "__pycache__" not in path.parts}
+
+    def is_gone(self) -> bool:
+        """Whether neither files nor processes are left."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return self.files() == self.before and not any(self.temporary.iterdir())
+        return False
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """Start the demonstration: ``with demo(port=8080) as running``; it is ended whatever happens."""
+
+    @contextmanager
+    def start(port=None, health_port=None):
+        running = Demo(tmp_path, port or free_port(), health_port or free_port())
+        try:
+            yield running
+        finally:
+            if not running.is_gone():
+                os.killpg(running.process.pid, signal.SIGKILL)
+            running.process.wait(10)
+
+    return start
+
+
+def test_it_shows_retries_a_dead_letter_and_its_replay(demo):
+    with demo() as running:
+        assert running.process.wait(TIMEOUT) == 0, running.output
+        assert running.is_gone()
+    output = running.output
+    assert len(re.findall(r"^(?:experiment|killswitch)\.[a-z.-]+ ", output, re.MULTILINE)) == len(EVENTS)
+    assert re.findall(r"pager\.page@\S+ of .*: attempt (\d) failed, again in ", output) == ["1", "2"]
+    assert "pager: somebody on call knows of PLAT-30/60297" in output
+    dead, replayed = output.split("$ extension-kit deliveries list --status dead")[1].split("$ mkdir reports")
+    assert re.search(r"dead .* pager\.report@", dead)
+    assert "Replayed 1 dead letter." in replayed
+    ended = replayed.split("$ extension-kit deliveries list --listener pager.")[1]
+    assert re.search(r"delivered\W+3\W.* pager\.page@", ended)
+    assert re.search(r"delivered\W+2\W.* pager\.report@", ended)
+    assert output.endswith("Rolling restart loses no request: failed (A check did not hold)\n")
+
+
+@pytest.mark.parametrize("which", ["port", "health_port"])
+def test_a_taken_port_is_said_in_one_line(demo, which):
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with demo(**{which: port}) as running:
+            assert running.process.wait(TIMEOUT) == 2, running.output
+            assert running.is_gone()
+    (line,) = [line for line in running.output.splitlines() if line and line[0] not in "#$"]
+    assert f"port {port} " in line
+
+
+def test_events_are_not_played_against_another_server(demo, served):
+    with served("prints") as other:
+        with demo(other.port, other.health_port) as running:
+            assert running.process.wait(TIMEOUT) == 2, running.output
+            assert running.is_gone()
+        assert re.fullmatch(rf"extension-kit: port {other.port} .*\n", running.output)
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing(demo):
+    with demo() as running:
+        wait_until(lambda: "experiment.execution.requested" in running.output, timeout=TIMEOUT)
+        os.killpg(running.process.pid, signal.SIGINT)
+        assert running.process.wait(TIMEOUT) == 130, running.output
+        wait_until(running.is_gone)

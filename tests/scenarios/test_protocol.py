@@ -1,0 +1,276 @@
+"""An extension that speaks another system's protocol, served as people serve them, on both stores."""
+
+import json
+import os
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
+
+import pytest
+
+from tests.conftest import APPS, BIN, EDGES, listens, run_server, wait_until
+from tests.databases import postgresql_database, postgresql_server
+from tests.unit.senders.conftest import receiver
+from tests.unit.senders.receivers import reply
+
+__all__ = ["receiver"]
+KIT = str(BIN / "extension-kit")
+SUBSCRIPTIONS = "/events/subscriptions"
+LOCAL = {"EXTENSION_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8"}
+
+
+@pytest.fixture(scope="module")
+def postgresql():
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """The URL of a database; in PostgreSQL, the tables have been made."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/extension.db"
+        return
+    with postgresql_database(request.getfixturevalue("postgresql")) as url:
+        made = db_upgrade(url, "echo.py")
+        assert made.returncode == 0, made.stderr
+        yield url
+
+
+def db_upgrade(url, *targets):
+    variables = {**os.environ, "EXTENSION_DATABASE_URL": url}
+    command = [KIT, "db", "upgrade", *targets]
+    return subprocess.run(command, cwd=APPS, env=variables, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    path = tmp_path / "ledger"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def environment(database_url, ledger):
+    return {"EXTENSION_DATABASE_URL": database_url, "LEDGER": ledger, "EXTENSION_STALLED_AFTER": 2, **LOCAL}
+
+
+@pytest.fixture
+def start(tmp_path, environment):
+    """Start a command for the extension, and wait until it is ready."""
+    numbers = iter(range(100))
+
+    @contextmanager
+    def start(*command, **more):
+        log = tmp_path / f"process-{next(numbers)}.log"
+        with run_server(command, log, **{**environment, **more}) as server:
+            if command[0] == KIT:
+                wait_until(lambda: ended(server) or server.health("readiness") == 200)
+            else:
+                wait_until(lambda: listens(server))
+            yield server
+
+    return start
+
+
+def ended(server):
+    assert server.process.poll() is None, server.log
+
+
+WAYS = {
+    "serve": [[KIT, "serve", "echo.py"]],
+    "serve and worker": [[KIT, "serve", "echo.py", "--no-worker"], [KIT, "worker", "echo.py"]],
+    "gunicorn": [[part.replace("{target}", "echo") for part in EDGES["flask"]]],
+}
+
+
+@pytest.fixture(params=WAYS)
+def server(request, start):
+    with ExitStack() as stack:
+        first, *_ = [stack.enter_context(start(*command)) for command in WAYS[request.param]]
+        yield first
+
+
+def lines(ledger, word):
+    return [line.split()[1:] for line in ledger.read_text().splitlines() if line.startswith(f"{word} ")]
+
+
+def say(server, id, **more):
+    return server.post("/echo/said", {"id": id, "said": f"word-{id}", **more})
+
+
+def document(server):
+    """What the registration document asks for, by path."""
+    entries = server.request("GET", "/").json["eventListeners"]
+    return {entry["path"]: entry["listenTo"] for entry in entries}
+
+
+class TestEveryWay:
+    """With one command, with a worker of its own, under a bare WSGI server."""
+
+    def test_a_request_is_committed_and_its_event_gets_to_functions(self, server, ledger):
+        answer = say(server, "7", series="echo/a", subject="a/1")
+        assert (answer.status, answer.json) == (200, {"is_new": True, "place": 1, "deliveries": 2})
+        assert server.request("GET", "/echo/said/7").json == ["word-7"]
+        wait_until(lambda: lines(ledger, "heard") and lines(ledger, "quick"))
+        assert say(server, "7", series="echo/a").json == {"is_new": False, "place": 1, "deliveries": 0}
+        assert say(server, "8", series="echo/a").json["place"] == 2
+        wait_until(lambda: len(lines(ledger, "heard")) == len(lines(ledger, "quick")) == 2)
+        assert lines(ledger, "heard") == [
+            ["7", "Said", "word-7", "echo", "echo/a", "a/1"],
+            ["8", "Said", "word-8", "echo", "echo/a", "None"],
+        ]
+        assert sorted(lines(ledger, "quick")) == [["7"], ["8"]]
+
+    def test_errors_have_the_form_of_the_protocol(self, server):
+        for method, path, body, status in (
+            ("GET", "/echo/nothing", None, 404),
+            ("GET", "/echo/said", None, 405),
+            ("POST", "/echo/said", b"{", 400),
+            ("POST", "/echo/said", b"[" + b" " * 9_000_000 + b"]", 413),
+            ("PUT", "/echo/subscriptions/a", b'{"pattern": "a..b", "url": "http://127.0.0.1"}', 422),
+            ("GET", "/echo/broken", None, 500),
+        ):
+            answer = server.request(method, path, body, {"Content-Type": "application/json"})
+            assert (answer.status, answer.body) == (status, b"echo: %d\n" % status)
+        assert server.request("GET", "/nothing").json["title"]
+        assert "GET /echo/broken failed" in server.log
+        assert server.request("GET", "/").status == 200
+
+    def test_what_only_a_subscription_wants_is_asked_for_and_delivered(self, server, receiver, event):
+        answers = iter([reply(503)])
+        there = receiver(answer=lambda request: next(answers, reply()))
+        assert SUBSCRIPTIONS not in document(server)
+        before = server.request("GET", "/").headers["etag"]
+        body = {"pattern": "killswitch.*", "url": there.url("/hook", "127.0.0.1")}
+        assert server.request("PUT", "/echo/subscriptions/mine", json.dumps(body).encode(), JSON).status == 200
+        names = ["killswitch.engaged", "killswitch.disengaged"]
+        wait_until(lambda: document(server).get(SUBSCRIPTIONS) == names)
+        assert server.request("GET", "/", headers={"If-None-Match": before}).status == 200
+
+        sent = event("killswitch.engaged", id="e-1")
+        assert [server.post(SUBSCRIPTIONS, sent).status for _ in range(2)] == [200, 200]
+        wait_until(lambda: len(there.requests) == 2)
+        told = [json.loads(request.body) for request in there.requests]
+        expected = {"word": "hi", "to": "mine", "name": "killswitch.engaged", "source": "steadybit", "event": sent}
+        assert told == [expected, expected]
+        assert len({request.headers["webhook-id"] for request in there.requests}) == 1
+        assert there.requests[0].path == "/hook"
+
+        assert server.request("DELETE", "/echo/subscriptions/mine").status == 200
+        wait_until(lambda: SUBSCRIPTIONS not in document(server))
+        assert server.request("GET", "/").headers["etag"] == before
+
+    def test_a_task_is_done_again_whatever_it_raises(self, server, ledger):
+        say(server, "7")  # an embedded worker begins with the first request
+        wait_until(lambda: ["4", "hi"] in lines(ledger, "beat"))
+        assert [number for number, _ in lines(ledger, "beat")][:4] == ["1", "2", "3", "4"]
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+class TestServe:
+    @pytest.mark.parametrize("victim", ["web", "worker"])
+    def test_nothing_that_was_answered_is_lost_when_a_process_is_killed(self, start, ledger, victim):
+        with start(KIT, "serve", "echo.py") as server:
+            say(server, "first")
+            wait_until(lambda: lines(ledger, "heard"))
+
+            def send(number):
+                try:
+                    return number if say(server, f"{number}", series="echo/a").status == 200 else None
+                except (OSError, HTTPException):
+                    return None
+
+            with ThreadPoolExecutor(4) as pool:
+                sent = [pool.submit(send, number) for number in range(100)]
+                wait_until(lambda: len(lines(ledger, "heard")) > 5)
+                for child in server.children("serve" if victim == "web" else "worker"):
+                    os.kill(child, signal.SIGKILL)
+                answered = {f"{one.result()}" for one in sent if one.result() is not None}
+            assert answered
+            for id in answered:
+                assert server.request("GET", f"/echo/said/{id}").json == [f"word-{id}"]
+            wait_until(lambda: answered <= {id for id, *_ in lines(ledger, "heard")})
+            wait_until(lambda: answered <= {id for (id,) in lines(ledger, "quick")})
+
+    def test_everything_is_killed_and_started_again(self, start, ledger):
+        with start(KIT, "serve", "echo.py", "--no-worker") as server:
+            assert {say(server, f"{number}", series="echo/a").status for number in range(20)} == {200}
+            os.killpg(server.process.pid, signal.SIGKILL)
+        assert lines(ledger, "heard") == []
+        with start(KIT, "serve", "echo.py"):
+            wait_until(lambda: len(lines(ledger, "heard")) == 20)
+        assert [id for id, *_ in lines(ledger, "heard")] == [f"{number}" for number in range(20)]
+
+    def test_a_protocol_is_served_by_several_processes(self, start, ledger):
+        with start(KIT, "serve", "echo.py", EXTENSION_WEB_WORKERS=2) as server, ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda number: say(server, f"{number % 20}", series="echo/a"), range(60)))
+            assert {answer.status for answer in answers} == {200}
+            assert sorted(answer.json["place"] for answer in answers if answer.json["is_new"]) == [*range(1, 21)]
+            wait_until(lambda: len(lines(ledger, "heard")) == 20)
+
+
+class TestStarting:
+    @pytest.fixture
+    def database_url(self, tmp_path):
+        return f"sqlite:///{tmp_path}/extension.db"
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_a_misspelt_setting_is_named(self, start, way):
+        given = {"EXTENSION_ECHO_WROD": "s3cret", "EXTENSION_ECHO_SECRET": "s3cret", "EXTENSION_ECHO_WORD": "ho"}
+        with start(*WAYS[way][-1], **given) as server:
+            doubt = "EXTENSION_ECHO_WROD is not a setting: did you mean EXTENSION_ECHO_WORD?"
+            wait_until(lambda: doubt in server.log)
+            assert server.log.count("EXTENSION_ECHO_") == doubt.count("EXTENSION_ECHO_")
+            assert "s3cret" not in server.log
+
+    @pytest.mark.parametrize(
+        ("app", "message"),
+        [
+            ("raise SettingError('EXTENSION_ECHO_MODE is odd: even is allowed')", "EXTENSION_ECHO_MODE is odd"),
+            ("return Routes(Blueprint('b', __name__), ('/events',), None)", "mine: /events/page belongs to the kit"),
+            ("host.database.url = None", "AttributeError"),
+        ],
+    )
+    def test_routes_that_cannot_be_made_are_explained_in_one_line(self, tmp_path, environment, app, message):
+        (tmp_path / "mine.py").write_text(f"""
+from dataclasses import dataclass
+from flask import Blueprint
+from extension_kit import Extension
+from extension_kit.protocol import EventProtocol, Routes, SettingError
+
+@dataclass(frozen=True)
+class Settings:
+    pass
+
+def routes(host, settings):
+    {app}
+
+extension = Extension("extension-mine")
+extension.speak(EventProtocol("mine", Settings, routes))
+
+@extension.listen_to("killswitch.engaged")
+def page(event):
+    pass
+""")
+        with run_server([KIT, "serve", str(tmp_path / "mine.py")], tmp_path / "log", **environment) as server:
+            wait_until(lambda: server.process.poll() is not None)
+            assert server.process.returncode != 0
+            assert message in server.log
+            if message != "AttributeError":
+                assert server.log.count("extension-kit: ") == 1
+                assert "Traceback" not in server.log
+
+    def test_tables_that_are_missing_are_asked_for(self, postgresql, tmp_path, environment):
+        with postgresql_database(postgresql) as url:
+            assert db_upgrade(url).returncode == 0
+            given = {**environment, "EXTENSION_DATABASE_URL": url}
+            with run_server([KIT, "serve", "echo.py"], tmp_path / "log", **given) as server:
+                assert server.process.wait(30) == 2
+                advice = "has no tables of echo yet: run `extension-kit db upgrade` with the file or module of echo"
+                assert advice in server.log
+                assert "Traceback" not in server.log

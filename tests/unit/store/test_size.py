@@ -1,0 +1,50 @@
+"""How much room a database takes, and how much of it is in use."""
+
+import random
+
+import pytest
+from sqlalchemy import delete, insert
+
+from extension_kit.deliveries.models import metadata, steps
+from extension_kit.store.database import Database
+from extension_kit.store.size import allocated_bytes, live_bytes
+from tests.unit.store.test_retention import NOW
+
+ROWS, BYTES = 100, 10_000
+
+
+def sizes(database: Database) -> tuple[int, int]:
+    with database.read() as connection:
+        return allocated_bytes(connection, metadata), live_bytes(connection, metadata)
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    with database.transaction() as connection:
+        for number in range(ROWS):
+            body = random.Random(number).randbytes(BYTES)
+            connection.execute(insert(steps).values(run="t/1", step_id=f"{number}", body=body, seen_at=NOW))
+    return database
+
+
+def test_rows_take_about_as_much_as_is_in_them(filled: Database) -> None:
+    allocated, live = sizes(filled)
+
+    assert ROWS * BYTES < live < ROWS * BYTES * 1.5
+    assert live <= allocated < ROWS * BYTES * 2
+
+
+def test_removed_rows_leave_gaps(filled: Database) -> None:
+    allocated, live = sizes(filled)
+
+    with filled.transaction() as connection:
+        connection.execute(delete(steps).where(steps.c.step_id >= "5"))
+
+    assert sizes(filled)[0] == allocated
+    assert sizes(filled)[1] < live * 0.6
+
+
+def test_an_empty_database_takes_next_to_nothing(database: Database) -> None:
+    allocated, live = sizes(database)
+
+    assert 0 <= live <= allocated < 300_000

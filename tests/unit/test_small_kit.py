@@ -1,0 +1,54 @@
+"""The small kit stays small: who has no durable listener loads nothing of databases, queues and senders."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"sqlalchemy", "alembic", "procrastinate", "psycopg", "kombu", "urllib3", "standardwebhooks"}
+
+# The registration document is made at each request, so it can say what its process has loaded so far.
+EXTENSION = """
+import sys
+from extension_kit import Extension
+
+extension = Extension("extension-small")
+extension.index(lambda: {"loaded": sorted(set(module.partition(".")[0] for module in sys.modules))})
+
+@extension.listen_to("*"%s)
+def handle(event):
+    print(event.id)
+"""
+
+
+def heavy(modules) -> set[str]:
+    return HEAVY & set(modules)
+
+
+def test_importing_the_kit_loads_no_heavy_module():
+    code = "import sys, extension_kit; print(*{module.partition('.')[0] for module in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    modules = loaded.stdout.split()
+    assert "extension_kit" in modules
+    assert heavy(modules) == set()
+
+
+def modules_after_an_event(tmp_path, served, event, edge, options) -> list[str]:
+    (tmp_path / "small.py").write_text(EXTENSION % options)
+    with served(str(tmp_path / "small"), edge=edge) as server:
+        assert server.post("/events/handle", event("experiment.execution.failed")).status == 200
+        return server.request("GET", "/").json["loaded"]
+
+
+@pytest.mark.parametrize("edge", ["asgi", "flask"])
+def test_serving_immediate_listeners_loads_no_heavy_module(tmp_path, served, event, edge):
+    modules = modules_after_an_event(tmp_path, served, event, edge, ", immediate=True")
+    assert "extension_kit" in modules
+    assert heavy(modules) == set()
+    assert not list(tmp_path.glob("*.db"))
+
+
+def test_accepting_for_durable_listeners_loads_a_database_but_neither_queue_nor_sender(tmp_path, served, event):
+    modules = modules_after_an_event(tmp_path, served, event, "asgi", "")
+    assert {"sqlalchemy", "psycopg"} <= heavy(modules)
+    assert heavy(modules) & {"procrastinate", "kombu", "urllib3", "standardwebhooks"} == set()
