@@ -1,0 +1,29 @@
+"""CronEye's API on extension-kit: takes APScheduler's events, keeps the state of every job, and tells listeners."""
+
+from extension_kit import Extension
+from extension_kit.protocol import EventProtocol, Task
+
+from . import overdue, retention
+from .codes import EVENT_NAMES, OVERDUE
+from .events import SOURCE, CronEyeEvent
+from .routes import routes
+from .settings import CronEyeSettings
+from .tables import TABLES
+
+__all__ = ["CronEyeEvent", "CronEyeSettings", "extension"]
+
+extension = Extension("extension-croneye")
+extension.speak(
+    EventProtocol(
+        SOURCE,
+        settings=CronEyeSettings,
+        routes=routes,
+        names=(*EVENT_NAMES.values(), OVERDUE),
+        event=CronEyeEvent,
+        tables=TABLES,
+        tasks=(
+            Task(overdue.EVERY, overdue.OverdueWatch()),
+            Task(retention.EVERY, retention.remove_old),
+        ),
+    )
+)

@@ -1,0 +1,89 @@
+"""CronEye's answers, to the letter: their keys, the order of these, and their words.
+
+Browsers let dashboards from anywhere read them, as upstream's do: who asks shows a token, never a cookie.
+"""
+
+from typing import Any
+
+import orjson
+from flask import Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from extension_kit.errors import StoreUnavailable
+
+_BAD_REQUEST = "Bad request"
+
+_REASONS = {
+    400: _BAD_REQUEST,
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Request entity too large",
+    500: "Internal server error",
+}
+
+
+class Refusal(HTTPException):
+    """A request that is answered with something else than success.
+
+    Args:
+        status: of HTTP.
+        message: CronEye's words.
+        content: further keys of the answer.
+    """
+
+    def __init__(self, status: int, message: str, **content: Any) -> None:
+        super().__init__(message)
+        self.code = status
+        self.message = message
+        self.content = content
+
+
+def success(message: str = "", **content: Any) -> Response:
+    """Answer that it is done."""
+    return _answer(200, {"status": "success", "message": message, **content})
+
+
+def bad_request() -> Refusal:
+    """What is malformed, or cannot be."""
+    return Refusal(400, _BAD_REQUEST, data={})
+
+
+def answer_error(error: Exception) -> Response:
+    """Answer whatever went wrong, in CronEye's form; its documentation knows 400, 401 and 500 only."""
+    if isinstance(error, Refusal):
+        return failure(error.code or 500, error.message, **error.content)
+    code = (error.code or 500) if isinstance(error, HTTPException) else 500
+    status = code if code in _REASONS else 400 if code < 500 else 500
+    answer = failure(status, _REASONS[status], data={})
+    if isinstance(error, MethodNotAllowed):
+        methods = ", ".join(sorted(error.valid_methods or ()))
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return _preflight(methods)
+        answer.headers["Allow"] = methods
+    if isinstance(error, StoreUnavailable):
+        answer.headers["Retry-After"] = f"{max(1, round(error.retry_after))}"
+    return answer
+
+
+def failure(status: int, message: str, **content: Any) -> Response:
+    """Answer that it is not done."""
+    return _answer(status, {"status": "failure", "message": message, **content})
+
+
+def _answer(status: int, content: dict[str, Any]) -> Response:
+    return _shared(Response(orjson.dumps(content) + b"\n", status, content_type="application/json"))
+
+
+def _preflight(methods: str) -> Response:
+    answer = _shared(Response(status=200))
+    answer.headers["Access-Control-Allow-Methods"] = methods
+    answer.headers["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "")
+    return answer
+
+
+def _shared(response: Response) -> Response:
+    if origin := request.headers.get("Origin"):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Credentials"] = "true"
+        response.headers.add("Vary", "Origin")
+    return response

@@ -1,0 +1,184 @@
+"""The views of the dashboards: logging in, counts, runs, the log, and the project's name."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+import orjson
+from flask import Blueprint, Response, request
+from jsonschema_rs import Draft202012Validator
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from extension_kit.protocol import Host
+
+from . import queries
+from .accounts import Accounts
+from .answers import Refusal, bad_request, success
+from .moments import milliseconds, moment
+from .schemas import Login, LogQuery, PasswordChange, ProjectSettings, RunsQuery, compiled
+from .tables import settings as project_settings
+
+P = ParamSpec("P")
+User = Mapping[str, Any]
+
+_WINDOW = timedelta(minutes=10)
+_PAGE_SIZE = 20
+_PROJECT = 1
+
+_LOGIN = compiled(Login)
+_PASSWORD_CHANGE = compiled(PasswordChange)
+_RUNS_QUERY = compiled(RunsQuery)
+_LOG_QUERY = compiled(LogQuery)
+_PROJECT_SETTINGS = compiled(ProjectSettings)
+
+
+class Dashboard:
+    """The views of the administrator.
+
+    Args:
+        host: where what is shown is.
+        accounts: who may see it.
+    """
+
+    def __init__(self, host: Host, accounts: Accounts) -> None:
+        self._host = host
+        self._accounts = accounts
+
+    def add_to(self, blueprint: Blueprint, prefix: str) -> None:
+        """Add the views to a blueprint, under a prefix."""
+        views: list[tuple[str, str, Callable[[], Response]]] = [
+            ("POST", "/auth/login", self.log_in),
+            ("POST", "/auth/logout", self._for_user(self.log_out)),
+            ("GET", "/auth/status", self._for_user(self.status)),
+            ("POST", "/auth/change-password", self._for_user(self.change_password)),
+            ("POST", "/dashboard/summary", self._for_user(self.summary)),
+            ("POST", "/dashboard/summary/jobs", self._for_user(self.jobs)),
+            ("POST", "/dashboard/logs", self._for_user(self.logs)),
+            ("GET", "/dashboard/logs/filters", self._for_user(self.filters)),
+            ("GET", "/dashboard/settings", self._for_user(self.project)),
+            ("POST", "/dashboard/settings", self._for_user(self.add_project)),
+            ("PATCH", "/dashboard/settings", self._for_user(self.change_project)),
+        ]
+        for method, path, view in views:
+            endpoint = f"{method.lower()}{path.replace('/', '_')}"
+            blueprint.add_url_rule(prefix + path, endpoint, view, methods=[method], provide_automatic_options=False)
+
+    def _for_user(self, view: Callable[Concatenate[User, P], Response]) -> Callable[P, Response]:
+        @wraps(view)
+        def admit(*args: P.args, **kwargs: P.kwargs) -> Response:
+            return view(self._accounts.admit(request.headers.get("Authorization", "")), *args, **kwargs)
+
+        return admit
+
+    def log_in(self) -> Response:
+        """Exchange an e-mail address and a password for a token; its answers have no ``data``."""
+        try:
+            sent = _body(_LOGIN)
+        except Refusal as refusal:
+            raise Refusal(400, refusal.message) from refusal
+        return success(auth_token=self._accounts.log_in(sent["email"], sent["password"]))
+
+    def log_out(self, user: User) -> Response:
+        """Say that it is done: it is for the client to forget its token."""
+        return success("Successfully logged out")
+
+    def status(self, user: User) -> Response:
+        """Say who has logged in."""
+        return success(data=user)
+
+    def change_password(self, user: User) -> Response:
+        """Change the password."""
+        sent = _body(_PASSWORD_CHANGE)
+        self._accounts.change_password(sent["current_password"], sent["new_password"])
+        return success(data={})
+
+    def summary(self, user: User) -> Response:
+        """Count schedulers and jobs."""
+        with self._host.read() as connection:
+            return success(data=queries.summary(connection))
+
+    def jobs(self, user: User) -> Response:
+        """Show the runs of jobs in a window."""
+        wanted = _body(_RUNS_QUERY, may_be_empty=True).get("time_range", {})
+        end = moment(wanted.get("end")) or datetime.now(UTC)
+        start = moment(wanted.get("start")) or end - _WINDOW
+        with self._host.read() as connection:
+            found = queries.jobs_with_runs(connection, start, end)
+        return success(data={"jobs": found, "time_range": {"start": milliseconds(start), "end": milliseconds(end)}})
+
+    def logs(self, user: User) -> Response:
+        """Show a page of the log."""
+        wanted = _body(_LOG_QUERY, may_be_empty=True)
+        chosen = wanted.get("filters") or {}
+        between = chosen.get("event_date", [])
+        since, until = map(_moment, between) if len(between) == 2 else (None, None)
+        filters = queries.Filters(
+            wanted.get("search") or "",
+            chosen.get("schedulers", ()),
+            chosen.get("jobs", ()),
+            chosen.get("events", ()),
+            since,
+            until,
+        )
+        page, size = int(wanted.get("page_number", 1)), int(wanted.get("page_size", _PAGE_SIZE))
+        with self._host.read() as connection:
+            found, total = queries.logs(connection, filters, page, size)
+        pagination = {"current_page": page, "per_page": size, "total": total, "total_pages": -(-total // size)}
+        return success(data=found, meta={"pagination": pagination})
+
+    def filters(self, user: User) -> Response:
+        """List what the log can be filtered by."""
+        with self._host.read() as connection:
+            return success(data=queries.choices(connection))
+
+    def project(self, user: User) -> Response:
+        """Show the project's name."""
+        return self._shown_project("")
+
+    def add_project(self, user: User) -> Response:
+        """Give the project a name."""
+        self._name_project()
+        return self._shown_project("Added settings")
+
+    def change_project(self, user: User) -> Response:
+        """Give the project another name."""
+        self._name_project()
+        return self._shown_project("Updated settings")
+
+    def _name_project(self) -> None:
+        values = {"project_name": _body(_PROJECT_SETTINGS)["project_name"]}
+        dialect = sqlite if self._host.database.is_sqlite else postgresql
+        named = dialect.insert(project_settings).values(id=_PROJECT, **values)
+        with self._host.transaction() as transaction:
+            transaction.connection.execute(named.on_conflict_do_update(index_elements=["id"], set_=values))
+
+    def _shown_project(self, message: str) -> Response:
+        with self._host.read() as connection:
+            found = connection.execute(select(project_settings)).one_or_none()
+        shown = {"id": found.id, "project_name": found.project_name} if found else {"id": None, "project_name": None}
+        return success(message, data=shown)
+
+
+def _body(validator: Draft202012Validator, *, may_be_empty: bool = False) -> dict[str, Any]:
+    """Read and check the body of a request.
+
+    Raises:
+        Refusal: it is no JSON object, or not as its schema has it.
+    """
+    sent = request.get_data(cache=False, parse_form_data=False)
+    try:
+        body: dict[str, Any] = orjson.loads(sent) if sent or not may_be_empty else {}
+    except orjson.JSONDecodeError as error:
+        raise bad_request() from error
+    if not validator.is_valid(body):
+        raise bad_request()
+    return body
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        return moment(value)
+    except ValueError as error:
+        raise bad_request() from error

@@ -1,0 +1,249 @@
+"""The OpenAPI document: what services and dashboards may rely on."""
+
+from typing import Any
+
+from apispec import APISpec
+
+from extension_kit.protocol import OPENAPI_VERSION
+
+from .codes import EXECUTION, SCHEDULER, Code
+from .schemas import COMPONENTS, TIME
+
+Document = dict[str, Any]
+
+API = "/croneye/api"
+"""Where dashboards find their API."""
+
+UPSTREAM_PREFIX = f"{API}/listener"
+"""Where upstream serves ``/event``."""
+
+_NAME: Document = {"anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}]}
+_ANYTHING: Document = {}
+
+
+def _said(description: str, schema: Document) -> Document:
+    return {"description": description, **schema}
+
+
+_JOB_ID = {"job_id": _said("The job's id", _NAME)}
+_SUBMISSION = {**_JOB_ID, "time": TIME, "next_scheduled_run_time": TIME}
+_FAILURE = {
+    **_JOB_ID,
+    "time": TIME,
+    "exception": _said("What the job raised", _ANYTHING),
+    "traceback": _said("Where", _ANYTHING),
+}
+_STORE = "The job store's name, which has to be that of the scheduler; jobstore is read, too, and alias after both"
+
+
+def _event(title: str, codes: list[Code], needed: list[str], properties: Document) -> Document:
+    # true is 1, for CronEye compares as Python does.
+    numbers: list[Any] = [*map(int, codes), *([True] if Code.SCHEDULER_STARTED in codes else [])]
+    return {
+        "title": title,
+        "type": "object",
+        "required": ["event_code", *needed],
+        "properties": {"event_code": {"enum": numbers}, **properties},
+    }
+
+
+_SUBMITTED = [Code.JOB_SUBMITTED, Code.JOB_MAX_INSTANCES]
+_FAILED = [Code.JOB_ERROR, Code.JOB_MISSED]
+_CHECKED = SCHEDULER | EXECUTION | {Code.JOB_ADDED, Code.JOB_REMOVED}
+
+_EVENTS = [
+    _event("Scheduler", sorted(SCHEDULER), ["alias"], {"alias": _said("The scheduler's name", _NAME)}),
+    _event(
+        "Job added",
+        [Code.JOB_ADDED],
+        ["job_id", "task"],
+        {
+            "job_store": _said(_STORE, _ANYTHING),
+            **_JOB_ID,
+            "task": _said("The job's name", {"not": {"type": "null"}}),
+        },
+    ),
+    _event("Job removed", [Code.JOB_REMOVED], ["job_id"], _JOB_ID),
+    _event("Job submitted", _SUBMITTED, ["job_id"], _SUBMISSION),
+    _event("Job failed", _FAILED, ["job_id"], _FAILURE),
+    _event(
+        "Job executed",
+        [Code.JOB_EXECUTED],
+        ["job_id"],
+        {**_JOB_ID, "time": TIME, "return_value": _said("What the job returned", _ANYTHING)},
+    ),
+    {
+        "title": "Others",
+        "description": "16, 32, 64, 128, 256 and 2048 are kept as they are, unknown codes are answered with success "
+        "and dropped",
+        "type": "object",
+        "properties": {"event_code": {"not": {"enum": [*sorted(map(int, _CHECKED)), True]}}},
+    },
+]
+
+_OPTIONAL = {"RunsQuery", "LogQuery"}
+"""Bodies that may be left out."""
+
+_KEYS = ("openapi", "info", "jsonSchemaDialect", "tags", "paths", "components")
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_FAILURES: Document = {
+    "BadRequest": "A header is missing, or the request is malformed or says what cannot be",
+    "Unauthorised": "The token is wrong, or is not valid any more",
+    "NotFound": "There is no such user",
+    "TooLarge": "The body is larger than the server accepts",
+    "Failed": "It could not be stored or read; nothing was changed",
+}
+
+
+def document(prefix: str = "") -> Document:
+    """Describe the API.
+
+    Args:
+        prefix: what stands before ``/event``.
+    """
+    info = {"description": "CronEye's API: services send the events of APScheduler, dashboards ask for what became."}
+    spec = APISpec("croneye", "1", OPENAPI_VERSION, info=info, jsonSchemaDialect=_DIALECT)
+    _add_components(spec)
+    for path in dict.fromkeys((f"{prefix}/event", f"{UPSTREAM_PREFIX}/event")):
+        spec.path(path, operations={"post": _listener()})
+    login = {"200": _json("LoggedIn", "A token for five days")}
+    spec.path(f"{API}/auth/login", operations={"post": _operation("Log in", "Login", login, security=[])})
+    for path, operations in _views().items():
+        spec.path(API + path, operations=operations)
+    described = {"200": _json({"type": "object"}, "An OpenAPI document")}
+    openapi = {"tags": ["dashboards"], "summary": "Get this document", "responses": described, "security": []}
+    spec.path(f"{API}/openapi.json", operations={"get": openapi})
+    made = spec.to_dict()
+    return {key: made[key] for key in _KEYS}
+
+
+def _add_components(spec: APISpec) -> None:
+    spec.tag({"name": "listener", "description": "What services send"})
+    spec.tag({"name": "dashboards", "description": "What dashboards ask"})
+    spec.components.security_scheme(
+        "listener", {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Token ..."}
+    )
+    spec.components.security_scheme("user", {"type": "http", "scheme": "bearer"})
+    for name, schema in COMPONENTS.items():
+        spec.components.schema(name, schema)
+    spec.components.schema("Event", {"anyOf": _EVENTS})
+    spec.components.schema("Success", _envelope("success", data={"type": "object"}))
+    spec.components.schema("Failure", _envelope("failure"))
+    spec.components.schema("LoggedIn", _envelope("success", auth_token={"type": "string"}))
+    spec.components.schema("LogPage", _envelope("success", data=_list_of(_ENTRY), meta=_PAGINATION))
+    spec.components.schema("Summary", _envelope("success", data=_object(_SUMMARY)))
+    spec.components.schema("Runs", _envelope("success", data=_object({"jobs": _list_of(_JOB), "time_range": _RANGE})))
+    for name, description in _FAILURES.items():
+        spec.components.response(name, _json("Failure", description))
+
+
+def _listener() -> Document:
+    responses = {"200": _json("Success", "The event is stored, or was dropped because its code is unknown")}
+    return _operation("Send an event", "Event", responses, tag="listener", security=[{"listener": []}])
+
+
+def _views() -> dict[str, dict[str, Document]]:
+    done = {"200": _json("Success", "Done")}
+    return {
+        "/auth/logout": {"post": _operation("Log out", None, {"200": _json(_envelope("success"), "Done")})},
+        "/auth/status": {"get": _operation("Get the user", None, done)},
+        "/auth/change-password": {"post": _operation("Change the password", "PasswordChange", done)},
+        "/dashboard/summary": {"post": _operation("Count jobs", None, {"200": _json("Summary", "Counts")})},
+        "/dashboard/summary/jobs": {
+            "post": _operation("Get the runs of a window", "RunsQuery", {"200": _json("Runs", "Jobs with runs")})
+        },
+        "/dashboard/logs": {
+            "post": _operation("Get a page of the log", "LogQuery", {"200": _json("LogPage", "Found")})
+        },
+        "/dashboard/logs/filters": {"get": _operation("Get what the log can be filtered by", None, done)},
+        "/dashboard/settings": {
+            "get": _operation("Get the project's name", None, done),
+            "post": _operation("Give the project a name", "ProjectSettings", done),
+            "patch": _operation("Give the project another name", "ProjectSettings", done),
+        },
+    }
+
+
+def _operation(
+    summary: str,
+    body: str | None,
+    responses: Document,
+    *,
+    tag: str = "dashboards",
+    security: list[dict[str, list[str]]] | None = None,
+) -> Document:
+    failures = {"400": "BadRequest", "401": "Unauthorised", "413": "TooLarge", "500": "Failed"}
+    if tag != "listener":
+        failures["404"] = "NotFound"
+    operation: Document = {
+        "tags": [tag],
+        "summary": summary,
+        "security": [{"user": []}] if security is None else security,
+        "responses": dict(sorted({**responses, **failures}.items())),
+    }
+    if body is not None:
+        needed = body not in _OPTIONAL
+        operation["requestBody"] = {"required": needed, "content": {"application/json": {"schema": body}}}
+    return operation
+
+
+def _json(schema: str | Document, description: str) -> Document:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _envelope(status: str, **content: Document) -> Document:
+    fixed = {"status": {"const": status}, "message": {"type": "string"}}
+    return {"type": "object", "required": [*fixed, *content], "properties": {**fixed, **content}}
+
+
+def _object(properties: dict[str, Document]) -> Document:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _list_of(properties: dict[str, Document]) -> Document:
+    return {"type": "array", "items": _object(properties)}
+
+
+_TEXT = {"type": ["string", "null"]}
+_MILLISECONDS = {"type": ["integer", "null"]}
+_COUNT = {"type": "integer", "minimum": 0}
+_RANGE = _object({"start": {"type": "integer"}, "end": {"type": "integer"}})
+_SUMMARY: dict[str, Document] = {
+    "scheduler": {"enum": ["active", "inactive"]},
+    "total_jobs": _COUNT,
+    "running_jobs": _COUNT,
+    "overrun_jobs": _COUNT,
+}
+_RUN: dict[str, Document] = {
+    "start": _MILLISECONDS,
+    "end": _MILLISECONDS,
+    "return_value": _TEXT,
+    "exception": _TEXT,
+    "traceback": _TEXT,
+    "miss_flag": {"type": "boolean"},
+    "max_instance_count": {"type": "array", "items": {"type": "integer"}},
+    "outcome": {"enum": ["succeeded", "failed", "missed", None]},
+    "duration": _MILLISECONDS,
+}
+_JOB: dict[str, Document] = {
+    "id": {"type": "string"},
+    "name": {"type": "string"},
+    "next_scheduled_run": _MILLISECONDS,
+    "events": _list_of(_RUN),
+}
+_ENTRY: dict[str, Document] = {
+    "scheduler_name": _TEXT,
+    "scheduler_status": {"enum": ["active", "paused", "shutdown", None]},
+    "job_id": _TEXT,
+    "job_name": _TEXT,
+    "job_next_schedule_run": _MILLISECONDS,
+    "event_status": {"enum": [code.constant for code in Code]},
+    "event_time": _MILLISECONDS,
+    "event_return_value": _TEXT,
+    "event_exception": _TEXT,
+    "event_traceback": _TEXT,
+}
+_PAGES = dict.fromkeys(("current_page", "per_page", "total", "total_pages"), _COUNT)
+_PAGINATION = _object({"pagination": _object(_PAGES)})

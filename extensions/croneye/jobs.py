@@ -1,0 +1,114 @@
+"""Finds the job that an event is about, and says what the event changes about it, in whatever order events come.
+
+Each fact about a job is kept with the time of the event that said so, and an earlier event does not take it back. Where
+events do not say their time, the time of their arrival counts.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from .codes import EXECUTION, Code
+from .payload import Posted
+from .tables import ACTIVE, UNKNOWN, jobs, schedulers
+
+# Of events at the same time: a job ends after it was submitted.
+_RANKS = {Code.JOB_SUBMITTED: 0, Code.JOB_MAX_INSTANCES: 1}
+_LAST_RANK = 2
+
+# Made once: this is on the way of every event, and making statements takes longer than executing them. PostgreSQL's
+# advisory locks are kept apart from those of other users.
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('croneye ' || :job_id, 0))")
+_OF_ID = select(jobs).where(jobs.c.job_id == bindparam("job_id")).order_by(jobs.c.ref).with_for_update()
+# Never both: the job of nobody is given to the first scheduler that names it, before another one could be made.
+_OF_SCHEDULER = _OF_ID.where((jobs.c.scheduler == bindparam("scheduler")) | (jobs.c.scheduler == UNKNOWN))
+_MAKE = insert(jobs).returning(*jobs.c)
+_CHANGE = update(jobs).where(jobs.c.ref == bindparam("changed_ref"))
+_CLAIM = _CHANGE.returning(*jobs.c)
+_KNOW_SCHEDULER = {
+    "sqlite": sqlite.insert(schedulers).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(schedulers).on_conflict_do_nothing(),
+}
+
+
+def lock_job(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
+    """Find the job of an event, or make it, and keep others from changing it until the commit.
+
+    A job is known by its scheduler and its id. Many events do not name the scheduler: then it is the job of that id
+    which is active, and was seen last; or one of an unknown scheduler, until an event names it. That a job was added
+    need not be the first that is heard of it.
+
+    Args:
+        connection: of a transaction.
+        posted: an event with a job.
+        now: aware.
+    """
+    if connection.dialect.name == "postgresql":  # a transaction of SQLite is alone by itself
+        connection.execute(_LOCK, {"job_id": posted.job_id})
+    ours = {"job_id": posted.job_id, "scheduler": posted.scheduler}
+    found = connection.execute(_OF_ID if posted.scheduler is None else _OF_SCHEDULER, ours).all()
+    if posted.scheduler is None:
+        return max(found, key=lambda job: (job.is_active, job.seen_at)) if found else _make(connection, posted, now)
+    if found and found[0].scheduler == posted.scheduler:
+        return found[0]
+    seen = {"name": posted.scheduler, "status": ACTIVE, "seen_at": now}  # it must be active, as its jobs are heard of
+    connection.execute(_KNOW_SCHEDULER[connection.dialect.name], seen)
+    if not found:
+        return _make(connection, posted, now)
+    return connection.execute(_CLAIM, {"changed_ref": found[0].ref, "scheduler": posted.scheduler}).one()
+
+
+def _make(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
+    values = {
+        "scheduler": posted.scheduler or UNKNOWN,
+        "job_id": posted.job_id,
+        "is_active": posted.code is not Code.JOB_REMOVED,
+        "seen_at": now,
+    }
+    return connection.execute(_MAKE, values).one()
+
+
+def changes(job: Row[Any], posted: Posted, now: datetime) -> dict[str, Any]:
+    """What an event changes about a job: the new values, by column."""
+    at = posted.time or now
+    changed: dict[str, Any] = {"seen_at": now}
+    if posted.code in (Code.JOB_ADDED, Code.JOB_REMOVED) and not _is_older(at, job.is_active_at):
+        changed |= {"is_active": posted.code is Code.JOB_ADDED, "is_active_at": at}
+        if posted.code is Code.JOB_ADDED:
+            changed["task"] = posted.task
+    if job.task is None and posted.task is not None:
+        changed["task"] = posted.task
+    if posted.code in EXECUTION and not _is_before(posted.code, at, job):
+        changed |= {"last_code": posted.code, "last_at": at}
+    # That a job was added may be told late: without a time it does not take back what a submission has said.
+    is_vague = posted.code is Code.JOB_ADDED and posted.time is None and job.next_run_at is not None
+    if posted.says_next_run and not is_vague and not _is_older(at, job.next_run_at):
+        changed |= {"next_run": posted.next_run, "next_run_at": at}
+    return changed
+
+
+def _is_older(at: datetime, known: datetime | None) -> bool:
+    return known is not None and at < known
+
+
+def _is_before(code: Code, at: datetime, job: Row[Any]) -> bool:
+    return job.last_at is not None and (at, _rank(code)) < (job.last_at, _rank(Code(job.last_code)))
+
+
+def _rank(code: Code) -> int:
+    return _RANKS.get(code, _LAST_RANK)
+
+
+def change(connection: Connection, job_ref: int, changed: dict[str, Any]) -> None:
+    """Write down what has changed about a job."""
+    connection.execute(_CHANGE, {"changed_ref": job_ref, **changed})
+
+
+def remove_all(connection: Connection, scheduler: str, at: datetime) -> None:
+    """Note that a scheduler has no jobs any more; those that were added later stay."""
+    older = jobs.c.is_active_at.is_(None) | (jobs.c.is_active_at <= at)
+    theirs = (jobs.c.scheduler == scheduler) & jobs.c.is_active & older
+    locked = select(jobs.c.ref).where(theirs).order_by(jobs.c.ref).with_for_update()
+    connection.execute(update(jobs).where(jobs.c.ref.in_(locked)).values(is_active=False, is_active_at=at))

@@ -1,0 +1,46 @@
+"""``POST /event``: what services send (CronEye, docs/event_listener.md)."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hmac import compare_digest
+
+from flask import Response, request
+
+from extension_kit.protocol import Host
+
+from .answers import Refusal, bad_request, success
+from .payload import InvalidPayload, read
+from .settings import CronEyeSettings
+from .state import take
+
+logger = logging.getLogger("extension_kit.croneye")
+
+
+def listener_view(host: Host, settings: CronEyeSettings) -> Callable[[], Response]:
+    """Make the view. It answers success once the event is committed, and stores nothing otherwise."""
+    allowed = [f"Token {token}".encode() for token in settings.tokens]
+
+    def receive() -> Response:
+        _admit(allowed)
+        body = request.get_data(cache=False, parse_form_data=False)
+        try:
+            posted = read(body)
+        except InvalidPayload as error:
+            logger.warning("An event is refused: %s", error)
+            raise bad_request() from error
+        if posted is not None:
+            with host.transaction() as transaction:
+                take(transaction, posted, body, datetime.now(UTC))
+        return success(data={})
+
+    return receive
+
+
+def _admit(allowed: list[bytes]) -> None:
+    """Let in who has a token: the whole header counts, upper and lower case, too."""
+    if not (given := request.headers.get("Authorization", "").encode("utf-8", "replace")):
+        raise bad_request()
+    # Each is compared, and in constant time: how long it takes says nothing of any of them.
+    if not sum(compare_digest(given, header) for header in allowed):
+        raise Refusal(401, "Unauthorised user", data={})

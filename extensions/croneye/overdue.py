@@ -1,0 +1,87 @@
+"""Reports jobs that were not seen when they should have run, once for each time."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
+
+from extension_kit.protocol import Host
+
+from .events import of_overdue
+from .settings import CronEyeSettings
+from .tables import ACTIVE, UNKNOWN, jobs, schedulers
+
+EVERY = 2.0
+"""Seconds between looks."""
+
+_CATCHING_UP = 60.0  # seconds
+_BATCH = 100
+
+
+class OverdueWatch:
+    """Looks for overdue jobs again and again, from a while after its first time on.
+
+    Services send what happened while this extension was away once it is back: the kit's after half a minute at most.
+
+    Args:
+        clock: seconds that go by.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: float | None = None
+
+    def __call__(self, host: Host, settings: CronEyeSettings) -> None:
+        """Report what is overdue."""
+        now = self._clock()
+        if self._began is None:
+            self._began = now
+        if now - self._began >= min(settings.overdue_after, _CATCHING_UP):
+            report_overdue(host, settings, datetime.now(UTC))
+
+
+def report_overdue(host: Host, settings: CronEyeSettings, now: datetime) -> int:
+    """Publish an event for each job that is overdue and was not reported for this time of its.
+
+    A job is overdue that is neither removed nor of a scheduler that was paused or shut down, and of which no run was
+    heard of from its next run on, for as long as the settings say; a scheduler that was just started has as long, too.
+    Any number of processes may look at the same time.
+
+    Returns:
+        How many were reported.
+    """
+    overdue = _overdue(now - timedelta(seconds=settings.overdue_after))
+    batch = select(jobs.c.ref, jobs.c.next_run).where(overdue).limit(_BATCH)
+    reported = 0
+    while True:
+        with host.read() as connection:
+            found = connection.execute(batch).all()
+        reported += sum(_report(host, row, overdue, now) for row in found)
+        if len(found) < _BATCH:
+            return reported
+
+
+def _overdue(limit: datetime) -> ColumnElement[bool]:
+    is_off = (schedulers.c.status != ACTIVE) | (schedulers.c.status_at > limit)
+    off = select(schedulers.c.name).where(schedulers.c.name == jobs.c.scheduler, is_off)
+    return (
+        jobs.c.is_active
+        & (jobs.c.next_run <= limit)
+        & (jobs.c.overdue_for.is_(None) | (jobs.c.overdue_for != jobs.c.next_run))
+        & (jobs.c.last_at.is_(None) | (jobs.c.last_at < jobs.c.next_run))
+        & ~off.correlate(jobs).exists()
+    )
+
+
+def _report(host: Host, found: Any, overdue: ColumnElement[bool], now: datetime) -> bool:
+    with host.transaction() as transaction:
+        # It may have been seen, or been reported by another process, since it was found.
+        still = (jobs.c.ref == found.ref) & (jobs.c.next_run == found.next_run) & overdue
+        mine = update(jobs).where(still).values(overdue_for=found.next_run).returning(*jobs.c)
+        if (job := transaction.connection.execute(mine).one_or_none()) is None:
+            return False
+        scheduler = job.scheduler if job.scheduler != UNKNOWN else None
+        transaction.publish(of_overdue(scheduler, job.job_id, job.task, found.next_run, now))
+        return True

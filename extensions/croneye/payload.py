@@ -1,0 +1,153 @@
+"""The body of ``POST /event``: decoded, checked and made uniform."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from .codes import EXECUTION, JOB, SCHEDULER, Code
+from .moments import moment
+
+_LONGEST_KEY = 255  # characters of a name that a column holds
+_DEEPEST = 200  # what is nested deeper cannot be written again
+
+
+class InvalidPayload(ValueError):
+    """The body is malformed, or says what cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """One posted event.
+
+    Attributes:
+        code: which.
+        scheduler: the name of the scheduler, where it is said.
+        job_id: the job, of events that are about one.
+        task: the job's name, where it is said.
+        time: when it happened, where that is said.
+        due: when the run was to begin, where that is said: CronEye does not document it, and runs that are known by it
+            are paired for certain.
+        next_run: when the job is to run next; None where it is not, or where that is not said.
+        says_next_run: which of the two.
+        payload: the decoded body.
+    """
+
+    code: Code
+    scheduler: str | None
+    job_id: str | None
+    task: str | None
+    time: datetime | None
+    due: datetime | None
+    next_run: datetime | None
+    says_next_run: bool
+    payload: dict[str, Any]
+
+
+def read(body: bytes) -> Posted | None:
+    """Read a body.
+
+    What CronEye's documentation names for a code is needed, or checked where it may be null; other keys are taken where
+    they make sense, and ignored otherwise.
+
+    Returns:
+        The event; None for an object with an unknown code, which CronEye answers with success and drops.
+
+    Raises:
+        InvalidPayload: it is no JSON object, or lacks what is needed, or has an impossible value.
+    """
+    payload = _decoded(body)
+    if (code := Code.of(payload.get("event_code"))) is None:
+        return None
+    scheduler = _scheduler(payload, code)
+    job_id = _key(payload.get("job_id"))
+    task = text(payload.get("task"))
+    if code in SCHEDULER and scheduler is None:
+        raise InvalidPayload("alias: the scheduler's name is needed")
+    if code in JOB and code is not Code.JOB_MODIFIED and job_id is None:
+        raise InvalidPayload("job_id: a number or a text is needed")
+    if code is Code.JOB_ADDED and task is None:
+        raise InvalidPayload("task: the job's name is needed")
+    submits = code in (Code.JOB_SUBMITTED, Code.JOB_MAX_INSTANCES)
+    return Posted(
+        code,
+        scheduler,
+        job_id if code in JOB else None,
+        task if code in JOB else None,
+        _time(payload, "time", needs_sense=code in EXECUTION),
+        _time(payload, "scheduled_run_time", needs_sense=False),
+        _time(payload, "next_scheduled_run_time", needs_sense=submits),
+        submits or "next_scheduled_run_time" in payload,
+        payload,
+    )
+
+
+def text(value: Any) -> str | None:
+    """Write a value as a text that both stores can keep; None for null."""
+    if value is None:
+        return None
+    written = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return written.replace("\x00", "\ufffd")
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidPayload("the body is not JSON") from error
+    if not isinstance(payload, dict):
+        raise InvalidPayload("the body is not an object")
+    # Counted only where the body has enough brackets to be that deep: nearly never.
+    if body.count(b"{") + body.count(b"[") > _DEEPEST and _is_too_deep(payload):
+        raise InvalidPayload(f"the body is nested deeper than {_DEEPEST} levels")
+    return payload
+
+
+def _is_too_deep(payload: dict[str, Any]) -> bool:
+    level: list[Any] = [payload]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _scheduler(payload: dict[str, Any], code: Code) -> str | None:
+    """The scheduler's name: CronEye finds that of a job by its job store, which has to be called as the scheduler.
+
+    Its documentation calls the key ``job_store``, its server reads ``jobstore``.
+    """
+    keys = ("jobstore", "job_store", "alias") if code in JOB else ("alias",)
+    names = (_key(payload.get(key)) for key in keys)
+    return next((name for name in names if name is not None), None)
+
+
+def _key(value: Any) -> str | None:
+    """A name by which something is found again: numbers are written as texts, long texts shortened.
+
+    Different texts stay different, and a NUL character, which PostgreSQL does not store, is replaced.
+    """
+    if isinstance(value, float) and value.is_integer():  # as numbers beyond 64 bits are read
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        return None
+    key = str(value)
+    if len(key) > _LONGEST_KEY or "\x00" in key:
+        return f"{key[:180]}#{blake2b(key.encode(), digest_size=32).hexdigest()}".replace("\x00", "\ufffd")
+    return key
+
+
+def _time(payload: dict[str, Any], key: str, *, needs_sense: bool) -> datetime | None:
+    try:
+        return moment(payload.get(key))
+    except ValueError as error:
+        if needs_sense:
+            raise InvalidPayload(f"{key}: a time is needed") from error
+        return None

@@ -1,0 +1,157 @@
+"""Pairs what is said of a job's runs: that one was submitted, and that one ended.
+
+APScheduler does not say which end belongs to which submission, and tells of them in any order. Services that add
+``scheduled_run_time``, as this kit's client does, leave no doubt. For others an end belongs to the newest submission
+before it that has no end yet, so that one whose end was lost does not spoil the runs after it. What is paired is worked
+out anew for the neighbourhood of each event, so that the result does not depend on the order in which events come.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+
+from .codes import Code
+from .tables import FAILED, LATER, MISSED, SUCCEEDED, runs
+
+OUTCOMES = {Code.JOB_EXECUTED: SUCCEEDED, Code.JOB_ERROR: FAILED, Code.JOB_MISSED: MISSED}
+
+SKEW = timedelta(seconds=0.5)
+"""How much earlier than its submission a run may seem to end: APScheduler tells of a submission after it is made."""
+
+_MOST = 100
+"""Runs of a job that are looked at for an event; more are there only where a service never tells of ends."""
+
+
+# Made once, because this is on the way of every event.
+_OF_JOB = select(runs).where(runs.c.job_ref == bindparam("job_ref"))
+_DUE = _OF_JOB.where(runs.c.due_at == bindparam("due_at")).order_by(runs.c.ref).limit(1)
+_DUE_WITHOUT_START = _DUE.where(runs.c.started_at.is_(None))
+_DUE_WITHOUT_END = _DUE.where(runs.c.ended_at.is_(None))
+_NEAR = (
+    _OF_JOB.where(runs.c.due_at.is_(None), runs.c.until >= bindparam("since"))
+    .order_by(runs.c.until.desc(), runs.c.ref.desc())
+    .limit(bindparam("most"))
+)
+_NEWEST = (
+    select(runs.c.started_at, runs.c.ended_at)
+    .where(runs.c.job_ref == bindparam("job_ref"), runs.c.started_at.is_not(None))
+    .order_by(runs.c.started_at.desc(), runs.c.ref.desc())
+    .limit(1)
+)
+_MAKE = insert(runs)
+_CHANGE = update(runs).where(runs.c.ref == bindparam("changed_ref"))
+
+
+class Mark(NamedTuple):
+    """One end of a run: its submission, or with an outcome its end, and ``log``, the entry that says so."""
+
+    at: datetime
+    outcome: str | None
+    log: int | None
+
+
+class Run(NamedTuple):
+    """A run, or as much as is known of it."""
+
+    start: Mark | None
+    end: Mark | None
+
+    @property
+    def duration(self) -> timedelta | None:
+        """From its submission to its end; None where one is missing, or it did not run."""
+        if self.start is None or self.end is None or self.end.outcome == MISSED:
+            return None
+        return max(self.end.at - self.start.at, timedelta())
+
+
+def pair(marks: Iterable[Mark]) -> list[Run]:
+    """Pair submissions and ends, by their times."""
+    paired: list[Run] = []
+    open_starts: list[Mark] = []
+    lone_ends: list[Mark] = []
+    for mark in sorted(marks, key=lambda mark: (mark.at, mark.outcome or "", mark.log or 0)):
+        if mark.outcome is not None:
+            if open_starts:
+                paired.append(Run(open_starts.pop(), mark))
+            else:
+                lone_ends.append(mark)
+        elif lone_ends and lone_ends[-1].at >= mark.at - SKEW:
+            paired.append(Run(mark, lone_ends.pop()))
+        else:
+            open_starts.append(mark)
+    return [*paired, *(Run(start, None) for start in open_starts), *(Run(None, end) for end in lone_ends)]
+
+
+def note(connection: Connection, job_ref: int, mark: Mark, due_at: datetime | None) -> Run:
+    """Write down one end of a run.
+
+    Args:
+        connection: of a transaction that keeps others from changing the job.
+        job_ref: the job.
+        mark: the end.
+        due_at: what tells the run apart from others of the job; None: it is not known.
+
+    Returns:
+        The run that it belongs to.
+    """
+    if due_at is None:
+        return _note_near(connection, job_ref, mark)
+    query = _DUE_WITHOUT_START if mark.outcome is None else _DUE_WITHOUT_END
+    known = connection.execute(query, {"job_ref": job_ref, "due_at": due_at}).first()
+    if known is None:
+        run = Run(mark, None) if mark.outcome is None else Run(None, mark)
+    else:
+        start, end = _marks(known)
+        run = Run(mark, end) if mark.outcome is None else Run(start, mark)
+    _store(connection, job_ref, run, known.ref if known else None, due_at)
+    return run
+
+
+def _note_near(connection: Connection, job_ref: int, mark: Mark) -> Run:
+    near = {"job_ref": job_ref, "since": mark.at - 2 * SKEW, "most": _MOST}
+    known = [(_marks(row), row.ref) for row in connection.execute(_NEAR, near)]
+    paired = pair([mark, *(each for run, _ in known for each in run if each is not None)])
+    changed = []
+    for run in paired:
+        if (same := next((row for row in known if row[0] == run), None)) is None:
+            changed.append(run)
+        else:
+            known.remove(same)
+    for run in changed:
+        _store(connection, job_ref, run, known.pop()[1] if known else None, None)
+    if known:
+        connection.execute(delete(runs).where(runs.c.ref.in_([ref for _, ref in known])))
+    return next(run for run in paired if any(each is mark for each in run))
+
+
+def _marks(row: Row[Any]) -> Run:
+    start = Mark(row.started_at, None, None) if row.started_at else None
+    return Run(start, Mark(row.ended_at, row.outcome, row.ended_log) if row.ended_at else None)
+
+
+def _store(connection: Connection, job_ref: int, run: Run, ref: int | None, due_at: datetime | None) -> None:
+    start, end = run
+    times = [mark.at for mark in run if mark is not None]
+    values = {
+        "job_ref": job_ref,
+        "due_at": due_at,
+        "started_at": start.at if start else None,
+        "ended_at": end.at if end else None,
+        "ended_log": end.log if end else None,
+        "outcome": end.outcome if end else None,
+        "begun_at": min(times),
+        "until": max(times) if end else LATER,
+    }
+    if ref is None:
+        connection.execute(_MAKE, values)
+    else:
+        connection.execute(_CHANGE, {"changed_ref": ref, **values})
+
+
+def running_since(connection: Connection, job_ref: int) -> datetime | None:
+    """When the newest run of a job was submitted, if it has not ended; None: the job does not run."""
+    found = connection.execute(_NEWEST, {"job_ref": job_ref}).first()
+    since: datetime | None = found.started_at if found and found.ended_at is None else None
+    return since

@@ -1,0 +1,58 @@
+"""The settings of this extension."""
+
+import dataclasses
+import re
+
+from extension_kit.environment import TEXT, Kind, seconds, setting
+from extension_kit.errors import SettingError
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+def _prefix(text: str) -> str:
+    prefix = text.rstrip("/")
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(text)
+    return prefix
+
+
+def _tokens(text: str) -> tuple[str, ...]:
+    tokens = tuple(token.strip() for token in text.split(",") if token.strip())
+    if not tokens or not all(token.isascii() and token.isprintable() for token in tokens):
+        raise ValueError(text)
+    return tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class CronEyeSettings:
+    """How CronEye's API is served.
+
+    Raises:
+        SettingError: there is no token, or only one of the administrator's e-mail address and password.
+    """
+
+    # fmt: off
+    prefix: str = setting(
+        "EXTENSION_CRONEYE_PREFIX", "", Kind(_prefix, "a path such as /croneye"),
+        "What stands before /event. /croneye/api/listener/event, where upstream has it, is served as well.")
+    tokens: tuple[str, ...] = setting(
+        "EXTENSION_CRONEYE_TOKEN", (), Kind(_tokens, "printable ASCII, several separated by commas"),
+        "What services send as `Authorization: Token ...`. Needed. During a rotation, the old and the new one.",
+        secret=True)
+    admin_email: str = setting(
+        "EXTENSION_CRONEYE_ADMIN_EMAIL", "", TEXT,
+        "Who may log in to the dashboards. Unset: nobody.")
+    admin_password: str = setting(
+        "EXTENSION_CRONEYE_ADMIN_PASSWORD", "", TEXT,
+        "The password of the first login, until it is changed there. Another one here takes effect again.", secret=True)
+    overdue_after: float = setting(
+        "EXTENSION_CRONEYE_OVERDUE_AFTER", 60.0, seconds(0, 604_800),
+        "Seconds after its time from when on a job that was not seen counts as overdue.")
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        if not self.tokens:
+            raise SettingError("EXTENSION_CRONEYE_TOKEN is not set: services need a token to send events")
+        if bool(self.admin_email) != bool(self.admin_password):
+            missing = "PASSWORD" if self.admin_email else "EMAIL"
+            raise SettingError(f"EXTENSION_CRONEYE_ADMIN_{missing} is not set: both are needed, or neither")

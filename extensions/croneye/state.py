@@ -1,0 +1,116 @@
+"""Takes a posted event: into the tables and to those who listen, in one transaction."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from extension_kit.protocol import Transaction
+
+from . import runs
+from .codes import EXECUTION, SCHEDULER, Code
+from .events import event_id, of_posted
+from .jobs import change, changes, lock_job, remove_all
+from .payload import Posted, text
+from .tables import ACTIVE, LATER, PAUSED, SHUTDOWN, UNKNOWN, log, schedulers
+
+_STATUSES = {
+    Code.SCHEDULER_STARTED: ACTIVE,
+    Code.SCHEDULER_RESUMED: ACTIVE,
+    Code.SCHEDULER_PAUSED: PAUSED,
+    Code.SCHEDULER_SHUTDOWN: SHUTDOWN,
+}
+
+LONGEST_TEXT = 65_536
+"""Characters of a return value, an exception or a traceback that the log keeps; listeners get all of it."""
+
+_CUT = " [...] "
+
+# Made once, because this is on the way of every event.
+_ENTER = {
+    name: dialect.insert(log).on_conflict_do_nothing().returning(log.c.ref)
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+
+
+def take(transaction: Transaction, posted: Posted, body: bytes, now: datetime) -> None:
+    """Keep an event and its consequences, and publish it; one that has come before changes nothing.
+
+    So that no two wait for each other for ever, all lock in the same order: a job by its id, its row, then those of the
+    kit; what is about a scheduler and all of its jobs locks the scheduler first, and no job by its id. Several rows of
+    jobs are locked in the order of their ``ref``.
+
+    Args:
+        transaction: to be committed before the event is answered.
+        posted: the event.
+        body: what it was read from.
+        now: aware.
+    """
+    connection = transaction.connection
+    id = event_id(posted, body)
+    scheduler, task, duration = posted.scheduler, None, None
+    if posted.job_id is not None:
+        job = lock_job(connection, posted, now)
+        scheduler = job.scheduler if job.scheduler != UNKNOWN else None
+        if (entry := _log(connection, posted, id, job.ref, now)) is None:
+            return
+        changed = changes(job, posted, now)
+        if posted.code in EXECUTION and posted.code is not Code.JOB_MAX_INSTANCES:
+            run = runs.note(connection, job.ref, _mark(posted, entry, now), posted.due)
+            duration = run.duration if run.end is not None and run.end.log == entry else None
+            changed["running_since"] = runs.running_since(connection, job.ref)
+        change(connection, job.ref, changed)
+        task = changed.get("task", job.task)
+    else:
+        if _log(connection, posted, id, None, now) is None:
+            return
+        if posted.scheduler is not None and (posted.code in SCHEDULER or posted.code is Code.ALL_JOBS_REMOVED):
+            _note_scheduler(connection, posted, now)
+    transaction.publish(of_posted(posted, id, scheduler=scheduler, task=task, duration=duration))
+
+
+def _log(connection: Connection, posted: Posted, id: str, job_ref: int | None, now: datetime) -> int | None:
+    """Enter an event into the log; None where it is there already."""
+    entry = {
+        "event_id": id,
+        "code": posted.code,
+        "scheduler": posted.scheduler or UNKNOWN,
+        "job_ref": job_ref,
+        "time": posted.time,
+        "sort_at": posted.time or LATER,
+        "received_at": now,
+        "next_run": posted.next_run,
+        "return_value": _kept(posted.payload.get("return_value")),
+        "exception": _kept(posted.payload.get("exception")),
+        "traceback": _kept(posted.payload.get("traceback")),
+    }
+    return connection.execute(_ENTER[connection.dialect.name], entry).scalar()
+
+
+def _kept(value: Any) -> str | None:
+    """Write a value as a text for dashboards, which show thousands at once: of a long one its begin and its end."""
+    written = text(value)
+    if written is None or len(written) <= LONGEST_TEXT:
+        return written
+    part = (LONGEST_TEXT - len(_CUT)) // 2
+    return f"{written[:part]}{_CUT}{written[-part:]}"
+
+
+def _mark(posted: Posted, entry: int, now: datetime) -> runs.Mark:
+    outcome = runs.OUTCOMES.get(posted.code)
+    return runs.Mark(posted.time or now, outcome, entry if outcome else None)
+
+
+def _note_scheduler(connection: Connection, posted: Posted, now: datetime) -> None:
+    name, at = posted.scheduler, posted.time or now
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    made = dialect.insert(schedulers).values(name=name, status=ACTIVE, seen_at=now)
+    seen = {"seen_at": made.excluded.seen_at}
+    connection.execute(made.on_conflict_do_update(index_elements=[schedulers.c.name], set_=seen))
+    if posted.code is Code.ALL_JOBS_REMOVED:
+        remove_all(connection, str(name), at)
+        return
+    not_later = schedulers.c.status_at.is_(None) | (schedulers.c.status_at <= at)
+    changed = update(schedulers).where(schedulers.c.name == name, not_later)
+    connection.execute(changed.values(status=_STATUSES[posted.code], status_at=at))

@@ -1,0 +1,275 @@
+"""The extension as users serve it: real schedulers, real processes, both stores, and a durable listener."""
+
+import json
+import subprocess
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from apscheduler.events import EVENT_ALL
+from apscheduler.executors.pool import ThreadPoolExecutor as Executor
+from apscheduler.jobstores.memory import MemoryJobStore
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import select
+
+from extension_kit.apscheduler import CronEyeListener
+from extension_kit.store.database import Database
+from extensions.croneye.codes import Code
+from extensions.croneye.tables import jobs, log, runs, schedulers
+from tests.conftest import BIN, run_server, wait_until
+from tests.databases import postgresql_database, postgresql_server
+
+from .conftest import EMAIL, PASSWORD, TOKEN, VARIABLES
+
+ROOT = Path(__file__).parents[3]
+EXTENSION, HANDLERS = str(ROOT / "extensions/croneye"), str(Path(__file__).with_name("listens.py"))
+KIT = str(BIN / "extension-kit")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/extension.db"
+        return
+    with postgresql_server() as server, postgresql_database(server) as url:
+        command = [KIT, "db", "upgrade", EXTENSION]
+        environment = {"EXTENSION_DATABASE_URL": url, "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        yield url
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    path = tmp_path / "ledger"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def serve(url, ledger, tmp_path):
+    numbers = iter(range(10))
+
+    @contextmanager
+    def serve(**environment):
+        environment = {"EXTENSION_DATABASE_URL": url, "LEDGER": ledger, **VARIABLES, **environment}
+        log_file = tmp_path / f"server-{next(numbers)}.log"
+        with run_server([KIT, "serve", EXTENSION, HANDLERS], log_file, **environment) as server:
+            wait_until(lambda: server.health("readiness") == 200)
+            yield server
+
+    return serve
+
+
+@pytest.fixture
+def rows(url):
+    database = Database(url)
+
+    def rows(table, *columns):
+        with database.read() as connection:
+            found = connection.execute(select(*(table.c[column] for column in columns)).order_by(*table.primary_key))
+            return [tuple(row) for row in found]
+
+    yield rows
+    database.dispose()
+
+
+def heard(ledger):
+    return [json.loads(line) for line in ledger.read_text().splitlines()]
+
+
+def post(server, **payload):
+    reply = server.post("/event", payload, {"Authorization": f"Token {TOKEN}"})
+    assert (reply.status, reply.body) == (200, b'{"status":"success","message":"","data":{}}\n')
+
+
+class Work:
+    """Jobs that do what a test wants, and everything their scheduler tells."""
+
+    def __init__(self, scheduler):
+        self.told = []
+        self.release = threading.Event()
+        scheduler.add_listener(self._note, EVENT_ALL)
+        self._changed = threading.Condition()
+
+    def _note(self, event):
+        times = len(event.scheduled_run_times) if hasattr(event, "scheduled_run_times") else 1
+        with self._changed:
+            self.told += [(event.code, getattr(event, "job_id", None))] * times
+            self._changed.notify_all()
+
+    def wait_for(self, code, times=1):
+        with self._changed:
+            assert self._changed.wait_for(lambda: Counter(each for each, _ in self.told)[code] >= times, 30), code
+
+    def succeed(self):
+        return {"sent": 3}
+
+    def fail(self):
+        raise ValueError("no more paper")
+
+    def wait(self):
+        self.release.wait(30)
+
+
+def live(scheduler, work):
+    """The whole life of a scheduler: every kind of event that APScheduler has."""
+    soon = datetime.now(UTC) + timedelta(milliseconds=100)
+    scheduler.add_job(work.succeed, "interval", seconds=0.2, id="succeeds", name="succeed")  # before it starts
+    scheduler.start()
+    scheduler.add_job(work.fail, "date", run_date=soon, id="fails", name="fail")
+    scheduler.add_job(work.wait, "interval", seconds=0.2, id="waits", name="wait", max_instances=1)
+    late = datetime.now(UTC) - timedelta(minutes=5)
+    scheduler.add_job(work.succeed, "date", run_date=late, id="late", name="late", misfire_grace_time=1)
+    for code in (Code.JOB_ERROR, Code.JOB_MISSED, Code.JOB_MAX_INSTANCES, Code.JOB_REMOVED):
+        work.wait_for(code)
+    work.wait_for(Code.JOB_EXECUTED, 3)
+    work.release.set()
+    scheduler.pause()
+    scheduler.resume()
+    scheduler.reschedule_job("waits", trigger="interval", hours=1)
+    scheduler.remove_job("succeeds")
+    scheduler.add_executor(Executor(1), "more")
+    scheduler.remove_executor("more")
+    scheduler.add_jobstore(MemoryJobStore(), "more")
+    scheduler.remove_jobstore("more")
+    scheduler.add_job(work.succeed, "interval", hours=1, id="last", name="last")
+    scheduler.remove_all_jobs()
+    scheduler.shutdown()
+
+
+def test_everything_that_a_scheduler_tells_is_in_the_store_and_at_a_listener(serve, rows, ledger):
+    scheduler = BackgroundScheduler(timezone=UTC)
+    work = Work(scheduler)
+    with serve() as server:
+        listener = CronEyeListener(server.url, TOKEN, "billing")
+        listener.attach(scheduler)
+        live(scheduler, work)
+        assert listener.close(30)
+        assert (listener.refused, listener.dropped) == (0, 0)
+        told = Counter(work.told)
+        assert {code for code, _ in told} == set(Code)
+        refs = dict(rows(jobs, "ref", "job_id"))
+        assert Counter((code, refs.get(job_ref)) for code, job_ref in rows(log, "code", "job_ref")) == told
+        wait_until(lambda: len(heard(ledger)) >= told.total())
+    lines = heard(ledger)
+    assert Counter((line["name"], line["subject"]) for line in lines) == Counter(
+        {
+            (Code(code).event_name, f"billing/{job_id}" if job_id else "billing"): count
+            for (code, job_id), count in told.items()
+        }
+    )
+    assert len({line["id"] for line in lines}) == told.total()
+    assert {line["type"] for line in lines} == {"CronEyeEvent"}
+    assert [line["exception"] for line in lines if line["name"] == "croneye.job.error"] == [
+        "ValueError('no more paper')"
+    ]
+    assert rows(schedulers, "name", "status") == [("billing", "shutdown")]
+    assert {(task, active) for task, active in rows(jobs, "task", "is_active")} == {
+        (task, False) for task in ("succeed", "fail", "wait", "late", "last")
+    }
+    outcomes = Counter((refs[ref], outcome) for ref, outcome in rows(runs, "job_ref", "outcome"))
+    assert outcomes == Counter(
+        {
+            ("succeeds", "succeeded"): told[Code.JOB_EXECUTED, "succeeds"],
+            ("waits", "succeeded"): told[Code.JOB_EXECUTED, "waits"],
+            ("fails", "failed"): 1,
+            ("late", "missed"): 1,
+        }
+    )
+    assert all(started is not None for (started,) in rows(runs, "started_at"))
+
+
+def test_events_of_a_job_are_heard_in_the_order_in_which_they_came(serve, ledger):
+    with serve() as server:
+        for number in range(30):
+            post(server, event_code=512 if number % 2 else 1024, jobstore="billing", job_id=1, task=f"task {number}")
+        wait_until(lambda: len(heard(ledger)) == 30)
+    assert [line["name"] for line in heard(ledger)] == ["croneye.job.removed", "croneye.job.added"] * 15
+
+
+def test_forty_at_the_same_time(serve, rows, ledger):
+    barrier = threading.Barrier(40)
+    now = datetime.now(UTC).timestamp()
+
+    def push(server, number):
+        job = {"job_id": number % 8}
+        payloads = [
+            {"event_code": 1, "alias": f"scheduler {number % 4}"},
+            {"event_code": 512, "job_store": f"scheduler {number % 4}", "task": f"task {number}", **job},
+            {"event_code": 32768, "time": now, "next_scheduled_run_time": now + 3600, **job},
+            {"event_code": 4096, "time": now + 1, "return_value": number, **job},
+            {"event_code": 8192, "time": now + 1, "exception": "no", "traceback": "line", **job},
+        ]
+        barrier.wait(30)
+        for payload in payloads:
+            post(server, **payload)
+
+    with serve(EXTENSION_WEB_WORKERS=2) as server:
+        with ThreadPoolExecutor(40) as pool:
+            list(pool.map(lambda number: push(server, number), range(40)))
+        assert Counter(code for (code,) in rows(log, "code")) == dict.fromkeys((1, 512, 32768, 4096, 8192), 40)
+        assert sorted(rows(jobs, "job_id")) == [(str(number),) for number in range(8)]
+        wait_until(lambda: len(heard(ledger)) >= 200)
+    assert len({line["id"] for line in heard(ledger)}) == len(heard(ledger)) == 200
+
+
+def test_a_job_that_is_overdue_is_told_once_also_after_a_restart(serve, ledger):
+    def overdue():
+        return [line["subject"] for line in heard(ledger) if line["name"] == "croneye.job.overdue"]
+
+    def expect(server, job_id):
+        post(server, event_code=512, jobstore="billing", job_id=job_id, task="invoice")
+        post(server, event_code=32768, job_id=job_id, time=1_700_000_000, next_scheduled_run_time=1_700_003_600)
+
+    with serve(EXTENSION_CRONEYE_OVERDUE_AFTER=604_800) as server:
+        post(server, event_code=512, jobstore="billing", job_id="soon", task="invoice")
+        now = datetime.now(UTC).timestamp()
+        post(server, event_code=32768, job_id="soon", time=now - 1, next_scheduled_run_time=now)
+    with serve(EXTENSION_CRONEYE_OVERDUE_AFTER=0.1) as server:
+        wait_until(overdue)
+        expect(server, "second")
+        wait_until(lambda: len(overdue()) == 2)
+    with serve(EXTENSION_CRONEYE_OVERDUE_AFTER=0.1) as server:
+        expect(server, "third")
+        wait_until(lambda: len(overdue()) >= 3)
+    assert overdue() == ["billing/soon", "billing/second", "billing/third"]
+
+
+def test_dashboards_see_what_services_send(serve):
+    with serve(EXTENSION_CRONEYE_PREFIX="/jobs/") as server:
+        event = {"event_code": 512, "job_store": "billing", "job_id": 1, "task": "invoice"}
+        for path in ("/jobs/event", "/croneye/api/listener/event"):
+            assert server.post(path, event, {"Authorization": f"Token {TOKEN}"}).status == 200
+        assert server.post("/event", event, {"Authorization": f"Token {TOKEN}"}).status == 404
+        token = server.post("/croneye/api/auth/login", {"email": EMAIL, "password": PASSWORD}).json["auth_token"]
+        summary = server.post("/croneye/api/dashboard/summary", {}, {"Authorization": f"Bearer {token}"})
+        assert summary.json["data"]["total_jobs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        ({"EXTENSION_CRONEYE_TOKEN": ""}, "EXTENSION_CRONEYE_TOKEN is not set: services need a token to send events"),
+        ({"EXTENSION_CRONEYE_TOKEN": " , "}, "EXTENSION_CRONEYE_TOKEN is set to something else"),
+        ({"EXTENSION_CRONEYE_TOKEN": "gehe\u00efm"}, "EXTENSION_CRONEYE_TOKEN is set to something else"),
+        ({"EXTENSION_CRONEYE_ADMIN_PASSWORD": ""}, "EXTENSION_CRONEYE_ADMIN_PASSWORD is not set: both are needed"),
+        ({"EXTENSION_CRONEYE_ADMIN_EMAIL": ""}, "EXTENSION_CRONEYE_ADMIN_EMAIL is not set: both are needed"),
+        (
+            {"EXTENSION_CRONEYE_PREFIX": "jobs"},
+            'EXTENSION_CRONEYE_PREFIX is "jobs": a path such as /croneye is allowed',
+        ),
+        ({"EXTENSION_CRONEYE_OVERDUE_AFTER": "soon"}, 'EXTENSION_CRONEYE_OVERDUE_AFTER is "soon"'),
+    ],
+)
+def test_bad_settings_stop_the_start_in_one_line(tmp_path, environment, problem):
+    with run_server([KIT, "serve", EXTENSION], tmp_path / "log", **{**VARIABLES, **environment}) as server:
+        assert server.process.wait(30) == 2
+        lines = server.log.splitlines()
+    assert problem in lines[-1]
+    assert TOKEN not in server.log
+    assert PASSWORD not in server.log

@@ -1,0 +1,61 @@
+"""The tables that are made are those that are used, and what happens for every event is looked up by an index."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import event, text
+
+from extensions.croneye.overdue import report_overdue
+from extensions.croneye.tables import metadata
+
+from .conftest import SETTINGS, at
+
+JOB = {"jobstore": "billing", "job_id": 7, "task": "invoice"}
+RUN = {"job_id": 7, "time": 1_700_000_000, "next_scheduled_run_time": 1_700_000_060}
+
+
+def test_the_revisions_make_the_tables_that_are_used(api):
+    with api.database.read() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={"include_name": lambda name, kind, parents: kind != "table" or name.startswith("croneye_")},
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+@pytest.fixture
+def statements(api):
+    """What is executed, with its parameters."""
+    found = []
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        found.append((statement, parameters))
+
+    event.listen(api.database.engine, "before_cursor_execute", note)
+    event.listen(api.host.database.engine, "before_cursor_execute", note)
+    yield found
+    event.remove(api.database.engine, "before_cursor_execute", note)
+    event.remove(api.host.database.engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("session_api", ["sqlite"], indirect=True)
+def test_nothing_looks_through_a_whole_table(api, statements):
+    """On SQLite, whose plans, unlike PostgreSQL's, do not depend on how large tables are."""
+    api.take({"event_code": 1, "alias": "billing"}, {"event_code": 512, **JOB}, {"event_code": 32768, **RUN})
+    api.take({"event_code": 4096, **RUN}, {"event_code": 8192, "scheduled_run_time": 1_700_000_000, **RUN})
+    api.take({"event_code": 256, "alias": "billing"})
+    report_overdue(api.host, SETTINGS, at(1_800_000_000))
+    seen = list(statements)
+    assert len(seen) > 20
+    with api.database.read() as connection:
+        for statement, parameters in seen:
+            plan = connection.connection.driver_connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            steps = [row[3] for row in plan]
+            assert not [step for step in steps if step.startswith("SCAN") and "CONSTANT" not in step], statement
+
+
+def test_tables_are_called_after_the_extension(api):
+    assert all(name.startswith("croneye_") for name in metadata.tables)
+    with api.database.read() as connection:
+        version = connection.execute(text("SELECT version_num FROM extension_kit_version_croneye")).scalar()
+    assert version == "0001"
