@@ -1,0 +1,33 @@
+"""Tapis Notifications: services publish events, subscriptions get them, in order and whatever fails in between."""
+
+from extension_kit import Extension
+from extension_kit.protocol import EventProtocol, Task
+
+from .ending import remove_ended
+from .events import TapisEvent as TapisEvent
+from .notifications import manner
+from .routes import routes
+from .sequences import go_on
+from .settings import TapisSettings
+from .tables import TABLES
+from .targets import SOURCE
+
+SERVICES = (
+    *("actors", "apps", "authenticator", "files", "jobs", "meta", "notifications", "pgrest", "pods", "security"),
+    *("streams", "systems", "tenants", "tokens", "workflows"),
+)
+"""Tapis's own, whose events agents are not asked for. Others may publish as well."""
+
+extension = Extension("extension-tapis")
+extension.speak(
+    EventProtocol(
+        SOURCE,
+        settings=TapisSettings,
+        routes=routes,
+        names=tuple(f"{service}.*" for service in SERVICES),
+        event=TapisEvent,
+        tables=TABLES,
+        tasks=(Task(2.0, remove_ended), Task(1.0, go_on)),
+        manner=manner,
+    )
+)

@@ -1,0 +1,54 @@
+"""The end of subscriptions: they get nothing more, and go as soon as all that they are owed is delivered."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, select
+
+from extension_kit.protocol import Host
+from extension_kit.protocol import subscriptions as kit
+
+from .settings import TapisSettings
+from .subscriptions import change, locked, remove
+from .tables import subscriptions
+from .targets import ANY_SUBJECT, Targets
+
+_REMOVED_AT_ONCE = 200
+_SETTLED = timedelta(seconds=15)  # within which an event that was being accepted has been, however many want it
+
+
+def end_by_subject(targets: Targets, connection: Connection, tenant: str, subject: str) -> None:
+    """Give the subscriptions with exactly this subject filter, of any owner, no further events.
+
+    They are removed as soon as all that they are owed is delivered (``remove_ended``).
+    """
+    if subject == ANY_SUBJECT or "\x00" in subject:  # the filter means all subjects; no filter holds this character
+        return
+    now = datetime.now(UTC)
+    mine = subscriptions.c.tenant == tenant, subscriptions.c.subject_filter == subject
+    live = subscriptions.c.ends_at.is_(None) | (subscriptions.c.ends_at > now)
+    for row in connection.execute(locked([*mine, live])).all():
+        change(connection, row, ends_at=now)
+        targets.end(row.targets, now)
+
+
+def remove_ended(host: Host, settings: TapisSettings) -> int:
+    """Remove subscriptions that have expired or ended, and for which nothing waits any more; say how many."""
+    ended = subscriptions.c.ends_at < datetime.now(UTC) - _SETTLED
+    after, removed = 0, 0
+    while True:
+        with host.read() as connection:
+            some = select(subscriptions.c.ref, subscriptions.c.targets).where(ended, subscriptions.c.ref > after)
+            found = connection.execute(some.order_by(subscriptions.c.ref).limit(_REMOVED_AT_ONCE)).all()
+            waiting = kit.waiting(connection, [ref for row in found for ref in row.targets])
+        idle = [row.ref for row in found if waiting.isdisjoint(row.targets)]
+        if idle:
+            with host.transaction() as transaction:
+                targets = Targets(transaction.connection, host, settings)
+                # Looked at once more: somebody may have given it more time meanwhile.
+                rows = transaction.connection.execute(locked([subscriptions.c.ref.in_(idle), ended])).all()
+                for row in rows:
+                    remove(targets, transaction.connection, row)
+                removed += len(rows)
+        if len(found) < _REMOVED_AT_ONCE:
+            return removed
+        after = found[-1].ref

@@ -1,0 +1,86 @@
+"""The JSON that every answer consists of (Tapis Notifications, live docs: RespBasic and its kin)."""
+
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+from flask import Response
+from werkzeug.exceptions import HTTPException
+
+from extension_kit.errors import StoreError
+
+from .tokens import Caller, UnauthorizedError
+
+_VERSION = version("extension-kit")
+
+
+class ApiError(Exception):
+    """A request is answered with an error.
+
+    Args:
+        status: of HTTP.
+        key: what clients may know the error by, such as ``NTFAPI_NOT_FOUND``.
+        text: what is wrong, for people.
+        result: for the few errors that have one.
+    """
+
+    def __init__(self, status: int, key: str, text: str, result: dict[str, Any] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.key = key
+        self.text = text
+        self.result = result
+
+
+def bad_request(text: str, key: str = "NTFAPI_INVALID") -> ApiError:
+    """Make the error for input that is not valid."""
+    return ApiError(400, key, text)
+
+
+def success(
+    key: str, text: str, caller: Caller | None, result: Any = None, *, metadata: Any = None, status: int = 200
+) -> Response:
+    """Make the answer to a request that was done.
+
+    Args:
+        key: what clients may know the message by, such as ``NTFAPI_EVENT_POSTED``.
+        text: what was done, for people.
+        caller: who called; None where anybody may.
+        result: JSON data.
+        metadata: of lists.
+        status: of HTTP.
+    """
+    message = f"{key} {text}" + (f" {caller}" if caller else "")
+    return _respond(status, "success", message, result, metadata)
+
+
+def answer_error(error: Exception) -> Response:
+    """Make the answer to a request that failed, for whatever reason."""
+    match error:
+        case ApiError():
+            return _respond(error.status, "error", f"{error.key} {error.text}", error.result)
+        case UnauthorizedError():
+            return _respond(401, "error", f"NTFLIB_UNAUTH {error}")
+        case HTTPException(code=int(code)):
+            response = _respond(code, error.name, error.description or error.name)
+            response.headers.extend(
+                [(name, value) for name, value in error.get_headers() if name.lower() not in {"content-type"}]
+            )
+            return response
+        case StoreError():
+            return _respond(500, "Internal Server Error", "The database cannot be used at the moment")
+    return _respond(500, "Internal Server Error", "Internal Server Error")
+
+
+def _respond(status: int, word: str, message: str, result: Any = None, metadata: Any = None) -> Response:
+    body = {
+        "status": word,
+        "message": message,
+        "version": _VERSION,
+        "commit": None,
+        "build": None,
+        "metadata": metadata,
+        "result": result,
+    }
+    # tapipy takes an answer for JSON when its type is exactly this, without a charset.
+    return Response(orjson.dumps(body), status, content_type="application/json")

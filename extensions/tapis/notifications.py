@@ -1,0 +1,67 @@
+"""What receivers get: the Notification object (Tapis Notifications, live docs: recordTestNotification)."""
+
+from uuid import UUID, uuid5
+
+import orjson
+
+from extension_kit.protocol import Due, Manner, Message, Subscription, message_id
+
+from .moments import iso
+from .series import NOT_COUNTED
+from .settings import TapisSettings
+from .targets import SOURCE, Name, delivery_target
+
+_NOTIFICATIONS = UUID("0f3ad2a4-6e0b-5c57-9d1c-6f2b4c1d7e90")
+
+
+def manner(settings: TapisSettings) -> Manner:
+    """Say how notifications are delivered."""
+    return Manner(notification, settings.schedule)
+
+
+def notification(due: Due, subscription: Subscription) -> Message:
+    """Make what is sent for a delivery: the same in every attempt, and after a replay.
+
+    Args:
+        due: the delivery.
+        subscription: the kit's, which stands for one delivery target.
+    """
+    name = Name.of(subscription.name)
+    body = {
+        "uuid": str(uuid5(_NOTIFICATIONS, f"{due.source} {due.event_id} {subscription.name}")),
+        "tenant": subscription.scope,
+        "subscriptionName": name.name,
+        "eventUuid": due.event_id,
+        "event": orjson.Fragment(due.body if due.source == SOURCE else _event_of_others(due, subscription)),
+        "deliveryTarget": delivery_target(subscription.sender, subscription.target),
+        "created": iso(due.created_at),
+    }
+    about = f" subject: {due.subject}" if due.subject else ""
+    return Message(
+        message_id(due),
+        orjson.dumps(body),
+        content_type="application/json; charset=utf-8",
+        headers={"User-Agent": "Tapis/v3"},
+        subject=f"Tapis v3 notification. Event type: {due.event_name}{about}",
+    )
+
+
+def _event_of_others(due: Due, subscription: Subscription) -> bytes:
+    """Make an event of one that came by another protocol, whose body becomes the data."""
+    return orjson.dumps(
+        {
+            "source": due.source,
+            "type": due.event_name,
+            "subject": due.subject,
+            "data": due.body.decode(errors="replace"),
+            "seriesId": due.series,
+            "seriesSeqCount": NOT_COUNTED if due.place is None else due.place,
+            "timestamp": iso(due.time or due.created_at),
+            "deleteSubscriptionsMatchingSubject": False,
+            "endSeries": False,
+            "tenant": subscription.scope,
+            "user": None,
+            "received": iso(due.created_at),
+            "uuid": due.event_id,
+        }
+    )

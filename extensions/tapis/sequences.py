@@ -1,0 +1,187 @@
+"""Test sequences: events that this server publishes to itself (Tapis Notifications, live docs: beginTestSequence)."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from extension_kit.protocol import Host, Transaction
+
+from . import events, subscriptions
+from .envelope import ApiError
+from .moments import iso
+from .paging import ATTRIBUTES
+from .series import end_series, series_key
+from .settings import TapisSettings
+from .tables import test_notifications, tests
+from .targets import Targets
+from .tokens import Caller
+
+MAX_EVENTS = 1000
+"""Of a sequence, and notifications that are kept of it."""
+
+_BETWEEN = timedelta(seconds=3)
+_KEPT = timedelta(days=1)
+_SOURCE = "notifications"
+_AT_ONCE = 100
+
+Sequence = Row[Any]
+"""A row of ``tapis_tests``."""
+
+
+def begin(
+    transaction: Transaction,
+    host: Host,
+    settings: TapisSettings,
+    caller: Caller,
+    *,
+    base_url: str,
+    ttl_minutes: int,
+    number_of_events: int,
+    ends_series: bool,
+) -> subscriptions.Subscription:
+    """Make a subscription whose target is this server, and publish the first event for it.
+
+    The other events follow one by one, every three seconds (``go_on``).
+
+    Args:
+        transaction: to write in.
+        host: the kit.
+        settings: the extension's.
+        caller: a service.
+        base_url: of this server, as it can call itself.
+        ttl_minutes: of the subscription.
+        number_of_events: 1 or more.
+        ends_series: whether the last event ends the series.
+
+    Raises:
+        ApiError: 400, the URL cannot be called.
+    """
+    name = str(uuid4())
+    connection = transaction.connection
+    url = f"{base_url}/v3/notifications/test/callback/{name}/"
+    wanted = {
+        "name": name,
+        "description": None,
+        "owner": caller.user,
+        "enabled": True,
+        "type_filter": "notifications.test.*",
+        "subject_filter": name,
+        "delivery_targets": [{"delivery_method": "WEBHOOK", "delivery_address": url}],
+        "ttl_minutes": ttl_minutes,
+    }
+    row = subscriptions.create(Targets(connection, host, settings), connection, caller, wanted)
+    now = datetime.now(UTC)
+    added = insert(tests).values(
+        name=name,
+        tenant=caller.tenant,
+        owner=caller.user,
+        user=caller.user,
+        start_count=number_of_events,
+        published=0,
+        next_at=now,
+        ends_series=ends_series,
+        keep_until=row.expiry + _KEPT if row.expiry else None,
+        created=now,
+        updated=now,
+    )
+    _publish_next(transaction, host, settings, connection.execute(added.returning(*tests.c)).one())
+    return row
+
+
+def go_on(host: Host, settings: TapisSettings) -> None:
+    """Publish the events of sequences that are due, and forget sequences that are long over."""
+    now = datetime.now(UTC)
+    with host.read() as connection:
+        due = connection.execute(select(tests.c.name).where(tests.c.next_at <= now).limit(_AT_ONCE)).scalars().all()
+        old = connection.execute(select(tests.c.name).where(tests.c.keep_until < now).limit(_AT_ONCE)).scalars().all()
+    for name in due:
+        with host.transaction() as transaction:
+            # Another worker may have been faster.
+            still_due = select(tests).where(tests.c.name == name, tests.c.next_at <= now).with_for_update()
+            if (row := transaction.connection.execute(still_due).one_or_none()) is not None:
+                _publish_next(transaction, host, settings, row)
+    if old:
+        with host.transaction() as transaction:
+            transaction.connection.execute(delete(tests).where(tests.c.name.in_(old)))
+
+
+def find(connection: Connection, tenant: str, name: str, *, lock: bool = False) -> Sequence | None:
+    """Return a sequence, if it is there; ``lock`` keeps others from publishing its next event until the commit."""
+    query = select(tests).where(tests.c.tenant == tenant, tests.c.name == name)
+    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+
+def remove(transaction: Transaction, host: Host, settings: TapisSettings, row: Sequence) -> None:
+    """Remove a sequence that is locked, with its subscription, its results and its series."""
+    connection = transaction.connection
+    subscription = subscriptions.find(connection, row.tenant, row.owner, row.name, lock=True)
+    if subscription is not None:
+        subscriptions.remove(Targets(connection, host, settings), connection, subscription)
+    if (key := series_key(row.tenant, _SOURCE, row.name, row.name)) is not None:
+        end_series(connection, key)
+    connection.execute(delete(tests).where(tests.c.name == row.name))
+
+
+def record(host: Host, name: str, body: Mapping[str, Any]) -> None:
+    """Keep a notification that came for a sequence.
+
+    Raises:
+        ApiError: 400, there is no such sequence, or it has as many as are kept.
+    """
+    mine = select(tests.c.name).where(tests.c.name == name)
+    with host.read() as connection:  # anybody may come here, and keeps nobody from writing before they are known
+        _check_room(connection, name, connection.execute(mine).scalar())
+    with host.transaction() as transaction:
+        connection = transaction.connection
+        _check_room(connection, name, connection.execute(mine.with_for_update()).scalar())
+        connection.execute(insert(test_notifications).values(test=name, body=dict(body)))
+        connection.execute(update(tests).where(tests.c.name == name).values(updated=datetime.now(UTC)))
+
+
+def shown(connection: Connection, row: Sequence) -> dict[str, Any]:
+    """Make the JSON of a sequence: what Tapis answers, and what its live docs say that it answers."""
+    query = select(test_notifications.c.body).where(test_notifications.c.test == row.name)
+    received = connection.execute(query.order_by(test_notifications.c.ref)).scalars().all()
+    subscription = subscriptions.find(connection, row.tenant, row.owner, row.name)
+    return {
+        "tenant": row.tenant,
+        "owner": row.owner,
+        "subscriptionName": row.name,
+        "startCount": row.start_count,
+        "notificationCount": len(received),
+        "receivedNotifications": received,
+        "created": iso(row.created),
+        "updated": iso(row.updated),
+        "subscription": subscriptions.shown(subscription, ATTRIBUTES) if subscription is not None else None,
+        "receivedEvents": [body["event"] for body in received],
+    }
+
+
+def _check_room(connection: Connection, name: str, found: str | None) -> None:
+    if found is None:
+        raise ApiError(400, "NTFAPI_TEST_NOT_FOUND", f"there is no test sequence {name:.80}")
+    mine = select(func.count()).select_from(test_notifications).where(test_notifications.c.test == name)
+    if connection.execute(mine).scalar_one() >= MAX_EVENTS:
+        raise ApiError(400, "NTFAPI_TEST_FULL", f"the test sequence {name} has {MAX_EVENTS} notifications already")
+
+
+def _publish_next(transaction: Transaction, host: Host, settings: TapisSettings, row: Sequence) -> None:
+    now = datetime.now(UTC)
+    number = row.published + 1
+    is_last = number >= row.start_count
+    event = {
+        "source": _SOURCE,
+        "type": "notifications.test.begin" if number == 1 else f"notifications.test.number{number:03d}",
+        "timestamp": iso(now),
+        "subject": row.name,
+        "data": None,
+        "series_id": row.name,
+        "end_series": is_last and row.ends_series,
+        "delete_subscriptions_matching_subject": False,
+    }
+    events.publish(transaction, host, settings, event, tenant=row.tenant, user=row.user)
+    changes = {"published": number, "next_at": None if is_last else now + _BETWEEN, "updated": now}
+    transaction.connection.execute(update(tests).where(tests.c.name == row.name).values(changes))

@@ -1,0 +1,235 @@
+"""The routes of subscriptions (Tapis Notifications, live docs: Subscriptions)."""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from flask import Response, request
+from sqlalchemy import ColumnElement, Connection
+
+from . import subscriptions
+from .api import Api
+from .envelope import ApiError, bad_request, success
+from .paging import ALL, PARAMETERS, Page, selected, whole_number
+from .schemas import MAX_TTL, ReqPatchSubscription, ReqPostSubscription, ReqSearchSubscriptions
+from .search import condition, parse_search
+from .selector import parse_selector
+from .subscriptions import Subscription
+from .targets import Targets
+from .tokens import Caller
+
+Change = Callable[[Targets, Connection, Subscription], None]
+
+
+def add_subscription_routes(api: Api) -> None:
+    """Add them."""
+    views = _Views(api)
+    api.route("getSubscriptions", views.list_all)
+    api.route("postSubscription", views.create)
+    api.route("searchSubscriptionsQueryParameters", views.search)
+    api.route("searchSubscriptionsRequestBody", views.search_by_body)
+    api.route("getSubscriptionByName", views.get)
+    api.route("patchSubscriptionByName", views.patch)
+    api.route("deleteSubscriptionByName", views.delete)
+    api.route("getSubscriptionByUuid", views.get_by_uuid)
+    api.route("deleteSubscriptionByUuid", views.delete_by_uuid)
+    api.route("deleteSubscriptionsBySubject", views.delete_by_subject)
+    api.route("isEnabled", views.is_enabled)
+    api.route("enableSubscription", views.enable)
+    api.route("disableSubscription", views.disable)
+    api.route("updateTTL", views.update_ttl)
+
+
+class _Views:
+    """The views; each is called as its route."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._is_sqlite = api.host.database.is_sqlite
+        self._post_schema = ReqPostSubscription()
+        self._patch_schema = ReqPatchSubscription()
+        self._search_schema = ReqSearchSubscriptions()
+
+    def create(self) -> Response:
+        caller = self._api.caller()
+        self._api.access.need_service(caller, "NTFAPI_SUBSCR_UNAUTH", "make subscriptions")
+        wanted = self._api.body(self._post_schema)
+        try:
+            with self._api.host.transaction() as transaction:
+                targets = self._targets(transaction.connection)
+                row = subscriptions.create(targets, transaction.connection, caller, wanted)
+        except ApiError as error:
+            if error.status == 409:
+                error.result = {"url": f"{_url()}/byName/{wanted['name']}"}
+            raise
+        url = {"url": f"{_url()}/{row.name}"}
+        return success("NTFAPI_SUBSCR_CREATED", f"Subscription created: {row.name}", caller, url, status=201)
+
+    def list_all(self) -> Response:
+        caller, parameters = self._api.caller(), self._api.query()
+        text = parameters.get("search", "")
+        conditions = parse_search(text, is_sqlite=self._is_sqlite) if text else []
+        return self._list(caller, conditions)
+
+    def search(self) -> Response:
+        caller, parameters = self._api.caller(), self._api.query()
+        conditions = [
+            condition(key, value, is_sqlite=self._is_sqlite)
+            for key, value in parameters.items()
+            if key not in PARAMETERS
+        ]
+        return self._list(caller, conditions)
+
+    def search_by_body(self) -> Response:
+        caller = self._api.caller()
+        text = " ".join(self._api.body(self._search_schema)["search"])
+        return self._list(caller, [parse_selector(text, is_sqlite=self._is_sqlite)])
+
+    def get(self, name: str) -> Response:
+        caller, parameters = self._api.caller(), self._api.query()
+        owner = self._api.access.owner(caller, parameters)
+        with self._api.host.read() as connection:
+            row = _there(subscriptions.find(connection, caller.tenant, owner, _name(name)), name, caller)
+        return self._answer(caller, row)
+
+    def get_by_uuid(self, uuid: str) -> Response:
+        caller, uuid = self._api.caller(), _uuid(uuid)
+        with self._api.host.read() as connection:
+            row = subscriptions.find_by_uuid(connection, caller.tenant, uuid)
+        if row is None:
+            raise ApiError(404, "NTFAPI_NOT_FOUND_BY_UUID", f"there is no subscription {uuid} {caller}")
+        self._api.access.need_right(caller, row.owner)
+        return self._answer(caller, row)
+
+    def patch(self, name: str) -> Response:
+        caller = self._api.caller()
+        wanted = self._api.body(self._patch_schema)
+
+        def change(targets: Targets, connection: Connection, row: Subscription) -> None:
+            subscriptions.patch(targets, connection, row, wanted)
+
+        self._change(caller, name, change)
+        return success("NTFAPI_SUBSCR_UPDATED", f"Subscription updated: {name}", caller, {"url": _url()})
+
+    def delete(self, name: str) -> Response:
+        caller, parameters = self._api.caller(), self._api.query()
+        owner = self._api.access.owner(caller, parameters)
+        with self._api.host.transaction() as transaction:
+            connection = transaction.connection
+            row = subscriptions.find(connection, caller.tenant, owner, _name(name), lock=True)
+            if row is not None:
+                subscriptions.remove(self._targets(connection), connection, row)
+        return _deleted(caller, 0 if row is None else 1)
+
+    def delete_by_uuid(self, uuid: str) -> Response:
+        caller, uuid = self._api.caller(), _uuid(uuid)
+        with self._api.host.transaction() as transaction:
+            connection = transaction.connection
+            row = subscriptions.find_by_uuid(connection, caller.tenant, uuid, lock=True)
+            if row is not None:
+                self._api.access.need_right(caller, row.owner)
+                subscriptions.remove(self._targets(connection), connection, row)
+        return _deleted(caller, 0 if row is None else 1)
+
+    def delete_by_subject(self, subject: str) -> Response:
+        caller, parameters = self._api.caller(), self._api.query()
+        owner = self._api.access.owner_or_any(caller, parameters)
+        with self._api.host.transaction() as transaction:
+            connection = transaction.connection
+            changes = subscriptions.remove_by_subject(
+                self._targets(connection), connection, caller.tenant, owner, _name(subject)
+            )
+        return _deleted(caller, changes)
+
+    def is_enabled(self, name: str) -> Response:
+        caller, parameters = self._api.caller(), self._api.query()
+        owner = self._api.access.owner(caller, parameters)
+        with self._api.host.read() as connection:
+            row = _there(subscriptions.find(connection, caller.tenant, owner, _name(name)), name, caller)
+        return success("NTFAPI_SUBSCR_FOUND", f"Subscription found: {name}", caller, {"aBool": row.enabled})
+
+    def enable(self, name: str) -> Response:
+        return self._turn(name, enabled=True)
+
+    def disable(self, name: str) -> Response:
+        return self._turn(name, enabled=False)
+
+    def update_ttl(self, name: str, ttlMinutes: str) -> Response:  # noqa: N803 (as in the path)
+        caller = self._api.caller()
+        ttl = whole_number(ttlMinutes, "ttlMinutes", -MAX_TTL, MAX_TTL)
+
+        def change(targets: Targets, connection: Connection, row: Subscription) -> None:
+            subscriptions.set_ttl(targets, connection, row, ttl)
+
+        self._change(caller, name, change)
+        return _updated(caller, name)
+
+    def _turn(self, name: str, *, enabled: bool) -> Response:
+        caller = self._api.caller()
+
+        def change(targets: Targets, connection: Connection, row: Subscription) -> None:
+            subscriptions.enable(targets, connection, row, enabled=enabled)
+
+        self._change(caller, name, change)
+        return _updated(caller, name)
+
+    def _change(self, caller: Caller, name: str, change: Change) -> None:
+        """Change a subscription within a transaction, locked."""
+        owner = self._api.access.owner(caller, self._api.query())
+        with self._api.host.transaction() as transaction:
+            connection = transaction.connection
+            found = subscriptions.find(connection, caller.tenant, owner, _name(name), lock=True)
+            change(self._targets(connection), connection, _there(found, name, caller))
+
+    def _list(self, caller: Caller, conditions: Sequence[ColumnElement[bool]]) -> Response:
+        parameters = self._api.query()
+        owner = self._api.access.owner_or_any(caller, parameters)
+        page = Page.of(parameters)
+        with self._api.host.read() as connection:
+            rows, total = subscriptions.find_all(connection, caller.tenant, owner, conditions, page)
+        return success(
+            "NTFAPI_SUBSCR_FOUND",
+            f"Subscriptions found: {len(rows)}",
+            caller,
+            [subscriptions.shown(row, page.select) for row in rows],
+            metadata=page.metadata(len(rows), total),
+        )
+
+    def _answer(self, caller: Caller, row: Subscription) -> Response:
+        result = subscriptions.shown(row, selected(self._api.query(), ALL))
+        return success("NTFAPI_SUBSCR_FOUND", f"Subscription found: {row.name}", caller, result)
+
+    def _targets(self, connection: Connection) -> Targets:
+        return Targets(connection, self._api.host, self._api.settings)
+
+
+def _url() -> str:
+    """The request's own, without a slash at its end."""
+    return request.base_url.rstrip("/")
+
+
+def _name(text: str) -> str:
+    """What is looked up for a name in a path: no database knows U+0000."""
+    if "\x00" in text:
+        raise bad_request("a name must not hold the character U+0000")
+    return text
+
+
+def _there(row: Subscription | None, name: str, caller: Caller) -> Subscription:
+    if row is None:
+        raise ApiError(404, "NTFAPI_NOT_FOUND", f"there is no subscription called {name:.200} {caller}")
+    return row
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise bad_request(f"{text:.80} is no UUID") from None
+
+
+def _updated(caller: Caller, name: str) -> Response:
+    return success("NTFAPI_SUBSCR_UPDATED", f"Subscription updated: {name}", caller, {"changes": 1})
+
+
+def _deleted(caller: Caller, changes: int) -> Response:
+    return success("NTFAPI_SUBSCR_DELETED", f"Subscriptions deleted: {changes}", caller, {"changes": changes})

@@ -1,0 +1,234 @@
+"""Subscriptions as clients see them: made, found, changed, removed (Tapis Notifications, live docs: Subscriptions)."""
+
+import re
+import secrets
+import string
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from .envelope import ApiError
+from .moments import iso
+from .paging import UNLIMITED, Page
+from .tables import subscriptions
+from .targets import ANY_SUBJECT, Filter, Target, Targets
+from .tokens import Caller
+
+_API_USER = "${apiuserid}"
+_NAME_TRIES = 100
+_LONGEST_PART = 40  # of a generated name
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9\-._~]")
+_LETTERS = string.ascii_letters + string.digits
+
+Subscription = Row[Any]
+"""A row of ``tapis_subscriptions``."""
+
+
+def create(targets: Targets, connection: Connection, caller: Caller, wanted: Mapping[str, Any]) -> Subscription:
+    """Make a subscription.
+
+    Args:
+        targets: makes those of the kit.
+        connection: of the same transaction.
+        caller: a service.
+        wanted: a loaded ``ReqPostSubscription``.
+
+    Raises:
+        ApiError: 409, its owner has one of this name; 400, an address cannot be used.
+    """
+    now = datetime.now(UTC)
+    owner = caller.user if wanted["owner"].lower() == _API_USER else wanted["owner"]
+    uuid = str(uuid4())
+    expiry = _expiry(wanted["ttl_minutes"], now)
+    values = {
+        "tenant": caller.tenant,
+        "owner": owner,
+        "description": wanted["description"],
+        "enabled": wanted["enabled"],
+        "type_filter": wanted["type_filter"],
+        "subject_filter": wanted["subject_filter"],
+        "delivery_targets": _plain(wanted["delivery_targets"]),
+        "targets": [],
+        "ttl_minutes": wanted["ttl_minutes"],
+        "uuid": uuid,
+        "expiry": expiry,
+        "ends_at": expiry,
+        "created": now,
+        "updated": now,
+    }
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    for _ in range(1 if wanted["name"] else _NAME_TRIES):
+        name = wanted["name"] or _generated_name(caller, owner, wanted["subject_filter"])
+        added = dialect.insert(subscriptions).values(name=name, **values).on_conflict_do_nothing()
+        row = connection.execute(added.returning(*subscriptions.c)).one_or_none()
+        if row is not None:
+            refs = targets.add(uuid, name, filter_of(row), row.delivery_targets)
+            return change(connection, row, targets=refs)
+    raise ApiError(409, "NTFAPI_SUBSCR_EXISTS", f"{owner} has a subscription called {name} already {caller}")
+
+
+def filter_of(row: Subscription) -> Filter:
+    """Say which events a subscription wants."""
+    return Filter(row.tenant, row.type_filter, row.subject_filter, row.enabled, row.ends_at)
+
+
+def find(connection: Connection, tenant: str, owner: str, name: str, *, lock: bool = False) -> Subscription | None:
+    """Return the subscription of a name, if it is there; ``lock`` keeps others from changing it until the commit."""
+    mine = subscriptions.c.tenant == tenant, subscriptions.c.owner == owner, subscriptions.c.name == name
+    return _find(connection, mine, lock=lock)
+
+
+def find_by_uuid(connection: Connection, tenant: str, uuid: str, *, lock: bool = False) -> Subscription | None:
+    """Return the subscription of a UUID, if it is there; ``lock`` keeps others from changing it until the commit."""
+    mine = subscriptions.c.tenant == tenant, subscriptions.c.uuid == uuid
+    return _find(connection, mine, lock=lock)
+
+
+def find_all(
+    connection: Connection, tenant: str, owner: str | None, conditions: Sequence[ColumnElement[bool]], page: Page
+) -> tuple[Sequence[Subscription], int | None]:
+    """Return the subscriptions that meet all conditions, and how many there are in all if the page asks for that.
+
+    Args:
+        connection: to read with.
+        tenant: whose.
+        owner: of which user; None: of all.
+        conditions: what has to be true of them.
+        page: which part of the list, and in which order.
+    """
+    wanted = [subscriptions.c.tenant == tenant, *conditions]
+    if owner is not None:
+        wanted.append(subscriptions.c.owner == owner)
+    total = None
+    if page.compute_total:
+        total = connection.execute(select(func.count()).select_from(subscriptions).where(*wanted)).scalar_one()
+    if page.behind is not None:
+        wanted.append(page.behind)
+    query = select(subscriptions).where(*wanted).order_by(*page.order).offset(page.skip)
+    if page.limit != UNLIMITED:
+        query = query.limit(page.limit)
+    return connection.execute(query).all(), total
+
+
+def patch(targets: Targets, connection: Connection, row: Subscription, wanted: Mapping[str, Any]) -> None:
+    """Change a subscription that is locked; what is not in ``wanted``, a loaded ``ReqPatchSubscription``, stays.
+
+    Raises:
+        ApiError: 400, an address cannot be used.
+    """
+    changes = {key: value for key, value in wanted.items() if value is not None}
+    delivery_targets = changes.pop("delivery_targets", None)
+    changed = _filtered(targets, connection, change(connection, row, updated=datetime.now(UTC), **changes))
+    if delivery_targets is not None:
+        after = _plain(delivery_targets)
+        refs = targets.replace(row.uuid, row.name, filter_of(changed), _by_ref(changed), after)
+        change(connection, row, delivery_targets=after, targets=refs)
+
+
+def enable(targets: Targets, connection: Connection, row: Subscription, *, enabled: bool) -> None:
+    """Let a subscription that is locked get events, or none; its time goes on."""
+    _filtered(targets, connection, change(connection, row, enabled=enabled, updated=datetime.now(UTC)))
+
+
+def set_ttl(targets: Targets, connection: Connection, row: Subscription, minutes: int) -> None:
+    """Let a subscription that is locked live for so many minutes from now on; for ever, if they are not positive."""
+    now = datetime.now(UTC)
+    expiry = _expiry(minutes, now)
+    changed = change(connection, row, ttl_minutes=minutes, expiry=expiry, ends_at=expiry, updated=now)
+    _filtered(targets, connection, changed)
+
+
+def remove(targets: Targets, connection: Connection, row: Subscription) -> None:
+    """Remove a subscription; what waits to be delivered to it is not."""
+    targets.remove(row.targets)
+    connection.execute(delete(subscriptions).where(subscriptions.c.ref == row.ref))
+
+
+def remove_by_subject(targets: Targets, connection: Connection, tenant: str, owner: str | None, subject: str) -> int:
+    """Remove the subscriptions with exactly this subject filter, and say how many they were.
+
+    Args:
+        targets: removes those of the kit.
+        connection: of the same transaction.
+        tenant: whose.
+        owner: of which user; None: of all.
+        subject: the filter.
+    """
+    wanted = [subscriptions.c.tenant == tenant, subscriptions.c.subject_filter == subject]
+    if owner is not None:
+        wanted.append(subscriptions.c.owner == owner)
+    rows = connection.execute(locked(wanted)).all()
+    for row in rows:
+        remove(targets, connection, row)
+    return len(rows)
+
+
+def shown(row: Subscription, select: Collection[str]) -> dict[str, Any]:
+    """Make the JSON of a subscription, with the attributes that are wanted."""
+    attributes = {
+        "tenant": row.tenant,
+        "name": row.name,
+        "description": row.description,
+        "owner": row.owner,
+        "enabled": row.enabled,
+        "typeFilter": row.type_filter,
+        "subjectFilter": row.subject_filter,
+        "deliveryTargets": row.delivery_targets,
+        "ttlMinutes": row.ttl_minutes,
+        "uuid": row.uuid,
+        "expiry": iso(row.expiry) if row.expiry else None,
+        "created": iso(row.created),
+        "updated": iso(row.updated),
+    }
+    return {name: value for name, value in attributes.items() if name in select}
+
+
+def locked(wanted: Sequence[ColumnElement[bool]]) -> Any:
+    """Select subscriptions, and keep others from changing them until the commit.
+
+    They come in the order of refs, so that two transactions do not wait for each other for ever.
+    """
+    return select(subscriptions).where(*wanted).order_by(subscriptions.c.ref).with_for_update()
+
+
+def change(connection: Connection, row: Subscription, **changes: Any) -> Subscription:
+    """Change columns of a subscription, and return it as it is then."""
+    changed = update(subscriptions).where(subscriptions.c.ref == row.ref).values(changes)
+    return connection.execute(changed.returning(*subscriptions.c)).one()
+
+
+def _filtered(targets: Targets, connection: Connection, changed: Subscription) -> Subscription:
+    """Let the kit's subscriptions want what a subscription that was changed wants, and return it as it is then."""
+    refs = targets.set_filter(changed.uuid, changed.name, filter_of(changed), _by_ref(changed))
+    return changed if refs == changed.targets else change(connection, changed, targets=refs)
+
+
+def _by_ref(row: Subscription) -> dict[int, Target]:
+    return dict(zip(row.targets, row.delivery_targets, strict=True))
+
+
+def _find(connection: Connection, wanted: Sequence[ColumnElement[bool]], *, lock: bool) -> Subscription | None:
+    return connection.execute(locked(wanted) if lock else select(subscriptions).where(*wanted)).one_or_none()
+
+
+def _expiry(minutes: int, now: datetime) -> datetime | None:
+    return now + timedelta(minutes=minutes) if minutes > 0 else None
+
+
+def _plain(targets: Sequence[Mapping[str, Any]]) -> list[Target]:
+    return [
+        {"deliveryMethod": target["delivery_method"], "deliveryAddress": target["delivery_address"]}
+        for target in targets
+    ]
+
+
+def _generated_name(caller: Caller, owner: str, subject: str) -> str:
+    """Make a name such as Tapis does, in which nothing stands that a path cannot hold."""
+    about = "ALL" if subject == ANY_SUBJECT else subject[:_LONGEST_PART]
+    random = "".join(secrets.choice(_LETTERS) for _ in range(4))
+    parts = [caller.jwt_user[:_LONGEST_PART], owner[:_LONGEST_PART], caller.tenant[:_LONGEST_PART], about, random]
+    return _ILLEGAL.sub("_", "~".join(parts)).lstrip("-._~")

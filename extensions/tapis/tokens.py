@@ -1,0 +1,167 @@
+"""Who calls: the token in X-Tapis-Token, and whom a service acts for.
+
+The rules are those of Tapis's JWTValidateRequestFilter (tapis-shared-java). Nothing is asked over the network.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from .settings import ANY, TapisSettings
+
+TOKEN, OBO_TENANT, OBO_USER = "X-Tapis-Token", "X-Tapis-Tenant", "X-Tapis-User"
+HEADERS = (TOKEN, OBO_TENANT, OBO_USER)
+"""Those of a request that say who calls."""
+
+_LONGEST_NAME = 60  # of a user or tenant: what subscriptions keep
+_LONGEST_TOKEN = 16 * 1024
+
+
+class UnauthorizedError(Exception):
+    """The caller is not let in; the text says why, without the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and for whom.
+
+    Attributes:
+        jwt_user: the service or user that the token is of.
+        jwt_tenant: its tenant.
+        user: the user it acts for; a user acts for themselves.
+        tenant: that user's tenant. All that is looked up is looked up there.
+        is_service: whether the token is a service's.
+    """
+
+    jwt_user: str
+    jwt_tenant: str
+    user: str
+    tenant: str
+    is_service: bool
+
+    def __str__(self) -> str:
+        """Return what messages say of them."""
+        return f"jwtTenant: {self.jwt_tenant} jwtUser: {self.jwt_user} OboTenant: {self.tenant} OboUser: {self.user}"
+
+
+class Authenticator:
+    """Verifies tokens.
+
+    Args:
+        settings: keys, tenants and who may act for whom.
+    """
+
+    def __init__(self, settings: TapisSettings) -> None:
+        self._settings = settings
+
+    def authenticate(self, headers: Mapping[str, str]) -> Caller:
+        """Say who calls.
+
+        Args:
+            headers: ``HEADERS`` of the request; what is missing may be empty.
+
+        Raises:
+            UnauthorizedError: the token is missing, garbled, expired, not signed by a known key or not for this
+                server; or the headers that say whom the caller acts for are not as this caller must send them.
+        """
+        claims = self._claims(headers.get(TOKEN, ""))
+        if _claim(claims, "tapis/token_type") != "access":
+            raise UnauthorizedError("the token is not an access token")
+        tenant, user = _name(claims, "tapis/tenant_id"), _name(claims, "tapis/username")
+        _check_delegation(claims)
+        match _claim(claims, "tapis/account_type"):
+            case "service":
+                return self._service(claims, tenant, user, headers)
+            case "user":
+                return self._user(tenant, user, headers)
+        raise UnauthorizedError("the token's account type is neither service nor user")
+
+    def may_act_for(self, caller: Caller, tenant: str) -> bool:
+        """Whether the services of a caller's tenant may act for a tenant that is served here."""
+        served = self._settings.tenants
+        pairs = {(caller.jwt_tenant, tenant), (caller.jwt_tenant, ANY)}
+        allowed = tenant == caller.jwt_tenant or not pairs.isdisjoint(self._settings.allowed_tenants)
+        return allowed and (not served or tenant in served)
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        if not token:
+            raise UnauthorizedError(f"the header {TOKEN} is missing")
+        if len(token) > _LONGEST_TOKEN:
+            raise UnauthorizedError("the token is too long")
+        try:
+            unverified = jwt.decode_complete(token, options={"verify_signature": False})
+        except (jwt.PyJWTError, ValueError, RecursionError):  # its texts are none, or its JSON is nested too deep
+            raise UnauthorizedError("the token is not a JWT") from None
+        algorithm, tenant = unverified["header"].get("alg"), unverified["payload"].get("tapis/tenant_id")
+        for key in self._keys(algorithm, tenant):
+            try:
+                found: dict[str, Any] = jwt.decode(
+                    token, key, algorithms=[str(algorithm)], options={"require": ["exp"], "verify_aud": False}
+                )
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.ExpiredSignatureError:
+                raise UnauthorizedError("the token has expired") from None
+            except (jwt.PyJWTError, ValueError, OverflowError):
+                raise UnauthorizedError("the token's times are missing or not valid now") from None
+            return found
+        raise UnauthorizedError("the token's signature is not by a key that is known for its algorithm and tenant")
+
+    def _keys(self, algorithm: object, tenant: object) -> list[Any]:
+        """The keys that a token may be signed with: each is used with its own algorithm only."""
+        keys = self._settings.jwt_public_key
+        if algorithm == "RS256":
+            return [key for owner, key in keys if owner == tenant] or [key for owner, key in keys if owner == ANY]
+        return [self._settings.jwt_secret] if algorithm == "HS256" and self._settings.jwt_secret else []
+
+    def _service(self, claims: Mapping[str, Any], tenant: str, user: str, headers: Mapping[str, str]) -> Caller:
+        if _claim(claims, "tapis/target_site") != self._settings.site:
+            raise UnauthorizedError("the service's token is made for another site")
+        obo_tenant, obo_user = headers.get(OBO_TENANT, "").strip(), headers.get(OBO_USER, "").strip()
+        for header, name in ((OBO_TENANT, obo_tenant), (OBO_USER, obo_user)):
+            if not name:
+                raise UnauthorizedError(f"a service has to send the header {header}")
+            if not _is_name(name):
+                raise UnauthorizedError(f"the header {header} holds no name")
+        caller = Caller(user, tenant, obo_user, obo_tenant, is_service=True)
+        if not self.may_act_for(caller, obo_tenant):
+            raise UnauthorizedError(f"services of the tenant {tenant} may not act for the tenant {obo_tenant}")
+        return caller
+
+    def _user(self, tenant: str, user: str, headers: Mapping[str, str]) -> Caller:
+        for header in (OBO_TENANT, OBO_USER):
+            if headers.get(header, "").strip():
+                raise UnauthorizedError(f"unexpected header {header}: only services send it")
+        if tenant == self._settings.site_admin_tenant:
+            raise UnauthorizedError("users of the site's administrative tenant are not let in")
+        if self._settings.tenants and tenant not in self._settings.tenants:
+            raise UnauthorizedError(f"the tenant {tenant} is not served here")
+        return Caller(user, tenant, user, tenant, is_service=False)
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _name(claims: Mapping[str, Any], claim: str) -> str:
+    value = _claim(claims, claim)
+    if value is None or not _is_name(value):
+        raise UnauthorizedError(f"the token's claim {claim} is missing or no name")
+    return value
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_NAME and text.isprintable() and bool(text.strip())
+
+
+def _check_delegation(claims: Mapping[str, Any]) -> None:
+    delegation = claims.get("tapis/delegation", False)
+    if not isinstance(delegation, bool):
+        raise UnauthorizedError("the token's claim tapis/delegation is not a boolean")
+    if delegation:
+        user, at, tenant = (_claim(claims, "tapis/delegation_sub") or "").partition("@")
+        if not (user and at and tenant):
+            raise UnauthorizedError("the token's claim tapis/delegation_sub is not USER@TENANT")

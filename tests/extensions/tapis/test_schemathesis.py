@@ -1,0 +1,57 @@
+"""The served document is true: schemathesis makes requests from it, with a token, and judges the answers.
+
+What the document allows may still be refused: a search is a text with a grammar, an event's type begins with its
+service. So it is not asked that all of it is taken, but that every answer is one of those that the document names.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+from schemathesis.specs.openapi.definitions import OPENAPI_31
+
+from extensions.tapis.document import build_document
+from tests.conformance.conftest import KIT, postgresql_server, postgresql_url
+from tests.conftest import BIN, run_server, wait_until
+from tests.extensions.tapis.tokens import SECRET, headers_of
+
+__all__ = ["postgresql_server", "postgresql_url"]  # fixtures
+
+TAPIS = str(Path(__file__).parents[3] / "extensions" / "tapis")
+CHECKS = (
+    *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance"),
+    *("response_schema_conformance", "ignored_auth", "unsupported_method"),
+)
+
+
+def test_it_is_a_valid_document():
+    assert list(jsonschema_rs.iter_errors(OPENAPI_31, build_document())) == []
+    for schema in build_document()["components"]["schemas"].values():
+        assert jsonschema_rs.meta.is_valid(schema)
+
+
+@pytest.mark.parametrize(
+    ("service", "store"), [("notifications", "postgresql"), ("notifications", "sqlite"), (None, "sqlite")]
+)
+def test_the_server_does_what_its_document_says(tmp_path, request, service, store):
+    (tmp_path / "openapi.json").write_text(json.dumps(build_document()))
+    headers = headers_of("testuser1", "dev", service=service)
+    environment = {"EXTENSION_TAPIS_JWT_SECRET": SECRET}
+    if store == "postgresql":
+        environment["EXTENSION_DATABASE_URL"] = request.getfixturevalue("postgresql_url")
+        subprocess.run([KIT, "db", "upgrade", TAPIS], env={**os.environ, **environment}, check=True, timeout=60)
+    with run_server([KIT, "serve", TAPIS], tmp_path / "log", **environment) as server:
+        wait_until(lambda: server.health("readiness") == 200)
+        command = [
+            *(BIN / "st", "run", "openapi.json", "--url", server.url, "--checks", ",".join(CHECKS)),
+            *(word for name, value in headers.items() for word in ("--header", f"{name}: {value}")),
+            *("--mode", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "15"),
+            *("--generation-deterministic", "--continue-on-failure", "--no-color"),
+        ]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "23 selected / 23 total" in run.stdout
+        assert "Traceback" not in server.log
