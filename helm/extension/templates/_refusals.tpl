@@ -1,0 +1,110 @@
+{{/* Values that are allowed each by itself and do not go together: each is refused with a sentence that says why. */}}
+{{- define "extension.refusals" -}}
+{{- $values := .Values -}}
+{{- $instead := "name a Secret with the URL of a PostgreSQL database in database.existingSecret" -}}
+{{- if not $values.database.existingSecret -}}
+{{- $why := "the database is SQLite, a file on a volume that only one pod may use" -}}
+{{- if gt (int $values.replicas) 1 -}}
+{{- fail (printf "replicas is %d, but %s: keep it at 1, or %s" (int $values.replicas) $why $instead) -}}
+{{- end -}}
+{{- if $values.autoscaling.enabled -}}
+{{- fail (printf "autoscaling.enabled is true, but %s: %s" $why $instead) -}}
+{{- end -}}
+{{- if $values.worker.enabled -}}
+{{- fail (printf "worker.enabled is true, but %s: %s" $why $instead) -}}
+{{- end -}}
+{{- if and $values.database.persistence.existingClaim (not $values.database.persistence.enabled) -}}
+{{- fail "database.persistence.existingClaim is given, but database.persistence.enabled is false, so that it would not be used" -}}
+{{- end -}}
+{{- end -}}
+
+{{- if and $values.worker.enabled (include "extension.targets" . | fromJsonArray | empty) -}}
+{{- fail "worker.enabled is true, but nothing says what web pods and workers are to load, which the image's own command does not tell: set extension, handlers.inline or handlers.image" -}}
+{{- end -}}
+{{- if $values.autoscaling.enabled -}}
+{{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) -}}
+{{- fail (printf "autoscaling.minReplicas is %d, more than autoscaling.maxReplicas, which is %d" (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas)) -}}
+{{- end -}}
+{{- if not (dig "requests" "cpu" "" $values.resources) -}}
+{{- fail "autoscaling.enabled is true, but resources.requests.cpu is not set, of which autoscaling.targetCPUUtilizationPercentage is a share" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (int $values.port) (int $values.healthPort) -}}
+{{- fail (printf "port and healthPort are both %d: two different ports are needed" (int $values.port)) -}}
+{{- end -}}
+
+{{- with $values.handlers -}}
+{{- if and .inline .existingConfigMap -}}
+{{- fail "handlers.inline and handlers.existingConfigMap are both given: only one ConfigMap is mounted" -}}
+{{- end -}}
+{{- if and .existingConfigMap (not .files) -}}
+{{- fail "handlers.existingConfigMap is given, but handlers.files does not say which of its files to serve: the chart cannot look into it" -}}
+{{- end -}}
+{{- if and .files (not .inline) (not .existingConfigMap) -}}
+{{- fail "handlers.files is given, but no ConfigMap to find them in: set handlers.inline or handlers.existingConfigMap, or name files of the image in handlers.image" -}}
+{{- end -}}
+{{- if .inline -}}
+{{- range .files -}}
+{{- if not (hasKey $values.handlers.inline .) -}}
+{{- fail (printf "handlers.files names %s, which is not in handlers.inline" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- with $values.tls -}}
+{{- $certificate := .server.certificate -}}
+{{- if and $certificate.fromSecret (or $certificate.path $certificate.key.path) -}}
+{{- fail "tls.server.certificate.fromSecret and tls.server.certificate.path are both given: one of them is allowed" -}}
+{{- end -}}
+{{- if ne (empty $certificate.path) (empty $certificate.key.path) -}}
+{{- fail "tls.server.certificate.path and tls.server.certificate.key.path are needed together" -}}
+{{- end -}}
+{{- if and (concat .client.certificates.fromSecrets .client.certificates.paths) (not $certificate.fromSecret) (not $certificate.path) -}}
+{{- fail "tls.client.certificates asks agents for certificates, which needs TLS: set tls.server.certificate, too" -}}
+{{- end -}}
+{{- end -}}
+
+{{- range $name, $secret := $values.secrets -}}
+{{- if hasKey $values.settings $name -}}
+{{- fail (printf "%s is in settings and in secrets: one of them is allowed" $name) -}}
+{{- end -}}
+{{- if eq (empty $secret.value) (empty $secret.existingSecret) -}}
+{{- fail (printf "secrets.%s needs either value, or existingSecret and key" $name) -}}
+{{- end -}}
+{{- if ne (empty $secret.key) (empty $secret.existingSecret) -}}
+{{- fail (printf "secrets.%s needs existingSecret and key together" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $ours := dict
+  "STEADYBIT_EXTENSION_PORT" "port"
+  "STEADYBIT_EXTENSION_HEALTH_PORT" "healthPort"
+  "STEADYBIT_EXTENSION_UNIX_SOCKET" "nothing: agents could not reach it"
+  "STEADYBIT_EXTENSION_TLS_SERVER_CERT" "tls.server.certificate"
+  "STEADYBIT_EXTENSION_TLS_SERVER_KEY" "tls.server.certificate"
+  "STEADYBIT_EXTENSION_TLS_CLIENT_CAS" "tls.client.certificates"
+  "STEADYBIT_LOG_LEVEL" "logging.level"
+  "STEADYBIT_LOG_FORMAT" "logging.format"
+  "EXTENSION_GRACE_PERIOD" "gracePeriodSeconds"
+  "EXTENSION_DATABASE_URL" "database.existingSecret" -}}
+{{- range $name := concat (keys $values.settings) (keys $values.secrets) | sortAlpha -}}
+{{- if hasKey $ours $name -}}
+{{- fail (printf "%s is set by the chart itself: use %s" $name (get $ours $name)) -}}
+{{- end -}}
+{{- if hasSuffix "_FILE" $name -}}
+{{- fail (printf "%s names a file: give its content as secrets.%s, which the chart mounts" $name (trimSuffix "_FILE" $name)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.registration.enabled (or (hasKey $values.settings "STEADYBIT_EXTENSION_BASIC_USERNAME") (hasKey $values.secrets "STEADYBIT_EXTENSION_BASIC_USERNAME")) -}}
+{{- fail "STEADYBIT_EXTENSION_BASIC_USERNAME is set, but an annotation cannot tell agents a user name and a password: set registration.enabled to false, and register by the environment of the agent" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What `secrets` gives as values, as the data of a Secret; empty where there are none. */}}
+{{- define "extension.secretValues" -}}
+{{- range $name, $secret := .Values.secrets }}
+{{- with $secret.value }}
+{{ $name }}: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,103 @@
+"""What the pages tell to do works as it stands: helm's commands render, tags are those that the kit itself prints."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from extension_kit.cli import commands
+from tests.helm.chart import CHART, helm
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "docs/install.md", CHART / "README.md"]
+INSTALL = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def helm_commands() -> list[list[str]]:
+    """The words of each command on the pages that renders the chart."""
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    found = {tuple(shlex.split(line)) for line in lines if re.match("helm (install|upgrade|template) ", line)}
+    return [list(words) for words in sorted(found)]
+
+
+def merged(into: dict, values: dict) -> dict:
+    both = {
+        key: merged(into[key], values[key]) for key in into.keys() & values if isinstance(values[key], dict)
+    }  # lists and words replace
+    return into | values | both
+
+
+@pytest.mark.parametrize("words", helm_commands(), ids=" ".join)
+def test_a_command_for_helm_renders_what_runs(words, tmp_path, monkeypatch):
+    (tmp_path / "oncall.py").write_text("extension = ...\n")
+    monkeypatch.chdir(tmp_path)
+    command, release, chart, *options = words[1:]
+    assert chart == "helm/extension"
+    # What an upgrade reuses: those before it on the same page.
+    values = {"handlers": {"inline": {"oncall.py": "x"}}} if "--reuse-values" in options else {}
+    only = ""
+    while options:
+        match options.pop(0):
+            case "--set":
+                values = merged(values, helm.parse_set_string(options.pop(0)))
+            case "--set-file":
+                values = merged(values, helm.parse_set_file(options.pop(0)))
+            case "--values":
+                values = merged(values, yaml.safe_load((tmp_path / options.pop(0)).read_text()))
+            case "--namespace":
+                assert options.pop(0) == "steadybit-agent"
+            case "--show-only":
+                only = options.pop(0)
+            case "--wait" | "--reuse-values" as flag:
+                assert (flag != "--reuse-values") or command == "upgrade"
+            case other:
+                raise AssertionError(f"the test does not know {other}")
+    with helm.Chart.load(CHART) as loaded:
+        rendered = loaded.render(values, name=release, namespace="steadybit-agent")
+    web = yaml.safe_load(rendered["extension/templates/web.yaml"])
+    assert web["metadata"]["name"] == release
+    (container,) = web["spec"]["template"]["spec"]["containers"]
+    assert container["command"][:2] == ["extension-kit", "serve"]
+    if command == "template":
+        shown = f"---\n# Source: extension/{only}\n{rendered[f'extension/{only}'].strip()}\n"
+        assert any(shown in blocks(page, "yaml") for page in PAGES)
+
+
+def test_values_shown_on_a_page_are_values():
+    (shown,) = blocks(CHART / "README.md", "yaml")
+    with helm.Chart.load(CHART) as loaded:
+        assert loaded.render(yaml.safe_load(shown), name="oncall")
+
+
+def test_the_task_definition_has_the_tags_that_the_kit_prints():
+    (shown,) = blocks(ROOT / "docs/install.md", "json")
+    task = json.loads(shown)
+    printed = CliRunner().invoke(commands, ["registration", "http://extension-oncall:8080", "--ecs"]).output
+    tags = json.loads(re.search(r'"tags": (\[.*\])', printed, re.DOTALL)[1])
+    assert task["tags"] == tags
+    (container,) = task["containerDefinitions"]
+    assert [port["containerPort"] for port in container["portMappings"]] == [8080, 8081]
+
+
+def test_the_two_lines_are_for_the_image_that_is_built():
+    (built,) = re.findall(r"docker build --tag (\S+)", INSTALL)
+    (lines,) = blocks(ROOT / "docs/install.md", "dockerfile")
+    assert lines.splitlines() == [f"FROM {built}", "COPY oncall.py ."]
+
+
+@pytest.mark.parametrize("file", sorted(set(re.findall(r"\bpackaging/\S+", INSTALL))))
+def test_every_file_for_hosts_that_is_copied_is_there(file):
+    assert (ROOT / file).is_file()
+
+
+def test_every_file_for_hosts_is_copied():
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "packaging").rglob("*") if path.is_file()}
+    assert files == set(re.findall(r"\bpackaging/\S+", INSTALL))
