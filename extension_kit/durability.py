@@ -115,7 +115,7 @@ class Durability:
 
         settings = self._settings
         abandoned = AbandonedRuns(max(settings.worker_threads // 2, 1), _end_process)
-        attempts = Attempts(self._unflushed, self._find_handler(), abandoned, self.engine.is_held)
+        attempts = Attempts(self._unflushed, self._find_handler(), abandoned, self.engine.is_held, self.engine.end_held)
         return DeliveryWorker(
             self.engine,
             attempts,

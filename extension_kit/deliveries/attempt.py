@@ -1,7 +1,6 @@
 """One attempt of a delivery: begin it in the database, make it, write down how it ended, say when to come again."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from extension_kit.deliveries import records
 from extension_kit.deliveries.abandoned import AbandonedRuns
 from extension_kit.deliveries.models import DEAD, DELIVERED, DISCARDED
 from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.runners import Runners
 from extension_kit.deliveries.under_way import UnderWay
 from extension_kit.errors import StoreError, StoreUnavailable
 from extension_kit.senders import Outcome
@@ -77,6 +77,7 @@ class Attempts:
         abandoned: where runs are counted that did not return in time.
         is_ours: whether the delivery that this thread was told to attempt is still this worker's to attempt; asked
             within the transaction that begins the attempt. A worker that was frozen for long has lost it to others.
+        end_job: told of the delivery's end within the transaction that ends it, so that the job for it can end, too.
     """
 
     def __init__(
@@ -85,11 +86,13 @@ class Attempts:
         find: FindHandler,
         abandoned: AbandonedRuns,
         is_ours: Callable[[Connection], bool] = lambda connection: True,
+        end_job: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
         self._database = database
         self._find = find
-        self._abandoned = abandoned
+        self._runners = Runners(abandoned)
         self._is_ours = is_ours
+        self._end_job = end_job
         self._under_way = UnderWay()
 
     def __call__(self, ref: int) -> datetime | None:
@@ -190,13 +193,8 @@ class Attempts:
                 logger.exception("a handler of %s raised, which it must not", due.listener)
                 ended.append(Outcome("failed", f"{type(error).__name__}: {error}"))
 
-        thread = threading.Thread(target=run, name=f"delivery-{due.ref}", daemon=True)
-        thread.start()
-        thread.join(handler.timeout)
-        if ended:
-            return ended[0]
-        self._abandoned.add(due.listener, thread)
-        return Outcome("failed", f"did not return within {handler.timeout:g} s")
+        self._runners.run(due.listener, run, handler.timeout)
+        return ended[0] if ended else Outcome("failed", f"did not return within {handler.timeout:g} s")
 
     def _write_down_end(self, due: Due, schedule: RetrySchedule, outcome: Outcome) -> "_Ended | None":
         """Write it down, and wait for a database that is gone: else what succeeded would be done once more."""
@@ -230,6 +228,8 @@ class Attempts:
             logger.warning("attempt %d of delivery %d came back too late, ignored", due.number, due.ref)
             return None
         records.end(connection, due.ref, due.number, outcome, now)
+        if wait is None:
+            self._end_job(connection)
         what = f"{due.listener} of {due.event_name} {due.event_id}"
         if outcome.result == "delivered":
             logger.debug("%s: delivered in attempt %d", what, due.number)

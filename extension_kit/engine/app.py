@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -57,6 +58,9 @@ _LEFT_SQLITE = f"SELECT json_extract(args, '$.delivery_ref') FROM procrastinate_
 _LEFT_POSTGRESQL = f"SELECT (args ->> 'delivery_ref')::bigint FROM procrastinate_jobs WHERE queue_name = '{QUEUE}'"
 
 _HELD = "SELECT 1 FROM procrastinate_jobs WHERE id = :job_id AND status = 'doing' AND worker_id = :worker_id"
+_END_HELD = Statement(
+    text("DELETE FROM procrastinate_jobs WHERE id = :job_id AND status = 'doing' AND worker_id = :worker_id")
+)
 _HELD_SQLITE, _HELD_POSTGRESQL = Statement(text(_HELD)), Statement(text(f"{_HELD} FOR UPDATE"))
 
 _STATS = f"""
@@ -70,11 +74,13 @@ _STATS_POSTGRESQL = _STATS.format(
 )
 
 
-class Held(NamedTuple):
-    """A job that a worker is doing."""
+@dataclass
+class Held:
+    """A job that a worker is doing; ``is_over`` once it has been taken off the queue."""
 
     job_id: int | None
     worker_id: int | None
+    is_over: bool = False
 
 
 class Stats(NamedTuple):
@@ -169,7 +175,16 @@ class Engine:
         if held is None:
             return False
         query = _HELD_SQLITE if self.database.is_sqlite else _HELD_POSTGRESQL
-        return query.first(connection, **held._asdict()) is not None
+        return query.first(connection, job_id=held.job_id, worker_id=held.worker_id) is not None
+
+    def end_held(self, connection: Connection) -> None:
+        """Take the job that this thread does off the queue, if it is still its worker's.
+
+        In the transaction that ends the delivery, it costs less than in one of its own.
+        """
+        held: Held | None = getattr(self._held, "job", None)
+        if held is not None:
+            held.is_over = _END_HELD.rowcount(connection, job_id=held.job_id, worker_id=held.worker_id) == 1
 
     def connector(self) -> "Store":
         """Make the connector of a worker, which opens and closes it."""

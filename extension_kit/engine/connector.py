@@ -26,6 +26,7 @@ class WorkerConnector(BaseAsyncConnector):
         threads: how many jobs may be done at the same time.
         abandoned: how many threads each listener keeps busy with what the worker has ceased to wait for.
         is_stopping: whether no job is to be begun any more.
+        is_over: whether a job has been taken off the queue already.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class WorkerConnector(BaseAsyncConnector):
         threads: int,
         abandoned: Callable[[], Counter[str]] = Counter,
         is_stopping: Callable[[], bool] = lambda: False,
+        is_over: Callable[[int], bool] = lambda job_id: False,
     ) -> None:
         self._store = store
         self._outages = outages
         self._threads = threads
         self._abandoned = abandoned
         self._is_stopping = is_stopping
+        self._is_over = is_over
         self._worker_id = 0
         self._own: dict[int, str] = {}
         self._last = ""
@@ -169,7 +172,12 @@ class WorkerConnector(BaseAsyncConnector):
         return frozenset(listener for listener, threads in busy.items() if threads >= free)
 
     async def _end_job(self, end: Callable[..., Awaitable[bool]], **arguments: Any) -> None:
-        own = await self._outages.outlast(lambda: end(**arguments, worker_id=self._worker_id))
+        try:
+            own = self._is_over(arguments["job_id"]) or await self._outages.outlast(
+                lambda: end(**arguments, worker_id=self._worker_id)
+            )
+        except (ConnectorException, TimeoutError):  # the worker ends without the database, which is said elsewhere
+            return
         self._own.pop(arguments["job_id"], None)
         if not own:
             logger.warning("Job %d is another worker's by now, and left alone", arguments["job_id"])

@@ -73,6 +73,7 @@ class Task:
         self._threads = threads
         self._holding = holding
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._over: set[int | None] = set()
 
     def open(self) -> None:
         """Start the threads. They are daemons: an attempt that never ends keeps its thread, but not the process."""
@@ -90,8 +91,11 @@ class Task:
         ended: asyncio.Future[Retry | None] = loop.create_future()
 
         def work() -> None:
-            with self._holding(Held(context.job.id, context.job.worker_id)):
+            held = Held(context.job.id, context.job.worker_id)
+            with self._holding(held):
                 again = self._make(delivery_ref, context.job.attempts)
+            if held.is_over and not again:
+                self._over.add(held.job_id)
             with suppress(RuntimeError):  # the worker has stopped without waiting any longer
                 loop.call_soon_threadsafe(_tell, ended, again)
 
@@ -103,6 +107,13 @@ class Task:
             raise
         if again:
             raise _Again(again)
+
+    def is_over(self, job_id: int) -> bool:
+        """Whether the attempt has taken its job off the queue by itself; to be asked once for each job."""
+        if job_id not in self._over:
+            return False
+        self._over.remove(job_id)
+        return True
 
     def _run_attempts(self) -> None:
         while work := self._work.get():

@@ -88,7 +88,12 @@ class DeliveryWorker:
         while not self._stopping.is_set():
             store = self._engine.connector()
             connector = WorkerConnector(
-                store, self._outages, self._concurrency, self._abandoned, lambda: self._stop_asked
+                store,
+                self._outages,
+                self._concurrency,
+                self._abandoned,
+                lambda: self._stop_asked,
+                self._task.is_over,
             )
             session = asyncio.create_task(self._work(store, connector))
             await asyncio.wait({session, stop}, return_when=asyncio.FIRST_COMPLETED)
