@@ -1,8 +1,9 @@
 """One attempt of a delivery: begin it in the database, make it, write down how it ended, say when to come again."""
 
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -11,9 +12,9 @@ from sqlalchemy import Connection
 from extension_kit import metrics
 from extension_kit.deliveries import records
 from extension_kit.deliveries.abandoned import AbandonedRuns
+from extension_kit.deliveries.jobs import Limited
 from extension_kit.deliveries.models import DEAD, DELIVERED, DISCARDED
 from extension_kit.deliveries.retry import RetrySchedule
-from extension_kit.deliveries.runners import Runners
 from extension_kit.deliveries.under_way import UnderWay
 from extension_kit.errors import StoreError, StoreUnavailable
 from extension_kit.senders import Outcome
@@ -60,6 +61,8 @@ class Handler(NamedTuple):
     rest: Callable[[], float] = lambda: 0.0
 
 
+Steps = Generator[Limited, bool, datetime | None]
+
 FindHandler = Callable[[str, Connection], Handler | None]
 """Finds the handler of a listener; None where it is gone for good, so that its deliveries are discarded."""
 
@@ -90,19 +93,19 @@ class Attempts:
     ) -> None:
         self._database = database
         self._find = find
-        self._runners = Runners(abandoned)
+        self._abandoned = abandoned
         self._is_ours = is_ours
         self._end_job = end_job
         self._under_way = UnderWay()
 
-    def __call__(self, ref: int) -> datetime | None:
-        """Make one attempt.
+    def __call__(self, ref: int) -> Steps:
+        """Make one attempt; what may never return is left to the caller, who says whether it has returned in time.
 
         Returns:
             When to try again, or None where the delivery has ended.
         """
         try:
-            return self._attempt(ref)
+            return (yield from self._attempt(ref))
         finally:
             self._under_way.end_turn(ref)
 
@@ -120,7 +123,7 @@ class Attempts:
         except StoreError as error:
             logger.warning("attempt %d of delivery %d counts as lost: %s", number, ref, error)
 
-    def _attempt(self, ref: int) -> datetime | None:
+    def _attempt(self, ref: int) -> Steps:
         try:
             with self._database.transaction() as connection:
                 begun = self._begin(connection, ref)
@@ -132,7 +135,7 @@ class Attempts:
         due, handler = begun
         self._under_way.begin(ref, due.number)
         started = time.perf_counter()
-        outcome = self._make(due, handler)
+        outcome = yield from self._make(due, handler)
         seconds = time.perf_counter() - started
         if not self._under_way.end(ref, due.number) and outcome.result != "delivered":
             return None  # handed back, and perhaps it failed only because the process stops
@@ -182,8 +185,7 @@ class Attempts:
         event = (row.name, row.event_id, row.body, row.source, row.time, row.subject, row.series, row.place)
         return Due(ref, number, row.earlier, row.listener, row.created_at, *event), handler
 
-    def _make(self, due: Due, handler: Handler) -> Outcome:
-        """Run the handler on a thread of its own: one that never returns must not take a worker's thread with it."""
+    def _make(self, due: Due, handler: Handler) -> Generator[Limited, bool, Outcome]:
         ended: list[Outcome] = []
 
         def run() -> None:
@@ -193,8 +195,12 @@ class Attempts:
                 logger.exception("a handler of %s raised, which it must not", due.listener)
                 ended.append(Outcome("failed", f"{type(error).__name__}: {error}"))
 
-        self._runners.run(due.listener, run, handler.timeout)
-        return ended[0] if ended else Outcome("failed", f"did not return within {handler.timeout:g} s")
+        thread = threading.current_thread()
+        in_time = yield Limited(run, handler.timeout)
+        if in_time or ended:
+            return ended[0]
+        self._abandoned.add(due.listener, thread)
+        return Outcome("failed", f"did not return within {handler.timeout:g} s")
 
     def _write_down_end(self, due: Due, schedule: RetrySchedule, outcome: Outcome) -> "_Ended | None":
         """Write it down, and wait for a database that is gone: else what succeeded would be done once more."""

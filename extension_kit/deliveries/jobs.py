@@ -1,6 +1,6 @@
 """What deliveries need of the engine, which they are handed: they do not know it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -19,6 +19,13 @@ class Job(NamedTuple):
     lock: str | None
     due_at: datetime | None
     listener: str = ""
+
+
+class Limited(NamedTuple):
+    """A part of an attempt that may never return. It must not raise, and has so many seconds."""
+
+    work: Callable[[], None]
+    seconds: float
 
 
 class Defer(Protocol):

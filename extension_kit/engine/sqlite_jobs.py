@@ -45,6 +45,7 @@ class SqliteJobs:
         self._connection = connection
         self._turn = turn or threading.Lock()
         self._patient = False
+        self._found = False  # a job, when this was last asked for one
         connection.row_factory = _row
 
     def patiently(self, question: Callable[..., T], *arguments: Any, **more: Any) -> T:
@@ -85,8 +86,9 @@ class SqliteJobs:
         """Start the next job; without one, return the seconds until the next is due."""
         wanted = {"queues": None if queues is None else json.dumps(list(queues))}
         # Asked without the write lock, which a worker without work leaves to others.
-        if (wait := self._wait(wanted, worker_id, turn)) != 0:
+        if not self._found and (wait := self._wait(wanted, worker_id, turn)) != 0:
             return {"id": None, "wait": wait}
+        self._found = False
         with self._transaction() as execute:
             execute(queries.COME_DUE)
             for _ in range(_MOST_NOTES):
@@ -94,7 +96,9 @@ class SqliteJobs:
                     break
                 [candidate] = execute(queries.CANDIDATE, **wanted, listener=listener)
                 if candidate["waits_for"] is None:
-                    return execute(queries.START, id=candidate["id"], worker_id=worker_id)[0]
+                    started = execute(queries.START, id=candidate["id"], worker_id=worker_id)
+                    self._found = bool(started)
+                    return started[0] if started else {"id": None, "wait": None}
                 execute(queries.NOTE, **candidate)
             return {"id": None, "wait": self._wait(wanted, worker_id, turn)}
 

@@ -94,8 +94,11 @@ AND (:queues IS NULL OR queue_name IN (SELECT value FROM json_each(:queues)))
 ORDER BY priority DESC, id LIMIT 1
 """
 NOTE = "UPDATE procrastinate_jobs SET waits_for = :waits_for WHERE id = :id"
+# Nothing for a worker that is not known: others have thought it dead.
 START = f"""
-UPDATE procrastinate_jobs SET status = 'doing', worker_id = :worker_id WHERE id = :id RETURNING {_JOB}, listener
+UPDATE procrastinate_jobs SET status = 'doing', worker_id = :worker_id
+WHERE id = :id AND EXISTS (SELECT 1 FROM procrastinate_workers AS worker WHERE worker.id = :worker_id)
+RETURNING {_JOB}, listener
 """
 
 OWN = "SELECT 1 FROM procrastinate_jobs WHERE id = :job_id AND status = 'doing' AND worker_id = :worker_id"

@@ -6,16 +6,18 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from procrastinate import App
 from procrastinate.worker import Worker
 
 from extension_kit.engine.app import QUEUE, TASK, Engine
 from extension_kit.engine.connector import WorkerConnector
+from extension_kit.engine.making import Attempt
 from extension_kit.engine.outages import Outages
 from extension_kit.engine.reaper import Reaper
 from extension_kit.engine.store import Store
-from extension_kit.engine.task import Attempt, Task, When
+from extension_kit.engine.task import Task, When
 
 logger = logging.getLogger("extension_kit.engine")
 
@@ -117,7 +119,7 @@ class DeliveryWorker:
         await connector.open_async()
         app = App(connector=connector)
         app.task(name=TASK, queue=QUEUE, pass_context=True, retry=When())(self._task.run)
-        worker = Worker(
+        worker = _Worker(
             app,
             queues=[QUEUE],
             name=self._name,
@@ -151,6 +153,12 @@ class DeliveryWorker:
             logger.warning(
                 "The worker %s was silent for so long that others go on with its work; it begins anew", self._name
             )
+
+
+class _Worker(Worker):
+    def _log_extra(self, *arguments: Any, **more: Any) -> dict[str, Any]:
+        """Leave out what is put together for every record of procrastinate's, and which nobody reads."""
+        return {}
 
 
 class _Demote(logging.Filter):

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import make_url
 
 from extension_kit.engine.app import Engine, Job, Stats
-from extension_kit.engine.task import Retry
+from extension_kit.engine.making import Retry
 from extension_kit.engine.worker import DeliveryWorker
 from extension_kit.store.database import Database
 from tests.conftest import wait_until
@@ -386,7 +386,7 @@ class TestRebuilding:
 class TestMistakes:
     def test_an_attempt_that_raises_is_logged_and_made_again_and_holds_up_no_other(self, engine, caplog, monkeypatch):
         pauses = []
-        monkeypatch.setattr("extension_kit.engine.task._in_seconds", lambda pause: pauses.append(pause) or soon())
+        monkeypatch.setattr("extension_kit.engine.making._in_seconds", lambda pause: pauses.append(pause) or soon())
         attempts = Attempts({1: [KeyError("oops"), SystemExit(3), StopIteration()]})
         add(engine, Job(1, "a", None), Job(2, "a", None), Job(3, "b", None))
         with working(engine, attempts), caplog.at_level(logging.INFO):

@@ -14,6 +14,7 @@ from extension_kit.deliveries.replay import Filter, replay
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.errors import StoreUnavailable
 from extension_kit.senders import Outcome
+from tests.unit.deliveries.driving import drive
 
 SOON = timedelta(seconds=60)
 
@@ -48,7 +49,7 @@ def make(database, delivery, abandoned):
     def make(outcome, delays=(10.0,), timeout=30.0, is_ours=lambda connection: True, ref=7, by=None, **options):
         act = outcome if callable(outcome) else lambda due: outcome
         handlers[ref] = None if outcome is None else Handler(act, RetrySchedule(delays), timeout, **options)
-        return (by or process(is_ours))(ref)
+        return drive((by or process(is_ours))(ref))
 
     def process(is_ours=lambda connection: True):
         return Attempts(database, lambda listener, connection: handlers[numbers[listener]], abandoned, is_ours)

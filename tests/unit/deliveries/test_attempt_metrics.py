@@ -12,6 +12,7 @@ from extension_kit.deliveries.attempt import Attempts, Handler
 from extension_kit.deliveries.models import WAITING, deliveries, events
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.senders import Outcome
+from tests.unit.deliveries.driving import drive
 
 LISTENER = "oncall.page@/events/page"
 KINDS = ("delivered", "failed", "dead")
@@ -57,7 +58,7 @@ def counted():
 )
 def test_an_attempt_is_counted_by_what_became_of_the_delivery(database, ref, counted, outcome, delays, expected):
     handler = Handler(lambda due: outcome, RetrySchedule(delays), 30.0)
-    Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref)
+    drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref))
     assert counted() == {**dict.fromkeys(KINDS, 0), expected: 1, "took": 1}
 
 
@@ -65,7 +66,7 @@ def test_a_delivery_whose_attempts_were_all_lost_is_dead_and_took_nobody_knows_h
     with database.transaction() as connection:
         connection.execute(update(deliveries).values(attempts=1))
     handler = Handler(lambda due: Outcome("delivered"), RetrySchedule(()), 30.0)
-    Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref)
+    drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref))
     assert counted() == {"delivered": 0, "failed": 0, "dead": 1, "took": 0}
 
 
@@ -76,13 +77,13 @@ def test_an_attempt_that_no_longer_counts_is_not_counted(database, ref, counted)
         return Outcome("delivered")
 
     handler = Handler(be_overtaken, RetrySchedule((10.0,)), 30.0)
-    assert Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref) is None
+    assert drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref)) is None
     assert not any(counted().values())
 
 
 def test_nothing_is_counted_of_a_delivery_that_has_ended(database, ref, counted):
     handler = Handler(lambda due: Outcome("delivered"), RetrySchedule(()), 30.0)
     attempts = Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))
-    attempts(ref)
-    attempts(ref)
+    drive(attempts(ref))
+    drive(attempts(ref))
     assert counted() == {"delivered": 1, "failed": 0, "dead": 0, "took": 1}

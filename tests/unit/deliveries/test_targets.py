@@ -22,6 +22,7 @@ from extension_kit.senders.amqp import AmqpSender
 from extension_kit.senders.targets import MAX_TIMEOUT
 from extension_kit.settings import Settings
 from tests.conftest import free_port
+from tests.unit.deliveries.driving import drive
 from tests.unit.senders.receivers import TIMEOUT, local_addresses, reply
 from tests.unit.senders.test_amqp import Exchange
 from tests.unit.senders.test_email import Mailbox, smtp
@@ -241,7 +242,8 @@ class TestManners:
             row = {"ref": 1, "event_ref": 1, "listener": key, "status": WAITING, "created_at": NOW, "due_at": NOW}
             connection.execute(insert(deliveries).values(row))
         manners = {"echo": Manner(envelope, retry=[30])}
-        assert Attempts(sqlite, target_handlers(senders, manners=manners), AbandonedRuns(9, list))(1) is not None
+        made = Attempts(sqlite, target_handlers(senders, manners=manners), AbandonedRuns(9, list))(1)
+        assert drive(made) is not None
         with sqlite.read() as connection:
             delivery = connection.execute(select(deliveries)).one()
         assert (delivery.status, delivery.attempts) == (WAITING, 1)
@@ -318,12 +320,12 @@ class TestResting:
                 return connection.execute(select(deliveries)).one(), connection.execute(select(attempts)).all()
 
         for _ in range(UNANSWERED):
-            assert attempt(1) is not None
-        again_at = attempt(1)
+            assert drive(attempt(1)) is not None
+        again_at = drive(attempt(1))
         delivery, rows = made()
         assert again_at > datetime.now(UTC)
         assert (delivery.status, delivery.attempts, delivery.due_at, len(rows)) == (WAITING, 5, again_at, 5)
         clock.now += 1000
-        assert attempt(1) is None
+        assert drive(attempt(1)) is None
         delivery, rows = made()
         assert (delivery.status, delivery.attempts, len(rows)) == ("dead", 6, 6)

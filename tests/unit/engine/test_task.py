@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from extension_kit.engine.task import Retry, Task, When
+from extension_kit.deliveries.jobs import Limited
+from extension_kit.engine.making import Retry
+from extension_kit.engine.task import Task, When
 from extension_kit.errors import StoreUnavailable
 from tests.conftest import wait_until
 
@@ -156,3 +158,69 @@ def test_an_attempt_that_ends_when_nobody_waits_any_more_does_no_harm(run):
     go.set()
     assert ended.wait(20)
     task.close()
+
+
+class TestWhatMayNeverReturn:
+    def test_is_done_on_the_thread_of_the_attempt(self, decide):
+        threads = []
+
+        def attempt(ref):
+            threads.append(threading.current_thread())
+            assert (yield Limited(lambda: threads.append(threading.current_thread()), 30.0))
+            return DUE
+
+        assert decide(attempt).retry_at == DUE
+        assert threads[0] is threads[1]
+
+    def test_what_is_late_is_left_behind_and_the_attempt_goes_on_elsewhere(self, run):
+        go, threads = threading.Event(), []
+
+        def attempt(ref):
+            threads.append(threading.current_thread())
+            in_time = yield Limited(lambda: go.wait(20) if ref == 1 else None, 0.05 if ref == 1 else 30.0)
+            threads.append(threading.current_thread())
+            assert in_time is (ref != 1)
+
+        task = Task(attempt, 1, nullcontext)
+        task.open()
+
+        async def jobs():
+            await task.run(context(), 1)
+            await task.run(context(), 2)
+
+        run(jobs())
+        lost, after, *others = threads
+        assert after is not lost
+        assert others == [after, after]
+        assert lost.is_alive()
+        go.set()
+        lost.join(20)
+        assert not lost.is_alive()
+        task.close()
+        wait_until(lambda: not running())
+
+    def test_a_mistake_after_it_is_logged(self, decide, caplog):
+        def attempt(ref):
+            yield Limited(lambda: None, 30.0)
+            raise KeyError("oops")
+
+        assert decide(attempt) is not None
+        assert "delivery 7" in caplog.records[0].getMessage()
+
+    def test_every_one_of_many_is_watched(self, run):
+        go, late = threading.Event(), []
+
+        def attempt(ref):
+            late.append((yield Limited(lambda: go.wait(20), 0.01 * (10 - ref))))
+
+        task = Task(attempt, 9, nullcontext)
+        task.open()
+
+        async def jobs():
+            await asyncio.gather(*(task.run(context(), ref) for ref in range(9)))
+
+        run(jobs())
+        assert late == [False] * 9
+        go.set()
+        task.close()
+        wait_until(lambda: not running())
