@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypedDict, Unpack
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from extension_kit.deliveries.matching import MAX_PATTERN, listener_key, subscription_ref
@@ -177,9 +177,27 @@ def waiting(connection: Connection, refs: Collection[int]) -> set[int]:
     return {ref for key in connection.execute(query.distinct()).scalars() if (ref := subscription_ref(key)) is not None}
 
 
+def is_settled(connection: Connection, moment: datetime) -> bool:
+    """Whether all that was being recorded at a moment has been, or has not, so that what waits can be seen.
+
+    To be asked in a transaction that writes: on SQLite there is no other one then. On PostgreSQL, one that began before
+    the moment, and may be about to commit deliveries, is looked for among the sessions that this user may see.
+    """
+    if connection.dialect.name == "sqlite":
+        return True
+    settled: bool = connection.execute(_SETTLED, {"moment": moment}).scalar_one()
+    return settled
+
+
 def remove(connection: Connection, ref: int) -> bool:
     """Remove a subscription; its deliveries that wait are discarded when they are due. False where it is not there."""
     return connection.execute(delete(subscriptions).where(subscriptions.c.ref == ref)).rowcount == 1
+
+
+_SETTLED = text(
+    "SELECT coalesce(min(xact_start), clock_timestamp()) > :moment FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
 
 
 def _refuse(problems: dict[str, str]) -> None:

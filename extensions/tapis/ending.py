@@ -1,6 +1,8 @@
 """The end of subscriptions: they get nothing more, and go as soon as all that they are owed is delivered."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -13,7 +15,7 @@ from .tables import subscriptions
 from .targets import ANY_SUBJECT, Targets
 
 _REMOVED_AT_ONCE = 200
-_SETTLED = timedelta(seconds=15)  # within which an event that was being accepted has been, however many want it
+_SKEW = timedelta(seconds=5)  # between the clocks of the processes that accept events
 
 
 def end_by_subject(targets: Targets, connection: Connection, tenant: str, subject: str) -> None:
@@ -33,22 +35,28 @@ def end_by_subject(targets: Targets, connection: Connection, tenant: str, subjec
 
 def remove_ended(host: Host, settings: TapisSettings) -> int:
     """Remove subscriptions that have expired or ended, and for which nothing waits any more; say how many."""
-    ended = subscriptions.c.ends_at < datetime.now(UTC) - _SETTLED
     after, removed = 0, 0
     while True:
+        long_ended = subscriptions.c.ends_at < datetime.now(UTC) - _SKEW
         with host.read() as connection:
-            some = select(subscriptions.c.ref, subscriptions.c.targets).where(ended, subscriptions.c.ref > after)
+            some = select(subscriptions.c.ref, subscriptions.c.targets).where(long_ended, subscriptions.c.ref > after)
             found = connection.execute(some.order_by(subscriptions.c.ref).limit(_REMOVED_AT_ONCE)).all()
-            waiting = kit.waiting(connection, [ref for row in found for ref in row.targets])
-        idle = [row.ref for row in found if waiting.isdisjoint(row.targets)]
+            idle = [row.ref for row in _idle(connection, found)]
         if idle:
             with host.transaction() as transaction:
-                targets = Targets(transaction.connection, host, settings)
+                connection, targets = transaction.connection, Targets(transaction.connection, host, settings)
                 # Looked at once more: somebody may have given it more time meanwhile.
-                rows = transaction.connection.execute(locked([subscriptions.c.ref.in_(idle), ended])).all()
-                for row in rows:
-                    remove(targets, transaction.connection, row)
-                removed += len(rows)
+                rows = connection.execute(locked([subscriptions.c.ref.in_(idle), long_ended])).all()
+                # And so is what waits, because an event that was being accepted may be for it.
+                if rows and kit.is_settled(connection, max(row.ends_at for row in rows) + _SKEW):
+                    for row in _idle(connection, rows):
+                        remove(targets, connection, row)
+                        removed += 1
         if len(found) < _REMOVED_AT_ONCE:
             return removed
         after = found[-1].ref
+
+
+def _idle(connection: Connection, rows: Sequence[Any]) -> list[Any]:
+    waiting = kit.waiting(connection, [ref for row in rows for ref in row.targets])
+    return [row for row in rows if waiting.isdisjoint(row.targets)]

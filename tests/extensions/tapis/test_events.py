@@ -316,7 +316,7 @@ class TestEndingSubscriptions:
 
     @pytest.fixture
     def settled(self, monkeypatch):
-        monkeypatch.setattr("extensions.tapis.ending._SETTLED", datetime.resolution)
+        monkeypatch.setattr("extensions.tapis.ending._SKEW", datetime.resolution)
 
     def test_they_go_when_nothing_waits_for_them(self, jobs, world, settled):
         jobs.create(name="owed", subjectFilter="a")

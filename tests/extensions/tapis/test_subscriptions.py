@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from extension_kit.deliveries import subscriptions as kit
+from extension_kit.deliveries.models import deliveries, events
 from extension_kit.deliveries.models import subscriptions as kit_subscriptions
 from extension_kit.deliveries.retention import clean
 from extensions.tapis.ending import remove_ended
@@ -599,6 +600,31 @@ class TestEnding:
         self.age(world, "old", 1)
         self.clean(world)
         assert jobs.names() == ["old"]
+
+    def test_an_event_that_is_being_accepted_is_waited_for(self, jobs, world, database, monkeypatch):
+        """What its transaction has recorded can be seen by nobody before it is committed."""
+        if database.is_sqlite:
+            pytest.skip("nobody else writes meanwhile")
+        monkeypatch.setattr("extensions.tapis.ending._SKEW", datetime.resolution)
+        jobs.create(name="old")
+        with database.read() as connection:
+            mine = subscriptions.c.tenant == world.tenant
+            (ref,) = connection.execute(select(subscriptions.c.targets).where(mine)).scalar_one()
+        now = datetime.now(UTC)
+        event = {"source": "tapis", "event_id": world.tenant, "name": "a", "body": b"{}", "received_at": now}
+        delivery = {"listener": kit.listener_key(ref), "status": "waiting", "created_at": now, "due_at": now}
+        with database.transaction() as accepting:
+            (event_ref,) = accepting.execute(insert(events).values(event)).inserted_primary_key
+            accepting.execute(insert(deliveries).values(event_ref=event_ref, **delivery))
+            self.age(world, "old", 0)
+            self.clean(world)
+            assert jobs.names() == ["old"]
+        self.clean(world)
+        assert jobs.names() == ["old"]
+        with database.transaction() as connection:
+            connection.execute(update(deliveries).where(deliveries.c.event_ref == event_ref).values(status="delivered"))
+        self.clean(world)
+        assert jobs.names() == []
 
     def test_many(self, jobs, world, monkeypatch):
         monkeypatch.setattr("extensions.tapis.ending._REMOVED_AT_ONCE", 2)

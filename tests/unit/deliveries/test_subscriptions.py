@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from extension_kit.deliveries import subscriptions
 from extension_kit.deliveries.models import DELIVERED, WAITING, deliveries, events
@@ -184,6 +184,21 @@ def test_it_is_said_for_which_something_waits(connection, add):
     assert subscriptions.waiting(connection, [busy.ref, done.ref, idle.ref]) == {busy.ref}
     assert subscriptions.waiting(connection, {other.ref, 1_000_000}) == {other.ref}
     assert subscriptions.waiting(connection, []) == set()
+
+
+def test_a_moment_is_settled_when_what_was_being_recorded_then_has_been(database):
+    with database.transaction() as connection:
+        assert subscriptions.is_settled(connection, datetime.now(UTC) - timedelta(seconds=1))
+    if database.is_sqlite:
+        return  # there is one transaction at a time
+    with database.transaction() as recording:
+        recording.execute(select(1))
+        moment = datetime.now(UTC)
+        with database.transaction() as connection:
+            assert not subscriptions.is_settled(connection, moment)
+            assert subscriptions.is_settled(connection, moment - timedelta(seconds=30))
+    with database.transaction() as connection:
+        assert subscriptions.is_settled(connection, moment)
 
 
 def test_a_number_is_not_given_again(connection, add):
