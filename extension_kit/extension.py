@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Flask
-
 from extension_kit.deliveries.retry import MAX_DELAY, RetrySchedule
 from extension_kit.errors import RegistrationError
 from extension_kit.events.event import STEADYBIT
@@ -12,9 +10,10 @@ from extension_kit.events.patterns import check_pattern
 from extension_kit.events.registry import IndexProvider, Listener, Registry
 from extension_kit.service import Service
 from extension_kit.settings import Settings
-from extension_kit.web.app import create_app
 
 if TYPE_CHECKING:
+    from flask import Flask
+
     from extension_kit.protocol import EventProtocol
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
@@ -133,7 +132,7 @@ class Extension:
         """Everything registered so far."""
         return self.registry.listeners
 
-    def create_app(self, settings: Settings | None = None, *, durable: bool = True) -> Flask:
+    def create_app(self, settings: Settings | None = None, *, durable: bool = True) -> "Flask":
         """Make the Flask application of this extension, for any WSGI server and for tests.
 
         Args:
@@ -143,4 +142,7 @@ class Extension:
         Raises:
             ConfigurationError: there is no listener, or an environment variable has a bad value.
         """
+        # Imported here because workers and commands do without Flask, which takes long to import.
+        from extension_kit.web.app import create_app
+
         return create_app(Service.of([self], settings or Settings.from_environment(), durable=durable))

@@ -2,32 +2,23 @@
 
 # ruff: noqa: S608 (only names of ours are put into statements)
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
 Row = tuple[Any, ...]
 
-_SIZES = (32, 16, 8, 4, 2, 1)
-
-
-def _portions(rows: int) -> Iterator[tuple[int, int]]:
-    """Divide rows into portions of these sizes; yields the size and the place of the first row of each."""
-    start = 0
-    while start < rows:
-        size = next(size for size in _SIZES if size <= rows - start)
-        yield size, start
-        start += size
+_MOST = 64  # rows in one statement, so that not too many different ones are kept prepared
 
 
 class Bulk:
     """An INSERT for any number of rows, which are added in the order given.
 
     Statements go to the driver, past SQLAlchemy, because this is on the way of every event. PostgreSQL gets one for all
-    rows, with a list for each column: it is the same for any number of rows, so it is prepared once. SQLite gets few,
-    each for as many rows as a power of two: with each statement this thread lets go of Python's lock, and has to wait
-    until it gets it back from the one that receives events.
+    rows, with a list for each column: it is the same for any number of rows, so it is prepared once. SQLite gets as few
+    as can be: with each of them this thread lets go of Python's lock, and has to wait until it gets it back from the
+    one that receives events.
 
     Args:
         table: its name.
@@ -45,9 +36,9 @@ class Bulk:
         self._is_sqlite = is_sqlite
         if is_sqlite:
             row = f"({', '.join('?' for _ in columns)})"
-            self._by_size = {
-                size: f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * size)} {then}" for size in _SIZES
-            }
+            self._by_size = [
+                f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * size)} {then}" for size in range(_MOST + 1)
+            ]
             return
         # Bytes go as they are: written down as a text they take twice the room.
         lists = ", ".join(f"{'%b' if kind == 'bytea' else '%s'}::{kind}[]" for kind in columns.values())
@@ -63,9 +54,10 @@ class Bulk:
         driver: Any = connection.connection.driver_connection
         if self._is_sqlite:
             returned: list[Row] = []
-            for size, start in _portions(len(rows)):
-                values = [value for row in rows[start : start + size] for value in row]
-                returned += driver.execute(self._by_size[size], values).fetchall()
+            for start in range(0, len(rows), _MOST):
+                portion = rows[start : start + _MOST]
+                values = [value for row in portion for value in row]
+                returned += driver.execute(self._by_size[len(portion)], values).fetchall()
             return returned
         columns = [list(column) for column in zip(*rows, strict=True)]
         return list(driver.execute(self._statement, columns))

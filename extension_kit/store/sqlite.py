@@ -12,6 +12,8 @@ from weakref import WeakValueDictionary
 WAIT = 5.0
 """Seconds to wait for another writer."""
 
+_STATEMENTS = 512  # kept prepared; those that add rows differ by how many they add
+
 _turns: WeakValueDictionary[tuple[int, Path], threading.Lock] = WeakValueDictionary()
 _turns_lock = threading.Lock()
 
@@ -56,7 +58,12 @@ def connect(path: Path, *, flush: bool = True) -> sqlite3.Connection:
         sqlite3.Error: the file is missing, or no database, or cannot be written.
     """
     connection = sqlite3.connect(
-        f"{path.as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=WAIT,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_STATEMENTS,
     )
     try:
         for pragma in _PRAGMAS:

@@ -33,6 +33,14 @@ def test_importing_the_kit_loads_no_heavy_module():
     assert heavy(modules) == set()
 
 
+def test_a_worker_loads_no_web_framework():
+    code = "import sys, extension_kit.worker, extension_kit.engine.worker; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    modules = loaded.stdout.split()
+    assert "extension_kit.engine.worker" in modules
+    assert not {"flask", "werkzeug", "gunicorn", "uvicorn"} & set(modules)
+
+
 def modules_after_an_event(tmp_path, served, event, edge, options) -> list[str]:
     (tmp_path / "small.py").write_text(EXTENSION % options)
     with served(str(tmp_path / "small"), edge=edge) as server:
