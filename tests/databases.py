@@ -35,11 +35,11 @@ def postgresql_server() -> Iterator[str]:
 
 
 @contextmanager
-def postgresql_database(server: str) -> Iterator[str]:
-    """The URL of a new database, dropped afterwards."""
+def postgresql_database(server: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a new database, a copy of another one, dropped afterwards."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield make_url(server).set(database=name).render_as_string(hide_password=False)
         finally:

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from extension_kit.engine.app import Engine
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extension_kit.store.version import LATEST, TABLE
+from tests.commands import extension_kit
 from tests.conftest import APPS, BIN
 from tests.databases import opened, postgresql_database, postgresql_schema, postgresql_server
 
+Done = subprocess.CompletedProcess[str]
 PASSWORD = "hush"
 ECHO = str(APPS / "echo.py")
 """An extension with a table of its own."""
@@ -46,17 +48,21 @@ def url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
-def db(*arguments: str, url: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("EXTENSION_")}
-    command = [BIN / "extension-kit", "db", *arguments]
-    with_url = {**environment, "EXTENSION_DATABASE_URL": url} if url else environment
-    done = subprocess.run(command, env=with_url, capture_output=True, text=True, timeout=60, check=False)
+def db(*arguments: str, url: str | None = None, by: Callable[..., Done] = extension_kit) -> Done:
+    done = by("db", *arguments, **({"EXTENSION_DATABASE_URL": url} if url else {}))
     assert PASSWORD not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
 
 
-def lines(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+def process(*arguments: str, **variables: str) -> Done:
+    """The same in a process of its own, as people run it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EXTENSION_")} | variables
+    command = [BIN / "extension-kit", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def lines(done: Done) -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
 
 
@@ -81,8 +87,8 @@ def change(url: str, **values: object) -> None:
 
 
 def test_a_new_database(url: str) -> None:
-    upgraded, again = db("upgrade", url=url), db("upgrade", url=url)
-    status = db("status", url=url)
+    upgraded, again = db("upgrade", url=url, by=process), db("upgrade", url=url)
+    status = db("status", url=url, by=process)
 
     assert (upgraded.returncode, again.returncode, status.returncode) == (0, 0, 0)
     name = Database(url).name
@@ -137,7 +143,7 @@ def test_there_is_none(url: str) -> None:
 
 
 def test_the_server_is_down() -> None:
-    done = db("upgrade", url=f"postgresql://u:{PASSWORD}@127.0.0.1:1/d")
+    done = db("upgrade", url=f"postgresql://u:{PASSWORD}@127.0.0.1:1/d", by=process)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: The database postgresql://u:***@127.0.0.1:1/d cannot be reached (")
@@ -164,7 +170,7 @@ def test_bad_usage(arguments: list[str], tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_unusable_setting() -> None:
-    done = db("upgrade", url=f"mysql://u:{PASSWORD}@h/d")
+    done = db("upgrade", url=f"mysql://u:{PASSWORD}@h/d", by=process)
 
     assert done.returncode == 2
     assert done.stderr.startswith("extension-kit: EXTENSION_DATABASE_URL is set to something else: ")
@@ -180,7 +186,7 @@ def test_moving_to_another_database(pair: tuple[str, str]) -> None:
     record(old, "a", "b", "b")
     change(old, status=DELIVERED, ended_at=datetime.now(UTC))
 
-    done = db("copy", old, new)
+    done = db("copy", old, new, by=process)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
@@ -235,7 +241,7 @@ class TestExtensionsWithTables:
             return [tuple(row) for row in connection.execute(text("SELECT id, said FROM echo_said ORDER BY id"))]
 
     def test_their_tables_are_made_with_the_others(self, url: str) -> None:
-        upgraded, again = db("upgrade", ECHO, url=url), db("upgrade", ECHO, url=url)
+        upgraded, again = db("upgrade", ECHO, url=url, by=process), db("upgrade", ECHO, url=url)
 
         name = Database(url).name
         assert (upgraded.returncode, upgraded.stderr, again.returncode) == (0, "", 0)

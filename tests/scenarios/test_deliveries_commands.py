@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from sqlalchemy import insert, make_url, select, update
 
-from extension_kit.cli import commands
 from extension_kit.deliveries.models import DEAD, DELIVERED, attempts, deliveries
 from extension_kit.deliveries.outbox import Entry, Outbox
 from extension_kit.engine.app import Engine
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
+from tests.commands import extension_kit
 from tests.conftest import BIN
 from tests.databases import opened, postgresql_database, postgresql_schema, postgresql_server
 
@@ -61,22 +60,22 @@ def command_line(url: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
 def run(url: str, *arguments: str, code: int = 0) -> str:
     """Run a command; what it says on stdout, or on stderr where it fails."""
     line, environment = command_line(url, *arguments)
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return said_by(subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False), code)
+
+
+def invoke(url: str, *arguments: str, code: int = 0) -> str:
+    """The same in this process, which is faster."""
+    return said_by(extension_kit("deliveries", *arguments, EXTENSION_DATABASE_URL=url), code)
+
+
+def said_by(done: subprocess.CompletedProcess[str], code: int) -> str:
     said = done.stdout + done.stderr
     assert PASSWORD not in said
     assert SECRET not in said
     assert "Traceback" not in said
     assert done.returncode == code, said
     assert (done.stderr if code == 0 else done.stdout) == ""
-    return done.stdout or done.stderr
-
-
-def invoke(url: str, *arguments: str, code: int = 0) -> str:
-    """The same in this process, which is faster."""
-    done = CliRunner(env={"EXTENSION_DATABASE_URL": url}).invoke(commands, ["deliveries", *arguments])
-    assert done.exit_code == code, done.output
-    assert (done.stderr if code == 0 else done.stdout) == ""
-    return done.output
+    return said
 
 
 def records(url: str, *arguments: str) -> Any:
@@ -196,7 +195,7 @@ def test_more_than_the_limit(sqlite_url: str) -> None:
 
 
 def test_showing_one(filled: str) -> None:
-    shown = json.loads(run(filled, "show", "3", "--json"))
+    shown = records(filled, "show", "3")
     assert (shown["delivery"], shown["status"], shown["error"]) == (3, "dead", ERROR)
     assert [attempt["attempt"] for attempt in shown["history"]] == [1, 2]
     assert {name: value for name, value in shown["history"][1].items() if name != "started_at"} == {
@@ -207,7 +206,7 @@ def test_showing_one(filled: str) -> None:
         "error": ERROR,
         "excerpt": "come\x1b[31m back\nlater",
     }
-    lines = run(filled, "show", "3").splitlines()
+    lines = invoke(filled, "show", "3").splitlines()
     assert "delivery:        3" in lines
     assert "listener:        oncall.page@/x" in lines
     assert "event_id:        id-2" in lines
@@ -242,20 +241,20 @@ def test_replaying_by_number(filled: str) -> None:
 
 
 def test_replaying_by_filter_and_all(filled: str) -> None:
-    assert run(filled, "replay", "--listener", "nobody") == "Replayed 0 dead letters.\n"
-    assert run(filled, "replay", "--event", "a.b", "--before", "1h") == "Replayed 1 dead letter.\n"
+    assert invoke(filled, "replay", "--listener", "nobody") == "Replayed 0 dead letters.\n"
+    assert invoke(filled, "replay", "--event", "a.b", "--before", "1h") == "Replayed 1 dead letter.\n"
     assert [one["delivery"] for one in records(filled, "list", "--status", "dead")] == [3]
-    assert run(filled, "replay", "--all") == "Replayed 1 dead letter.\n"
-    assert run(filled, "replay", "--all") == "Replayed 0 dead letters.\n"
+    assert invoke(filled, "replay", "--all") == "Replayed 1 dead letter.\n"
+    assert invoke(filled, "replay", "--all") == "Replayed 0 dead letters.\n"
     assert waiting_jobs(filled) == 5
 
 
 def test_discarding(filled: str) -> None:
     assert run(filled, "discard", "6") == "Discarded 1 dead letter.\n"
-    assert run(filled, "discard", "--all") == "Discarded 1 dead letter.\n"
+    assert invoke(filled, "discard", "--all") == "Discarded 1 dead letter.\n"
     assert [one["delivery"] for one in records(filled, "list", "--status", "discarded")] == [6, 3]
     assert waiting_jobs(filled) == 3
-    assert run(filled, "replay", "--all") == "Replayed 0 dead letters.\n"
+    assert invoke(filled, "replay", "--all") == "Replayed 0 dead letters.\n"
 
 
 @pytest.mark.parametrize("change", ["replay", "discard"])
@@ -274,7 +273,7 @@ def test_making_the_queue_anew(filled: str) -> None:
     assert waiting_jobs(filled) == 0
     assert run(filled, "rebuild") == "3 deliveries wait in the queue now.\n"
     assert waiting_jobs(filled) == 3
-    assert run(filled, "rebuild") == "3 deliveries wait in the queue now.\n"
+    assert invoke(filled, "rebuild") == "3 deliveries wait in the queue now.\n"
     assert waiting_jobs(filled) == 3
 
 

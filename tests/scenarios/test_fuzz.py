@@ -42,7 +42,7 @@ def receiver(request):
 
 
 class TestReceiving:
-    @fuzz(600)
+    @fuzz(200)
     @given(hostile.bodies)
     @example(b'{"a":' * 1023 + b"1" + b"}" * 1023)
     @example(b"[" * 1024 + b"]" * 1024)
@@ -112,7 +112,7 @@ class TestReading:
                 assert value is None or value.tzinfo
         return received
 
-    @fuzz(400)
+    @fuzz(150)
     @given(hostile.accepted_events)
     def test_what_is_accepted_can_be_read(self, body):
         content = json.dumps(body).encode()
@@ -172,7 +172,7 @@ def servers(tmp_path_factory):
 
 
 class TestBodies:
-    @fuzz(250)
+    @fuzz(100)
     @given(hostile.bodies)
     def test_any_body_is_answered_alike_by_both_edges(self, servers, body):
         asgi, flask = (servers[edge].post(PATH, body) for edge in EDGES)
@@ -183,7 +183,7 @@ class TestBodies:
 
 
 class TestHeaders:
-    @fuzz(120)
+    @fuzz(80)
     @given(hostile.headers)
     def test_an_event_with_any_headers_is_accepted_or_out_of_time(self, servers, headers):
         for server in servers.values():

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.commands import extension_kit
+
 COMMAND = Path(sys.executable).with_name("extension-kit")
 CHART = Path(__file__).parents[2] / "helm/extension"
 FILES = {
@@ -34,6 +36,10 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def new(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return extension_kit("new", *arguments, cwd=cwd)
+
+
 def tree(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
 
@@ -45,7 +51,7 @@ def event(name: str, **objects: object) -> dict[str, object]:
 
 @pytest.fixture
 def oncall(tmp_path: Path) -> Path:
-    result = run(COMMAND, "new", "oncall", cwd=tmp_path)
+    result = new("oncall", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     return tmp_path / "oncall"
 
@@ -146,7 +152,7 @@ def test_the_chart_serves_the_module_with_these_values(oncall: Path) -> None:
 
 @pytest.mark.parametrize("name", ["extension-on-call2", "on-call2"])
 def test_is_called_extension_whatever_is_said(tmp_path: Path, name: str) -> None:
-    run(COMMAND, "new", name, cwd=tmp_path)
+    new(name, cwd=tmp_path)
     assert 'Extension("extension-on-call2")' in (tmp_path / name / "on_call2.py").read_text()
 
 
@@ -169,7 +175,7 @@ def test_is_called_extension_whatever_is_said(tmp_path: Path, name: str) -> None
     ],
 )
 def test_refuses_a_bad_name_and_writes_nothing(tmp_path: Path, name: str, complaint: str) -> None:
-    result = run(COMMAND, "new", name, cwd=tmp_path)
+    result = new(name, cwd=tmp_path)
     assert result.returncode == 2
     assert complaint in result.stderr
     assert result.stderr.count("\n") == 1
@@ -178,7 +184,7 @@ def test_refuses_a_bad_name_and_writes_nothing(tmp_path: Path, name: str, compla
 
 def test_takes_an_empty_directory(tmp_path: Path) -> None:
     (tmp_path / "oncall").mkdir()
-    assert run(COMMAND, "new", "oncall", cwd=tmp_path).returncode == 0
+    assert new("oncall", cwd=tmp_path).returncode == 0
     assert tree(tmp_path / "oncall").keys() == FILES
 
 
@@ -187,7 +193,7 @@ def test_leaves_alone_what_is_there(tmp_path: Path, taken: str) -> None:
     (tmp_path / taken).parent.mkdir(exist_ok=True)
     (tmp_path / taken).write_text("mine")
     directory = "oncall.py/below/a/file" if taken == "oncall.py" else "oncall"
-    result = run(COMMAND, "new", "oncall", "--directory", directory, cwd=tmp_path)
+    result = new("oncall", "--directory", directory, cwd=tmp_path)
     assert result.returncode == 2
     assert re.fullmatch(f"extension-kit: {directory} (exists already|cannot be written).*\n", result.stderr)
     assert tree(tmp_path) == {taken: "mine"}

@@ -3,13 +3,14 @@
 import json
 import os
 import signal
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 
 import pytest
+from sqlalchemy import make_url
 
+from tests.commands import extension_kit
 from tests.conftest import APPS, BIN, EDGES, listens, run_server, wait_until
 from tests.databases import postgresql_database, postgresql_server
 from tests.unit.senders.conftest import receiver
@@ -17,6 +18,7 @@ from tests.unit.senders.receivers import reply
 
 __all__ = ["receiver"]
 KIT = str(BIN / "extension-kit")
+ECHO = str(APPS / "echo.py")
 SUBSCRIPTIONS = "/events/subscriptions"
 LOCAL = {"EXTENSION_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8"}
 
@@ -27,44 +29,68 @@ def postgresql():
         yield server
 
 
+@pytest.fixture(scope="module")
+def template(postgresql):
+    """The name of a database with all tables."""
+    with postgresql_database(postgresql) as url:
+        made = db_upgrade(url, ECHO)
+        assert made.returncode == 0, made.stderr
+        yield make_url(url).database
+
+
+@contextmanager
+def database_of(kind, directory, request):
+    """The URL of a database; in PostgreSQL, the tables have been made."""
+    if kind == "sqlite":
+        yield f"sqlite:///{directory}/extension.db"
+        return
+    copied = request.getfixturevalue("template")
+    with postgresql_database(request.getfixturevalue("postgresql"), copied) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request, tmp_path):
-    """The URL of a database; in PostgreSQL, the tables have been made."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/extension.db"
-        return
-    with postgresql_database(request.getfixturevalue("postgresql")) as url:
-        made = db_upgrade(url, "echo.py")
-        assert made.returncode == 0, made.stderr
+    with database_of(request.param, tmp_path, request) as url:
         yield url
 
 
 def db_upgrade(url, *targets):
-    variables = {**os.environ, "EXTENSION_DATABASE_URL": url}
-    command = [KIT, "db", "upgrade", *targets]
-    return subprocess.run(command, cwd=APPS, env=variables, capture_output=True, text=True, timeout=60)
+    return extension_kit("db", "upgrade", *targets, EXTENSION_DATABASE_URL=url)
 
 
 @pytest.fixture
 def ledger(tmp_path):
-    path = tmp_path / "ledger"
+    return empty_ledger(tmp_path)
+
+
+def empty_ledger(directory):
+    path = directory / "ledger"
     path.touch()
     return path
 
 
 @pytest.fixture
 def environment(database_url, ledger):
+    return variables(database_url, ledger)
+
+
+def variables(database_url, ledger):
     return {"EXTENSION_DATABASE_URL": database_url, "LEDGER": ledger, "EXTENSION_STALLED_AFTER": 2, **LOCAL}
 
 
 @pytest.fixture
 def start(tmp_path, environment):
     """Start a command for the extension, and wait until it is ready."""
+    return starting(tmp_path, environment)
+
+
+def starting(directory, environment):
     numbers = iter(range(100))
 
     @contextmanager
     def start(*command, **more):
-        log = tmp_path / f"process-{next(numbers)}.log"
+        log = directory / f"process-{next(numbers)}.log"
         with run_server(command, log, **{**environment, **more}) as server:
             if command[0] == KIT:
                 wait_until(lambda: ended(server) or server.health("readiness") == 200)
@@ -86,11 +112,10 @@ WAYS = {
 }
 
 
-@pytest.fixture(params=WAYS)
-def server(request, start):
-    with ExitStack() as stack:
-        first, *_ = [stack.enter_context(start(*command)) for command in WAYS[request.param]]
-        yield first
+WORD = "ho"
+"""What the word of the settings is set to."""
+
+MISSPELT = {"EXTENSION_ECHO_WROD": "s3cret", "EXTENSION_ECHO_SECRET": "s3cret", "EXTENSION_ECHO_WORD": WORD}
 
 
 def lines(ledger, word):
@@ -107,22 +132,52 @@ def document(server):
     return {entry["path"]: entry["listenTo"] for entry in entries}
 
 
+@pytest.fixture(scope="class", params=[(way, kind) for way in WAYS for kind in ("sqlite", "postgresql")], ids="-".join)
+def running(request, tmp_path_factory):
+    """The ledger, and what runs; the first is the one that serves."""
+    way, kind = request.param
+    directory = tmp_path_factory.mktemp("way")
+    ledger = empty_ledger(directory)
+    with ExitStack() as stack:
+        url = stack.enter_context(database_of(kind, directory, request))
+        start = starting(directory, {**variables(url, ledger), **MISSPELT})
+        yield ledger, [stack.enter_context(start(*command)) for command in WAYS[way]]
+
+
 class TestEveryWay:
-    """With one command, with a worker of its own, under a bare WSGI server."""
+    """With one command, with a worker of its own, under a bare WSGI server: one for all that is asked of it."""
+
+    @pytest.fixture
+    def ledger(self, running):
+        return running[0]
+
+    @pytest.fixture
+    def server(self, running):
+        return running[1][0]
+
+    def test_a_misspelt_setting_is_named(self, running):
+        doubt = "EXTENSION_ECHO_WROD is not a setting: did you mean EXTENSION_ECHO_WORD?"
+        for server in running[1]:
+            wait_until(lambda server=server: doubt in server.log)
+            assert server.log.count("EXTENSION_ECHO_") == doubt.count("EXTENSION_ECHO_")
+            assert "s3cret" not in server.log
 
     def test_a_request_is_committed_and_its_event_gets_to_functions(self, server, ledger):
+        def mine(word):
+            return [line for line in lines(ledger, word) if line[0] in ("7", "8")]
+
         answer = say(server, "7", series="echo/a", subject="a/1")
         assert (answer.status, answer.json) == (200, {"is_new": True, "place": 1, "deliveries": 2})
         assert server.request("GET", "/echo/said/7").json == ["word-7"]
-        wait_until(lambda: lines(ledger, "heard") and lines(ledger, "quick"))
+        wait_until(lambda: mine("heard") and mine("quick"))
         assert say(server, "7", series="echo/a").json == {"is_new": False, "place": 1, "deliveries": 0}
         assert say(server, "8", series="echo/a").json["place"] == 2
-        wait_until(lambda: len(lines(ledger, "heard")) == len(lines(ledger, "quick")) == 2)
-        assert lines(ledger, "heard") == [
+        wait_until(lambda: len(mine("heard")) == len(mine("quick")) == 2)
+        assert mine("heard") == [
             ["7", "Said", "word-7", "echo", "echo/a", "a/1"],
             ["8", "Said", "word-8", "echo", "echo/a", "None"],
         ]
-        assert sorted(lines(ledger, "quick")) == [["7"], ["8"]]
+        assert sorted(mine("quick")) == [["7"], ["8"]]
 
     def test_errors_have_the_form_of_the_protocol(self, server):
         for method, path, body, status in (
@@ -154,7 +209,7 @@ class TestEveryWay:
         assert [server.post(SUBSCRIPTIONS, sent).status for _ in range(2)] == [200, 200]
         wait_until(lambda: len(there.requests) == 2)
         told = [json.loads(request.body) for request in there.requests]
-        expected = {"word": "hi", "to": "mine", "name": "killswitch.engaged", "source": "steadybit", "event": sent}
+        expected = {"word": WORD, "to": "mine", "name": "killswitch.engaged", "source": "steadybit", "event": sent}
         assert told == [expected, expected]
         assert len({request.headers["webhook-id"] for request in there.requests}) == 1
         assert there.requests[0].path == "/hook"
@@ -164,8 +219,8 @@ class TestEveryWay:
         assert server.request("GET", "/").headers["etag"] == before
 
     def test_a_task_is_done_again_whatever_it_raises(self, server, ledger):
-        say(server, "7")  # an embedded worker begins with the first request
-        wait_until(lambda: ["4", "hi"] in lines(ledger, "beat"))
+        say(server, "9")  # an embedded worker begins with the first request
+        wait_until(lambda: ["4", WORD] in lines(ledger, "beat"))
         assert [number for number, _ in lines(ledger, "beat")][:4] == ["1", "2", "3", "4"]
 
 
@@ -218,15 +273,6 @@ class TestStarting:
     @pytest.fixture
     def database_url(self, tmp_path):
         return f"sqlite:///{tmp_path}/extension.db"
-
-    @pytest.mark.parametrize("way", WAYS)
-    def test_a_misspelt_setting_is_named(self, start, way):
-        given = {"EXTENSION_ECHO_WROD": "s3cret", "EXTENSION_ECHO_SECRET": "s3cret", "EXTENSION_ECHO_WORD": "ho"}
-        with start(*WAYS[way][-1], **given) as server:
-            doubt = "EXTENSION_ECHO_WROD is not a setting: did you mean EXTENSION_ECHO_WORD?"
-            wait_until(lambda: doubt in server.log)
-            assert server.log.count("EXTENSION_ECHO_") == doubt.count("EXTENSION_ECHO_")
-            assert "s3cret" not in server.log
 
     @pytest.mark.parametrize(
         ("app", "message"),

@@ -16,6 +16,7 @@ from contextlib import suppress
 import pytest
 import trustme
 
+from tests.commands import extension_kit
 from tests.conftest import APPS, SERVE, free_port, run_server, serve_app, wait_until
 
 ONCALL = """
@@ -63,6 +64,14 @@ class TestRefusingToStart:
             assert " ERR " not in server.log
             return lines[0]
 
+    def not_loaded(self, *targets, cwd):
+        """How it is said that targets cannot be loaded, by the command that does nothing but load them."""
+        done = extension_kit("openapi", *targets, cwd=cwd)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("extension-kit: ")
+        assert done.stderr.count("\n") == 1
+        return done.stderr.removesuffix("\n")
+
     @pytest.mark.parametrize(
         ("content", "message"),
         [
@@ -79,21 +88,29 @@ class TestRefusingToStart:
             ),
         ],
     )
-    def test_a_broken_handler_file(self, start, tmp_path, content, message):
+    def test_a_broken_handler_file(self, tmp_path, monkeypatch, content, message):
+        monkeypatch.delitem(sys.modules, "broken", raising=False)
         path = tmp_path / "broken.py"
         path.write_text(content)
-        line = self.refused(start, path, EXTENSION_WEB_WORKERS=3)
+        line = self.not_loaded(path, cwd=tmp_path)
         assert re.search(message, line)
         assert "broken.py" in line or "has no listener" in line
 
-    def test_a_file_that_is_not_there(self, start):
-        assert "no such file" in self.refused(start, "nothing.py")
+    @pytest.mark.parametrize("content", ["def (", "from extension_kit import Extension\nextension = Extension('x')"])
+    def test_several_processes_say_once_what_cannot_be_loaded(self, start, tmp_path, monkeypatch, content):
+        monkeypatch.delitem(sys.modules, "broken", raising=False)
+        path = tmp_path / "broken.py"
+        path.write_text(content)
+        assert self.refused(start, path, EXTENSION_WEB_WORKERS=3) == self.not_loaded(path, cwd=tmp_path)
 
-    def test_a_module_that_is_not_there(self, start):
-        assert "ModuleNotFoundError" in self.refused(start, "nothing.there")
+    def test_a_file_that_is_not_there(self, tmp_path):
+        assert "no such file" in self.not_loaded("nothing.py", cwd=tmp_path)
 
-    def test_a_folder_without_an_extension(self, start, tmp_path):
-        assert "__init__.py" in self.refused(start, tmp_path)
+    def test_a_module_that_is_not_there(self, tmp_path):
+        assert "ModuleNotFoundError" in self.not_loaded("nothing.there", cwd=tmp_path)
+
+    def test_a_folder_without_an_extension(self, tmp_path):
+        assert "__init__.py" in self.not_loaded(tmp_path, cwd=tmp_path)
 
     def test_two_files_that_contradict_each_other(self, start, tmp_path, oncall):
         other = tmp_path / "other.py"
@@ -271,11 +288,12 @@ class TestWorkers:
 
             def change(code, expected):
                 oncall.write_text(code)
-                for _ in range(3):  # gunicorn's reloader misses what changes before it has looked for the first time
+                # gunicorn's reloader misses what changes before it has looked for the first time
+                for patience in (3, 6, 12, 24):
                     moment = next(moments)
                     os.utime(oncall, (moment, moment))
                     with suppress(AssertionError):
-                        wait_until(lambda: paths() == expected, timeout=10)
+                        wait_until(lambda: paths() == expected, timeout=patience)
                         return
                 pytest.fail(server.log)
 

@@ -17,8 +17,9 @@ def test_what_users_write_type_checks(tmp_path):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     example = tmp_path / "oncall.py"
     example.write_text(re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1))
+    # With the cache that `make lint` has, too: most of the time goes into libraries.
     result = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", FILES, example],
+        [sys.executable, "-m", "mypy", "--strict", FILES, example],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -86,9 +86,10 @@ def smtp(mailbox):
     def run(coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(TIMEOUT)
 
-    def start(tls=None, **options) -> int:
+    def start(tls=None, sock=None, **options) -> int:
         options = {"hostname": "mail.test", "loop": loop} | options
-        started.append(run(loop.create_server(lambda: Protocol(mailbox, **options), "127.0.0.1", 0, ssl=tls)))
+        where = {"sock": sock} if sock else {"host": "127.0.0.1", "port": 0}
+        started.append(run(loop.create_server(lambda: Protocol(mailbox, **options), **where, ssl=tls)))
         return started[-1].sockets[0].getsockname()[1]
 
     async def stop():
