@@ -1,10 +1,13 @@
 """Both stores, real ones: a SQLite file, and a database of its own in PostgreSQL."""
 
 import os
-import subprocess
+from contextlib import contextmanager
 
 import pytest
 
+from extension_kit.engine.app import Engine
+from extension_kit.store.database import Database
+from extension_kit.store.migrate import upgrade
 from tests.conformance.postgresql import PostgresqlServer
 from tests.conftest import BIN, run_server
 from tests.databases import postgresql_database
@@ -68,11 +71,28 @@ def environment(database_url, ledger):
 
 def prepared(database_url, ledger):
     """Bring a database up to date, and return the environment of processes that use it."""
-    if database_url.startswith("postgresql"):
-        variables = {**os.environ, "EXTENSION_DATABASE_URL": database_url}
-        upgraded = subprocess.run([KIT, "db", "upgrade"], env=variables, capture_output=True, text=True, timeout=60)
-        assert upgraded.returncode == 0, upgraded.stderr
+    upgraded(database_url)
     return {"EXTENSION_DATABASE_URL": database_url, "LEDGER": ledger, "EXTENSION_STALLED_AFTER": 2}
+
+
+def upgraded(database_url, extensions=()):
+    """Make the tables in PostgreSQL; those of a SQLite database are left to the first process that uses it."""
+    if database_url.startswith("postgresql"):
+        database = Database(database_url)
+        try:
+            upgrade(database, Engine(database).create_tables, extensions)
+        finally:
+            database.dispose()
+
+
+@contextmanager
+def store_of(request, directory):
+    """The URL of an empty database on the store that a fixture has as its parameter, as long as the fixture lasts."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{directory}/extension.db"
+        return
+    with postgresql_database(request.getfixturevalue("postgresql_server")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """A PostgreSQL server of a test's own, which it may stop and start as it likes."""
 
+import atexit
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import psycopg
 import pytest
 
 from tests.conftest import free_port, wait_until
+
+# It refuses to be run by root.
+_USER = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
 
 
 def _programs() -> Path:
@@ -23,24 +28,33 @@ def _programs() -> Path:
     pytest.skip("no PostgreSQL from pip, and none on this machine")
 
 
+@cache
+def _new_files() -> Path:
+    """The files of a server that nobody has used, made once to be copied."""
+    directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    atexit.register(shutil.rmtree, directory)
+    if _USER:
+        shutil.chown(directory, "postgres", "postgres")
+    _run(_programs() / "initdb", "-D", directory / "data", "-U", "postgres", "-A", "trust", "--no-sync")
+    return directory / "data"
+
+
+def _run(*command: object) -> None:
+    subprocess.run([*map(str, command)], check=True, capture_output=True, cwd="/", timeout=60, **_USER)
+
+
 class PostgresqlServer:
     """A server in a directory of its own, listening at a port of its own."""
 
     def __init__(self) -> None:
         self._programs = _programs()
-        # It refuses to be run by root.
-        self._user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
         self._directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # short, for the path of the server's socket
         self._port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
         self._process: subprocess.Popen | None = None
-        if self._user:
+        if _USER:
             shutil.chown(self._directory, "postgres", "postgres")
-        self._run("initdb", "-D", self._directory / "data", "-U", "postgres", "-A", "trust", "--no-sync")
-
-    def _run(self, program: str, *arguments: object) -> None:
-        command = [str(self._programs / program), *map(str, arguments)]
-        subprocess.run(command, check=True, capture_output=True, cwd="/", timeout=60, **self._user)
+        _run("cp", "-R", _new_files(), self._directory / "data")
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -49,7 +63,7 @@ class PostgresqlServer:
         with (self._directory / "log").open("a") as log:
             self._process = subprocess.Popen(
                 [str(self._programs / "postgres"), "-D", str(self._directory / "data"), *settings],
-                stdout=log, stderr=log, cwd="/", **self._user,
+                stdout=log, stderr=log, cwd="/", **_USER,
             )  # fmt: skip
         wait_until(self._answers)
 

@@ -6,10 +6,12 @@ import random
 import signal
 import threading
 from collections import Counter
+from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import serve_app, wait_until
+from tests.conformance.conftest import KIT, prepared, store_of
+from tests.conftest import Served, run_server, wait_until
 
 
 def ready(server):
@@ -46,29 +48,63 @@ def strictly_ordered(ledger):
     return True
 
 
-class TestServing:
-    def test_an_event_is_answered_at_once_and_run_by_the_worker(self, serve, ledger, event):
-        with serve() as server:
-            ready(server)
-            assert server.post("/events/slow", event("killswitch.engaged", id="a")).status == 200
-            assert ended(ledger) == []
-            wait_until(lambda: ended(ledger) == ["a"])
-            assert server.stop() == 143
+class Since:
+    """What is added to a file from now on."""
 
-    def test_the_same_event_is_run_once_for_each_path_whatever_process_gets_it(self, serve, ledger, event):
+    def __init__(self, path):
+        self._path = path
+        self._begin = path.stat().st_size
+
+    def read_text(self):
+        with self._path.open() as file:
+            file.seek(self._begin)
+            return file.read()
+
+
+class Shared(NamedTuple):
+    server: Served
+    environment: dict[str, object]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared(request, tmp_path_factory):
+    """A server with its worker for the tests that leave it as it is; no two of them send events with the same id."""
+    directory = tmp_path_factory.mktemp("shared")
+    ledger = directory / "ledger"
+    ledger.touch()
+    with store_of(request, directory) as url:
+        environment = prepared(url, ledger)
+        with run_server([KIT, "serve", "ledger.py"], directory / "log", **environment) as server:
+            yield Shared(ready(server), environment)
+
+
+@pytest.fixture
+def added(shared):
+    """What a test adds to the ledger of the shared server."""
+    return Since(shared.environment["LEDGER"])
+
+
+class TestServing:
+    def test_an_event_is_answered_at_once_and_run_by_the_worker(self, shared, added, event):
+        assert shared.server.post("/events/slow", event("killswitch.engaged", id="slow")).status == 200
+        assert ended(added) == []
+        wait_until(lambda: ended(added) == ["slow"])
+
+    def test_the_same_event_is_run_once_for_each_path_whatever_process_gets_it(self, shared, added, event, tmp_path):
         body = event("experiment.execution.created", id="twice")
-        with serve() as server:
-            ready(server)
-            for path in ("/events/plain", "/events/plain", "/events/slow", "/events/slow"):
-                assert server.post(path, body).status == 200
-            wait_until(lambda: len(ended(ledger)) == 2)
-            assert server.stop() == 143
-        with serve() as server:
-            ready(server)
+        for path in ("/events/plain", "/events/plain", "/events/slow", "/events/slow"):
+            assert shared.server.post(path, body).status == 200
+        wait_until(lambda: len(ended(added)) == 2)
+        command = [KIT, "serve", "ledger.py", "--no-worker"]
+        with run_server(command, tmp_path / "log", **shared.environment) as other:
+            ready(other)
             for path in ("/events/plain", "/events/slow", "/events/later"):
-                assert server.post(path, body).status == 200
-            wait_until(lambda: len(lines(ledger, "end")) == 3)
-        assert sorted(Counter(event_id for event_id in ended(ledger)).values()) == [3]
+                assert other.post(path, body).status == 200
+            wait_until(lambda: len(ended(added)) == 3)
+            # What had been made of the first two would have been run by the end of this.
+            assert other.post("/events/slow", event("killswitch.engaged", id="after")).status == 200
+            wait_until(lambda: "after" in ended(added))
+        assert Counter(ended(added)) == {"twice": 3, "after": 1}
 
     def test_what_was_not_done_is_done_after_a_restart(self, serve, ledger, event):
         with serve("--no-worker") as server:
@@ -81,7 +117,7 @@ class TestServing:
             ready(server)
             wait_until(lambda: ended(ledger) == [f"1-{number}" for number in range(5)])
 
-    def test_sigterm_lets_what_runs_end_and_hands_the_rest_over(self, serve, ledger, event):
+    def test_sigterm_lets_what_runs_end_and_hands_the_rest_over(self, serve, work, ledger, event):
         with serve(EXTENSION_WORKER_THREADS=2, SLOW=0.5) as server:
             ready(server)
             for number in range(6):
@@ -89,52 +125,43 @@ class TestServing:
             wait_until(lambda: len(lines(ledger, "start")) >= 2)
             assert server.stop() == 143
         assert {event_id for event_id, *_ in lines(ledger, "start")} == set(ended(ledger))
-        with serve(SLOW=0) as server:
-            ready(server)
+        with work(SLOW=0):
             wait_until(lambda: set(ended(ledger)) == {f"e{number}" for number in range(6)})
         assert max(Counter(ended(ledger)).values()) == 1
 
-    def test_restarts_use_up_no_attempts(self, serve, ledger, event):
-        for number in (1, 2, 3):
+    def test_restarts_use_up_no_attempts(self, serve, work, ledger, event):
+        for number in (1, 2):  # as many as there are attempts
             with serve(SLOW=3600, RETRY="0.05", EXTENSION_GRACE_PERIOD=1) as server:
                 ready(server)
                 if number == 1:
                     assert server.post("/events/slow", event("killswitch.engaged", id="a")).status == 200
                 wait_until(lambda number=number: len(lines(ledger, "start")) == number)
                 assert server.stop() == 143
-        with serve(SLOW=0, RETRY="0.05") as server:
-            ready(server)
+        with work(SLOW=0, RETRY="0.05"):
             wait_until(lambda: ended(ledger) == ["a"])
-
-    @pytest.mark.parametrize("edge", ["flask"])
-    def test_a_bare_wsgi_server_delivers_too(self, tmp_path, environment, ledger, event, edge):
-        with serve_app("ledger", tmp_path / "log", edge=edge, **environment) as server:
-            assert server.post("/events/plain", run_event(event, 1, 0)).status == 200
-            wait_until(lambda: ended(ledger) == ["1-0"])
 
 
 class TestRetrying:
-    def test_in_order_through_retries(self, serve, ledger, event):
-        with serve() as server:
-            ready(server)
-            for number in range(10):
-                for key in range(3):
-                    assert server.post("/events/fails-first", run_event(event, key, number)).status == 200
-            wait_until(lambda: len(ended(ledger)) == 30)
-        assert strictly_ordered(ledger)
-        assert len(lines(ledger, "start")) == 60
+    def test_in_order_through_retries(self, shared, added, event):
+        for number in range(10):
+            for key in range(3):
+                assert shared.server.post("/events/fails-first", run_event(event, key, number)).status == 200
+        wait_until(lambda: len(ended(added)) == 30)
+        assert strictly_ordered(added)
+        assert len(lines(added, "start")) == 60
 
-    @pytest.mark.parametrize(("path", "starts"), [("always-fails", 3), ("gives-up", 1), ("hangs", 2), ("crashes", 3)])
-    def test_a_delivery_that_cannot_succeed_becomes_a_dead_letter(self, serve, ledger, event, path, starts):
-        with serve() as server:
-            ready(server)
-            assert server.post(f"/events/{path}", event("killswitch.engaged", id="doomed")).status == 200
-            wait_until(lambda: "is dead" in server.log, timeout=60)
-            assert len(lines(ledger, "start")) == starts
-            assert server.post("/events/plain", run_event(event, 1, 0)).status == 200
-            wait_until(lambda: ended(ledger) == ["1-0"])
+    @pytest.mark.parametrize(("path", "starts"), [("always-fails", 3), ("gives-up", 1), ("hangs", 2)])
+    def test_a_delivery_that_cannot_succeed_becomes_a_dead_letter(self, shared, added, event, path, starts):
+        assert shared.server.post(f"/events/{path}", event("killswitch.engaged", id=path)).status == 200
+        wait_until(lambda: f"{path} is dead" in shared.server.log, timeout=60)
+        assert len(lines(added, "start")) == starts
+        assert shared.server.post("/events/slow", event("killswitch.engaged", id=f"after-{path}")).status == 200
+        wait_until(lambda: ended(added) == [f"after-{path}"])
+        assert shared.server.log.count(f"{path} is dead") == 1
 
-    def test_what_is_under_way_beside_a_delivery_that_kills_the_worker_does_not_die_with_it(self, serve, ledger, event):
+    def test_one_that_kills_the_worker_becomes_a_dead_letter_and_what_is_under_way_beside_it_does_not(
+        self, serve, ledger, event
+    ):
         with serve(app="poison.py") as server:
             ready(server)
             for path in ("innocent", "poison"):
@@ -142,68 +169,63 @@ class TestRetrying:
             wait_until(lambda: "is dead" in server.log and ended(ledger), timeout=60)
             assert ended(ledger) == ["innocent"]
             assert len(lines(ledger, "poison")) == 3
+            assert server.post("/events/innocent", event("killswitch.engaged", id="after")).status == 200
+            wait_until(lambda: ended(ledger) == ["innocent", "after"], timeout=60)
             assert server.log.count("is dead") == 1
 
-    def test_a_function_can_say_when_to_come_again(self, serve, ledger, event):
-        with serve() as server:
-            ready(server)
-            assert server.post("/events/later", event("killswitch.engaged", id="a")).status == 200
-            wait_until(lambda: ended(ledger) == ["a"])
+    def test_a_function_can_say_when_to_come_again(self, shared, added, event):
+        assert shared.server.post("/events/later", event("killswitch.engaged", id="later")).status == 200
+        wait_until(lambda: ended(added) == ["later"])
 
-    def test_a_target_event_knows_its_step(self, serve, ledger, event):
+    def test_a_target_event_knows_its_step(self, shared, added, event):
         step = event("experiment.execution.step-started", id="s", execution_id=7, custom_label="Stop-it")
         step_id = step["experimentStepExecution"]["id"]
         target = event("experiment.execution.target-started", id="t", execution_id=7, step_execution_id=step_id)
         target["tenant"] = step["tenant"]
-        with serve() as server:
-            ready(server)
-            server.post("/events/steps", step)
-            server.post("/events/steps", target)
-            wait_until(lambda: len(lines(ledger, "step")) == 2)
-        assert lines(ledger, "step") == [["s", "Stop-it"], ["t", "Stop-it"]]
+        shared.server.post("/events/steps", step)
+        shared.server.post("/events/steps", target)
+        wait_until(lambda: len(lines(added, "step")) == 2)
+        assert lines(added, "step") == [["s", "Stop-it"], ["t", "Stop-it"]]
 
 
 class TestKilling:
-    def test_a_killed_worker_is_taken_over_from(self, serve, work, ledger, event):
-        """5 keys x 20 deliveries, every first attempt fails, kill -9 in the middle."""
+    def test_two_workers_share_the_work_in_order_and_one_takes_over_when_the_other_is_killed(
+        self, serve, work, ledger, event
+    ):
+        """Events of 5 keys, every first attempt fails; then kill -9 in the middle of more of them."""
+
+        def send(numbers):
+            for number in numbers:
+                for key in range(5):
+                    assert server.post("/events/fails-first", run_event(event, key, number)).status == 200
+
         with serve("--no-worker") as server:
             ready(server)
-            with work() as first:
-                for number in range(20):
-                    for key in range(5):
-                        assert server.post("/events/fails-first", run_event(event, key, number)).status == 200
-                wait_until(lambda: len(ended(ledger)) > 30)
+            with work() as first, work() as second:
+                send(range(10))
+                wait_until(lambda: len(ended(ledger)) == 50, timeout=60)
+                assert len(lines(ledger, "start")) == 100
+                send(range(10, 20))
+                wait_until(lambda: len(ended(ledger)) > 60)
                 os.killpg(first.process.pid, signal.SIGKILL)
                 first.process.wait(10)
-            with work():
                 wait_until(lambda: len(set(ended(ledger))) == 100, timeout=60)
+                assert second.process.poll() is None
         assert strictly_ordered(ledger)
         starts = Counter(event_id for event_id, *_ in lines(ledger, "start"))
         # Two starts each; one more only where an attempt was under way, of which there are no more than threads.
         assert sum(starts.values()) - 200 <= 16
         assert max(Counter(ended(ledger)).values()) <= 2
 
-    def test_two_workers_share_the_work_in_order(self, serve, work, ledger, event):
-        with serve("--no-worker") as server:
-            ready(server)
-            with work(), work():
-                for number in range(20):
-                    for key in range(5):
-                        assert server.post("/events/fails-first", run_event(event, key, number)).status == 200
-                wait_until(lambda: len(ended(ledger)) == 100, timeout=60)
-        assert strictly_ordered(ledger)
-        assert len(lines(ledger, "start")) == 200
-
-    def test_a_worker_that_dies_is_started_again(self, serve, ledger, event):
-        with serve() as server:
-            ready(server)
-            assert server.post("/events/plain", run_event(event, 1, 0)).status == 200
-            wait_until(lambda: ended(ledger) == ["1-0"])
-            for pid in server.children("worker"):
-                os.kill(pid, signal.SIGKILL)
-            assert server.post("/events/plain", run_event(event, 1, 1)).status == 200
-            # The first may have been killed before its end was written down, and then it is made again.
-            wait_until(lambda: list(dict.fromkeys(ended(ledger))) == ["1-0", "1-1"])
+    def test_a_worker_that_dies_is_started_again(self, shared, added, event):
+        assert shared.server.post("/events/plain", run_event(event, 20, 0)).status == 200
+        wait_until(lambda: ended(added) == ["20-0"])
+        for pid in shared.server.children("worker"):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: "The delivery worker ended (code -9)" in shared.server.log)
+        assert shared.server.post("/events/plain", run_event(event, 20, 1)).status == 200
+        # The first may have been killed before its end was written down, and then it is made again.
+        wait_until(lambda: list(dict.fromkeys(ended(added))) == ["20-0", "20-1"])
 
     def test_killed_web_processes_lose_nothing_they_said_200_to(self, serve, ledger, event):
         rounds = 20

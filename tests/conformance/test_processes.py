@@ -85,16 +85,18 @@ class TestSigterm:
             wait_until(lambda: ended(ledger) == ["a"])
 
     @pytest.mark.parametrize(("slow", "grace"), [(1, 20), (3600, 1)])
-    def test_a_bare_wsgi_server_does_so_too(self, tmp_path, environment, work, ledger, event, slow, grace):
+    def test_a_bare_wsgi_server_delivers_and_does_so_too(self, tmp_path, environment, work, ledger, event, slow, grace):
         options = {**environment, **FOR_EVER, "SLOW": slow, "EXTENSION_GRACE_PERIOD": grace}
         with serve_app("ledger", tmp_path / "log", edge="flask", **options) as server:
+            assert server.post("/events/fast", event("killswitch.engaged", id="before")).status == 200
+            wait_until(lambda: ended(ledger) == ["before"])
             assert server.post("/events/slow", event("killswitch.engaged", id="a")).status == 200
             wait_until(lambda: len(lines(ledger, "start")) == 1)
             assert server.stop() == 0
         assert "Traceback" not in server.log
-        assert ended(ledger) == (["a"] if slow < grace else [])
+        assert ended(ledger) == (["before", "a"] if slow < grace else ["before"])
         with work(SLOW=0, **FOR_EVER):
-            wait_until(lambda: ended(ledger) == ["a"])
+            wait_until(lambda: ended(ledger) == ["before", "a"])
 
     @on_sqlite
     def test_a_bare_wsgi_server_does_so_while_another_process_writes(

@@ -3,14 +3,16 @@
 import json
 import os
 import signal
+import socket
 import statistics
-import subprocess
 import threading
 import time
+import uuid
 from base64 import b64encode
 from collections import Counter, defaultdict
-from contextlib import ExitStack
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import pytest
 from sqlalchemy import select
@@ -22,9 +24,10 @@ from extension_kit.deliveries.senders import Senders
 from extension_kit.events.event import Event
 from extension_kit.settings import Settings
 from extension_kit.store.database import Database
-from tests.conformance.conftest import KIT, prepared
+from tests.commands import extension_kit
+from tests.conformance.conftest import KIT, prepared, store_of
 from tests.conformance.test_durable import ready, run_event
-from tests.conftest import free_port, wait_until
+from tests.conftest import Served, free_port, run_server, wait_until
 from tests.unit.senders.conftest import receiver
 from tests.unit.senders.receivers import TIMEOUT, reply, silence
 from tests.unit.senders.test_amqp import URL as AMQP_URL
@@ -37,8 +40,7 @@ LOOPBACK = "127.0.0.0/8"
 SOON = [0.05] * 20
 
 
-@pytest.fixture
-def environment(database_url, ledger):
+def environment_of(database_url, ledger):
     return {
         **prepared(database_url, ledger),
         "EXTENSION_DELIVERY_ALLOW_NETWORKS": LOOPBACK,
@@ -46,32 +48,76 @@ def environment(database_url, ledger):
     }
 
 
-@pytest.fixture
-def serving(serve):
-    """Serve the extension that takes every event, ready to be sent some."""
-    with ExitStack() as stack:
-        yield lambda *arguments, **more: ready(stack.enter_context(serve(*arguments, app="forwards.py", **more)))
+class Forwards(NamedTuple):
+    """A server of the extension that takes every event, its database, and where it sends its mails."""
+
+    server: Served
+    database: Database
+    environment: dict[str, object]
+    smtp: socket.socket | None = None
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared(request, tmp_path_factory):
+    """A server with its worker, for the tests that leave it as it is; their subscriptions are removed after each."""
+    directory = tmp_path_factory.mktemp("shared")
+    with store_of(request, directory) as url, socket.create_server(("127.0.0.1", 0)) as smtp:
+        environment = {
+            **environment_of(url, directory / "ledger"),
+            "EXTENSION_SMTP_HOST": "127.0.0.1",
+            "EXTENSION_SMTP_PORT": smtp.getsockname()[1],
+            "EXTENSION_SMTP_SECURITY": "none",
+            "EXTENSION_SMTP_SENDER": "Kit <kit@example.com>",
+        }
+        with (
+            run_server([KIT, "serve", "forwards.py"], directory / "log", **environment) as server,
+            closing_database(url) as database,
+        ):
+            yield Forwards(ready(server), database, environment, smtp)
+
+
+@contextmanager
+def closing_database(url):
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        database.dispose()
 
 
 @pytest.fixture
-def database(environment):
-    database = Database(environment["EXTENSION_DATABASE_URL"])
-    yield database
-    database.dispose()
+def environment(database_url, ledger):
+    return environment_of(database_url, ledger)
 
 
 @pytest.fixture
-def subscribe(database):
-    """Make a subscription from this process; a server has to have made the tables before."""
+def without_worker(database_url, environment, tmp_path):
+    """A server of a test's own; the test starts the workers."""
+    command = [KIT, "serve", "forwards.py", "--no-worker"]
+    with (
+        run_server(command, tmp_path / "log", **environment) as server,
+        closing_database(database_url) as database,
+    ):
+        yield Forwards(ready(server), database, environment)
+
+
+@pytest.fixture
+def subscribe():
+    """Make a subscription in the database of a server, until the end of the test."""
     senders = Senders(Settings(smtp_host="any", smtp_sender="any@example.com"))
-    names = iter(range(100))
+    made = []
 
-    def subscribe(target, *, sender="http", pattern="*", **more):
-        with database.transaction() as connection:
-            own = {"protocol": "test", "name": str(next(names)), "pattern": pattern, "sender": sender}
-            return subscriptions.add(connection, senders, **own, target=target, **more)
+    def subscribe(served, target, *, sender="http", pattern="*", **more):
+        with served.database.transaction() as connection:
+            own = {"protocol": "test", "name": uuid.uuid4().hex, "pattern": pattern, "sender": sender}
+            subscription = subscriptions.add(connection, senders, **own, target=target, **more)
+        made.append((served.database, subscription.ref))
+        return subscription
 
     yield subscribe
+    for database, ref in made:
+        with database.transaction() as connection:
+            subscriptions.remove(connection, ref)
     senders.close()
 
 
@@ -129,12 +175,10 @@ def in_order(event_ids, keys, number):
 
 
 class TestDelivering:
-    def test_in_order_per_series_signed_and_with_the_same_id_in_every_attempt(
-        self, serving, subscribe, receiver, event, database
-    ):
-        server = serving()
+    def test_in_order_per_series_signed_and_with_the_same_id_in_every_attempt(self, shared, subscribe, receiver, event):
+        server, database, *_ = shared
         hook = Hook(receiver, lambda number: 503 if number == 1 else 200)
-        key = subscribe({"url": hook.url, "secret": SECRET}, pattern="experiment.execution.*", retry=SOON).key
+        key = subscribe(shared, {"url": hook.url, "secret": SECRET}, pattern="experiment.execution.*", retry=SOON).key
         for number in range(6):
             for series in range(3):
                 assert server.post("/events", run_event(event, series, number)).status == 200
@@ -148,78 +192,71 @@ class TestDelivering:
         first = [(row.result, row.status, row.excerpt) for row in tried(database, made(database, key)[0].ref)]
         assert first == [("failed", 503, "said so"), ("delivered", 200, "said so")]
 
-    def test_only_to_who_wants_it(self, serving, subscribe, receiver, event, database):
-        server = serving()
+    def test_only_to_who_wants_it(self, shared, subscribe, receiver, event):
+        server, database, *_ = shared
         hook, other = Hook(receiver), Hook(receiver)
-        body = event("experiment.execution.created", id="a")
-        key = subscribe({"url": hook.url}, subject=Event.from_body(body).subject).key
+        body = event("experiment.execution.created", id="wanted")
+        key = subscribe(shared, {"url": hook.url}, subject=Event.from_body(body).subject).key
         long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-        for unwanted in ({"subject": "other"}, {"enabled": False}, {"expires_at": long_ago}, {"pattern": "*.created"}):
-            subscribe({"url": other.url}, **unwanted)
+        wishes = ({"subject": "other"}, {"enabled": False}, {"expires_at": long_ago}, {"pattern": "*.created"})
+        unwanted = [subscribe(shared, {"url": other.url}, **wish).key for wish in wishes]
         assert server.post("/events", body).status == 200
-        wait_until(lambda: hook.taken == ["a"])
-        with database.read() as connection:
-            listeners = connection.execute(select(deliveries.c.listener)).scalars().all()
-        assert [listener for listener in listeners if listener.startswith("subscription")] == [key]
+        wait_until(lambda: hook.taken == ["wanted"])
+        assert len(made(database, key)) == 1
+        assert [row for key in unwanted for row in made(database, key)] == []
         assert other.receiver.requests == []
 
-    def test_mailboxes(self, serving, subscribe, smtp, mailbox, event):
-        server = serving(
-            EXTENSION_SMTP_HOST="127.0.0.1",
-            EXTENSION_SMTP_PORT=smtp(),
-            EXTENSION_SMTP_SECURITY="none",
-            EXTENSION_SMTP_SENDER="Kit <kit@example.com>",
-        )
-        subscribe({"to": ["anna@example.org"]}, sender="email")
-        assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
+    def test_mailboxes(self, shared, subscribe, smtp, mailbox, event):
+        smtp(sock=shared.smtp)
+        subscribe(shared, {"to": ["anna@example.org"]}, sender="email")
+        assert shared.server.post("/events", event("killswitch.engaged", id="mailed")).status == 200
         mail = mailbox.mail()
         assert (mail["From"], mail["Subject"]) == ("Kit <kit@example.com>", "killswitch.engaged")
-        assert json.loads(mail.get_content())["id"] == "a"
+        assert json.loads(mail.get_content())["id"] == "mailed"
 
     @rabbitmq
-    def test_exchanges(self, serving, subscribe, event, database):
-        server = serving()
+    def test_exchanges(self, shared, subscribe, event):
+        server, database, *_ = shared
         exchange = Exchange(hostname=AMQP_URL)
-        key = subscribe({"url": AMQP_URL, "exchange": exchange.name, "routing_key": "a.b"}, sender="amqp").key
-        assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
+        key = subscribe(shared, {"url": AMQP_URL, "exchange": exchange.name, "routing_key": "a.b"}, sender="amqp").key
+        assert server.post("/events", event("killswitch.engaged", id="exchanged")).status == 200
         wait_until(lambda: [row.status for row in made(database, key)] == ["delivered"])
-        assert json.loads(exchange.get().body)["id"] == "a"
+        assert json.loads(exchange.get().body)["id"] == "exchanged"
         exchange.close()
 
 
 class TestRetrying:
-    def test_retry_after_is_honoured(self, serving, subscribe, receiver, event, database):
-        server = serving()
+    def test_retry_after_is_honoured(self, shared, subscribe, receiver, event):
+        server, database, *_ = shared
         hook = Hook(receiver, lambda number: 429 if number == 1 else 200, Retry_After=1)
-        key = subscribe({"url": hook.url}, retry=[0.01]).key
-        assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
-        wait_until(lambda: hook.taken == ["a"])
-        first, second = hook.at["a"]
+        key = subscribe(shared, {"url": hook.url}, retry=[0.01]).key
+        assert server.post("/events", event("killswitch.engaged", id="later")).status == 200
+        wait_until(lambda: hook.taken == ["later"])
+        first, second = hook.at["later"]
         assert second - first >= 1
         assert len(made(database, key)) == 1
 
     def test_what_is_refused_for_good_is_a_dead_letter_at_once_and_can_be_replayed(
-        self, serving, subscribe, receiver, event, database, environment
+        self, shared, subscribe, receiver, event
     ):
-        server = serving()
+        server, database, environment, _ = shared
         hook = Hook(receiver, lambda number: 410 if number == 1 else 200)
-        key = subscribe({"url": hook.url}).key
-        assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
+        key = subscribe(shared, {"url": hook.url}).key
+        assert server.post("/events", event("killswitch.engaged", id="refused")).status == 200
         wait_until(lambda: [row.status for row in made(database, key)] == ["dead"])
         (dead,) = made(database, key)
         assert (dead.attempts, dead.error) == (1, "answered 410")
-        command = [KIT, "deliveries", "replay", "--listener", key]
-        variables = {**os.environ, **{name: str(value) for name, value in environment.items()}}
-        subprocess.run(command, env=variables, check=True, timeout=60, capture_output=True)
+        replayed = extension_kit("deliveries", "replay", "--listener", key, **environment)
+        assert replayed.returncode == 0, replayed.stderr
         wait_until(lambda: [row.status for row in made(database, key)] == ["delivered"])
         assert list(hook.ids.values()) == [2]
 
     def test_what_waits_for_a_subscription_that_was_removed_is_discarded(
-        self, serving, work, subscribe, receiver, event, database
+        self, without_worker, work, subscribe, receiver, event
     ):
-        server = serving("--no-worker")
+        server, database, *_ = without_worker
         hook = Hook(receiver)
-        gone, there = (subscribe({"url": hook.url}) for _ in range(2))
+        gone, there = (subscribe(without_worker, {"url": hook.url}) for _ in range(2))
         assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
         with database.transaction() as connection:
             assert subscriptions.remove(connection, gone.ref)
@@ -229,12 +266,12 @@ class TestRetrying:
         assert hook.taken == ["a"]
 
     def test_while_the_target_rests_deliveries_become_dead_letters_within_their_schedule(
-        self, serving, subscribe, event, database
+        self, shared, subscribe, event
     ):
-        server = serving()
-        key = subscribe({"url": f"http://127.0.0.1:{free_port()}"}, retry=[0.5, 0.5]).key
+        server, database, *_ = shared
+        key = subscribe(shared, {"url": f"http://127.0.0.1:{free_port()}"}, retry=[0.5, 0.5]).key
         for number in range(30):
-            assert server.post("/events", event("killswitch.engaged", id=str(number))).status == 200
+            assert server.post("/events", event("killswitch.engaged", id=f"resting-{number}")).status == 200
         wait_until(lambda: {row.status for row in made(database, key)} == {"dead"}, timeout=120)
         rows = made(database, key)
         assert len(rows) == 30
@@ -242,9 +279,9 @@ class TestRetrying:
 
 
 class TestKilling:
-    def test_a_killed_worker_loses_nothing(self, serving, work, subscribe, receiver, event, database):
+    def test_a_killed_worker_loses_nothing(self, without_worker, work, subscribe, receiver, event):
         """5 series x 10 events, every first attempt fails, kill -9 while attempts are under way."""
-        server = serving("--no-worker")
+        server, database, *_ = without_worker
         held, killed = threading.Event(), threading.Event()
 
         def status(number):
@@ -254,7 +291,7 @@ class TestKilling:
             return 503 if number == 1 else 200
 
         hook = Hook(receiver, status)
-        key = subscribe({"url": hook.url}, retry=SOON).key
+        key = subscribe(without_worker, {"url": hook.url}, retry=SOON).key
         for number in range(10):
             for series in range(5):
                 assert server.post("/events", run_event(event, series, number)).status == 200
@@ -276,15 +313,15 @@ class TestKilling:
 
 
 class TestNeighbours:
-    def test_dead_and_hanging_targets_do_not_delay_healthy_ones(self, serving, subscribe, receiver, event, database):
-        server = serving()
+    def test_dead_and_hanging_targets_do_not_delay_healthy_ones(self, shared, subscribe, receiver, event):
+        server, database, *_ = shared
         healthy = Hook(receiver)
         hanging = receiver(answer=lambda request: silence)
-        subscribe({"url": healthy.url})
+        subscribe(shared, {"url": healthy.url})
         self.latency(server, healthy, event)
         before = self.latency(server, healthy, event)
-        dead = subscribe({"url": f"http://127.0.0.1:{free_port()}"}, retry=[*SOON, 600]).key
-        hung = subscribe({"url": hanging.url(host="127.0.0.1"), "timeout": 1.0}, retry=[*SOON, 600]).key
+        dead = subscribe(shared, {"url": f"http://127.0.0.1:{free_port()}"}, retry=[*SOON, 600]).key
+        hung = subscribe(shared, {"url": hanging.url(host="127.0.0.1"), "timeout": 1.0}, retry=[*SOON, 600]).key
         meanwhile = [self.latency(server, healthy, event) for _ in range(2)]
         wait_until(lambda: len(hanging.requests) >= 5)
         meanwhile.append(self.latency(server, healthy, event))

@@ -1,46 +1,58 @@
 """The extension as users serve it: real schedulers, real processes, both stores, and a durable listener."""
 
 import json
-import subprocess
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from apscheduler.events import EVENT_ALL
 from apscheduler.executors.pool import ThreadPoolExecutor as Executor
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from extension_kit.apscheduler import CronEyeListener
+from extension_kit.errors import ConfigurationError
+from extension_kit.service import Service
+from extension_kit.settings import Settings
 from extension_kit.store.database import Database
+from extensions.croneye import extension
 from extensions.croneye.codes import Code
-from extensions.croneye.tables import jobs, log, runs, schedulers
-from tests.conftest import BIN, run_server, wait_until
+from extensions.croneye.tables import TABLES, jobs, log, metadata, runs, schedulers
+from tests.conformance.conftest import KIT, upgraded
+from tests.conformance.test_durable import Since
+from tests.conftest import Served, run_server, wait_until
 from tests.databases import postgresql_database, postgresql_server
 
 from .conftest import EMAIL, PASSWORD, TOKEN, VARIABLES
 
 ROOT = Path(__file__).parents[3]
 EXTENSION, HANDLERS = str(ROOT / "extensions/croneye"), str(Path(__file__).with_name("listens.py"))
-KIT = str(BIN / "extension-kit")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/extension.db"
+@contextmanager
+def database_of(store, directory):
+    """The URL of a database with all tables."""
+    if store == "sqlite":
+        yield f"sqlite:///{directory}/extension.db"
         return
     with postgresql_server() as server, postgresql_database(server) as url:
-        command = [KIT, "db", "upgrade", EXTENSION]
-        environment = {"EXTENSION_DATABASE_URL": url, "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
+        upgraded(url, [TABLES])
         yield url
+
+
+@contextmanager
+def serving(url, directory, *arguments, log_file, **environment):
+    environment = {"EXTENSION_DATABASE_URL": url, "LEDGER": directory / "ledger", **VARIABLES, **environment}
+    command = [KIT, "serve", EXTENSION, HANDLERS, *arguments]
+    with run_server(command, directory / log_file, **environment) as server:
+        wait_until(lambda: server.health("readiness") == 200)
+        yield server
 
 
 @pytest.fixture
@@ -50,32 +62,58 @@ def ledger(tmp_path):
     return path
 
 
-@pytest.fixture
-def serve(url, ledger, tmp_path):
+@pytest.fixture(params=["sqlite", "postgresql"])
+def serve(request, ledger, tmp_path):
+    """Serve the extension and a listener, again and again with the same database."""
     numbers = iter(range(10))
+    with database_of(request.param, tmp_path) as url:
+        yield lambda *arguments, **environment: serving(
+            url, tmp_path, *arguments, log_file=f"server-{next(numbers)}.log", **environment
+        )
 
-    @contextmanager
-    def serve(**environment):
-        environment = {"EXTENSION_DATABASE_URL": url, "LEDGER": ledger, **VARIABLES, **environment}
-        log_file = tmp_path / f"server-{next(numbers)}.log"
-        with run_server([KIT, "serve", EXTENSION, HANDLERS], log_file, **environment) as server:
-            wait_until(lambda: server.health("readiness") == 200)
-            yield server
 
-    return serve
+class Shared(NamedTuple):
+    server: Served
+    database: Database
+    ledger: Path
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared(request, tmp_path_factory):
+    """A server with two web processes and a worker, for the tests that leave it as it is."""
+    directory = tmp_path_factory.mktemp("shared")
+    ledger = directory / "ledger"
+    ledger.touch()
+    with database_of(request.param, directory) as url:
+        database = Database(url)
+        with serving(url, directory, log_file="log", EXTENSION_WEB_WORKERS=2) as server:
+            yield Shared(server, database, ledger)
+        database.dispose()
 
 
 @pytest.fixture
-def rows(url):
-    database = Database(url)
+def server(shared):
+    """The shared server, which knows of no job and no scheduler."""
+    with shared.database.transaction() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(delete(table))
+    return shared.server
 
+
+@pytest.fixture
+def added(shared):
+    """What the listener of the shared server writes down during a test."""
+    return Since(shared.ledger)
+
+
+@pytest.fixture
+def rows(shared):
     def rows(table, *columns):
-        with database.read() as connection:
+        with shared.database.read() as connection:
             found = connection.execute(select(*(table.c[column] for column in columns)).order_by(*table.primary_key))
             return [tuple(row) for row in found]
 
-    yield rows
-    database.dispose()
+    return rows
 
 
 def heard(ledger):
@@ -142,21 +180,20 @@ def live(scheduler, work):
     scheduler.shutdown()
 
 
-def test_everything_that_a_scheduler_tells_is_in_the_store_and_at_a_listener(serve, rows, ledger):
+def test_everything_that_a_scheduler_tells_is_in_the_store_and_at_a_listener(server, rows, added):
     scheduler = BackgroundScheduler(timezone=UTC)
     work = Work(scheduler)
-    with serve() as server:
-        listener = CronEyeListener(server.url, TOKEN, "billing")
-        listener.attach(scheduler)
-        live(scheduler, work)
-        assert listener.close(30)
-        assert (listener.refused, listener.dropped) == (0, 0)
-        told = Counter(work.told)
-        assert {code for code, _ in told} == set(Code)
-        refs = dict(rows(jobs, "ref", "job_id"))
-        assert Counter((code, refs.get(job_ref)) for code, job_ref in rows(log, "code", "job_ref")) == told
-        wait_until(lambda: len(heard(ledger)) >= told.total())
-    lines = heard(ledger)
+    listener = CronEyeListener(server.url, TOKEN, "billing")
+    listener.attach(scheduler)
+    live(scheduler, work)
+    assert listener.close(30)
+    assert (listener.refused, listener.dropped) == (0, 0)
+    told = Counter(work.told)
+    assert {code for code, _ in told} == set(Code)
+    refs = dict(rows(jobs, "ref", "job_id"))
+    assert Counter((code, refs.get(job_ref)) for code, job_ref in rows(log, "code", "job_ref")) == told
+    wait_until(lambda: len(heard(added)) >= told.total())
+    lines = heard(added)
     assert Counter((line["name"], line["subject"]) for line in lines) == Counter(
         {
             (Code(code).event_name, f"billing/{job_id}" if job_id else "billing"): count
@@ -184,19 +221,18 @@ def test_everything_that_a_scheduler_tells_is_in_the_store_and_at_a_listener(ser
     assert all(started is not None for (started,) in rows(runs, "started_at"))
 
 
-def test_events_of_a_job_are_heard_in_the_order_in_which_they_came(serve, ledger):
-    with serve() as server:
-        for number in range(30):
-            post(server, event_code=512 if number % 2 else 1024, jobstore="billing", job_id=1, task=f"task {number}")
-        wait_until(lambda: len(heard(ledger)) == 30)
-    assert [line["name"] for line in heard(ledger)] == ["croneye.job.removed", "croneye.job.added"] * 15
+def test_events_of_a_job_are_heard_in_the_order_in_which_they_came(server, added):
+    for number in range(30):
+        post(server, event_code=512 if number % 2 else 1024, jobstore="billing", job_id=1, task=f"task {number}")
+    wait_until(lambda: len(heard(added)) == 30)
+    assert [line["name"] for line in heard(added)] == ["croneye.job.removed", "croneye.job.added"] * 15
 
 
-def test_forty_at_the_same_time(serve, rows, ledger):
+def test_forty_at_the_same_time(server, rows, added):
     barrier = threading.Barrier(40)
     now = datetime.now(UTC).timestamp()
 
-    def push(server, number):
+    def push(number):
         job = {"job_id": number % 8}
         payloads = [
             {"event_code": 1, "alias": f"scheduler {number % 4}"},
@@ -209,13 +245,12 @@ def test_forty_at_the_same_time(serve, rows, ledger):
         for payload in payloads:
             post(server, **payload)
 
-    with serve(EXTENSION_WEB_WORKERS=2) as server:
-        with ThreadPoolExecutor(40) as pool:
-            list(pool.map(lambda number: push(server, number), range(40)))
-        assert Counter(code for (code,) in rows(log, "code")) == dict.fromkeys((1, 512, 32768, 4096, 8192), 40)
-        assert sorted(rows(jobs, "job_id")) == [(str(number),) for number in range(8)]
-        wait_until(lambda: len(heard(ledger)) >= 200)
-    assert len({line["id"] for line in heard(ledger)}) == len(heard(ledger)) == 200
+    with ThreadPoolExecutor(40) as pool:
+        list(pool.map(push, range(40)))
+    assert Counter(code for (code,) in rows(log, "code")) == dict.fromkeys((1, 512, 32768, 4096, 8192), 40)
+    assert sorted(rows(jobs, "job_id")) == [(str(number),) for number in range(8)]
+    wait_until(lambda: len(heard(added)) >= 200)
+    assert len({line["id"] for line in heard(added)}) == len(heard(added)) == 200
 
 
 def test_a_job_that_is_overdue_is_told_once_also_after_a_restart(serve, ledger):
@@ -226,7 +261,7 @@ def test_a_job_that_is_overdue_is_told_once_also_after_a_restart(serve, ledger):
         post(server, event_code=512, jobstore="billing", job_id=job_id, task="invoice")
         post(server, event_code=32768, job_id=job_id, time=1_700_000_000, next_scheduled_run_time=1_700_003_600)
 
-    with serve(EXTENSION_CRONEYE_OVERDUE_AFTER=604_800) as server:
+    with serve("--no-worker") as server:
         post(server, event_code=512, jobstore="billing", job_id="soon", task="invoice")
         now = datetime.now(UTC).timestamp()
         post(server, event_code=32768, job_id="soon", time=now - 1, next_scheduled_run_time=now)
@@ -241,7 +276,7 @@ def test_a_job_that_is_overdue_is_told_once_also_after_a_restart(serve, ledger):
 
 
 def test_dashboards_see_what_services_send(serve):
-    with serve(EXTENSION_CRONEYE_PREFIX="/jobs/") as server:
+    with serve("--no-worker", EXTENSION_CRONEYE_PREFIX="/jobs/") as server:
         event = {"event_code": 512, "job_store": "billing", "job_id": 1, "task": "invoice"}
         for path in ("/jobs/event", "/croneye/api/listener/event"):
             assert server.post(path, event, {"Authorization": f"Token {TOKEN}"}).status == 200
@@ -266,10 +301,22 @@ def test_dashboards_see_what_services_send(serve):
         ({"EXTENSION_CRONEYE_OVERDUE_AFTER": "soon"}, 'EXTENSION_CRONEYE_OVERDUE_AFTER is "soon"'),
     ],
 )
-def test_bad_settings_stop_the_start_in_one_line(tmp_path, environment, problem):
-    with run_server([KIT, "serve", EXTENSION], tmp_path / "log", **{**VARIABLES, **environment}) as server:
+def test_bad_settings_are_named(tmp_path, monkeypatch, environment, problem):
+    for name, value in {**VARIABLES, **environment}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db"))
+    assert str(caught.value).startswith(problem)
+    assert len(str(caught.value).splitlines()) == 1
+    assert TOKEN not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_bad_settings_stop_the_start_in_one_line(tmp_path):
+    environment = {**VARIABLES, "EXTENSION_CRONEYE_PREFIX": "jobs"}
+    with run_server([KIT, "serve", EXTENSION], tmp_path / "log", **environment) as server:
         assert server.process.wait(30) == 2
         lines = server.log.splitlines()
-    assert problem in lines[-1]
+    assert 'EXTENSION_CRONEYE_PREFIX is "jobs": a path such as /croneye is allowed' in lines[-1]
     assert TOKEN not in server.log
     assert PASSWORD not in server.log
