@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 
-from extension_kit import metrics
+from extension_kit import garbage, metrics
 from extension_kit.access_log import AccessLog
 from extension_kit.events.answer import (
     TIMEOUT,
@@ -83,6 +83,7 @@ class AsgiApplication:
         if self._service.durability is not None:
             self._service.durability.recorder.serve(loop)
         self._sample(loop)
+        garbage.spare_what_is_there()
         self._on_ready()
         await send({"type": "lifespan.startup.complete"})
         await receive()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -11,6 +11,40 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
 _LINGER = 0.5  # seconds in which a request on its way to an idle connection is still taken, while the server stops
 _CHUNK_FRAME = 16  # bytes about, around each chunk of a body
+
+
+class _Joining:
+    """A transport that sends what is written in two parts, a head and a body, as one.
+
+    A part that is not followed by another at once goes by itself, when the loop comes to it.
+    """
+
+    __slots__ = ("_held", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held + data)
+        elif data:
+            self._held = data
+            self._loop.call_soon(self._send)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -35,7 +69,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Joining(transport, self.loop)))
         self._reading_since = self.loop.time()
         if len(self.connections) > self._max_connections:
             self._refuse(503, "Too many connections are open", b"retry-after: 1\r\n")

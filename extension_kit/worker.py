@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import FrameType
 
-from extension_kit import binding, logs, metrics
+from extension_kit import binding, garbage, logs, metrics
 from extension_kit.deliverer import PART
 from extension_kit.errors import RegistrationError
 from extension_kit.loading import load_extensions
@@ -71,6 +71,7 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
         probes.start()
     durability.keep_house()
     logger.info("Delivering with %d threads", settings.worker_threads)
+    garbage.spare_what_is_there()
     worker.run()
     durability.close(_CLOSE_TIMEOUT)
     logger.info("The delivery worker has ended")
