@@ -54,15 +54,8 @@ class UsedSchema:
                 WHERE pronamespace = current_schema()::regnamespace
         ) AS entries
     """
-    _FILLED = """
+    _TABLES = """
         SELECT format('%%I', tablename) FROM pg_tables WHERE schemaname = current_schema() AND tablename <> %s
-        AND (xpath('/table/row/found/text()', query_to_xml(
-            format('SELECT EXISTS (SELECT FROM %%I) AS found', tablename), false, false, ''
-        )))[1]::text = 'true'
-    """
-    _COUNTED = """
-        SELECT format('%I', sequencename) FROM pg_sequences
-        WHERE schemaname = current_schema() AND last_value IS NOT NULL
     """
 
     def __init__(self, postgresql: str, create_engine_tables: Callable[[Database], Callable[[Connection], None]]):
@@ -87,11 +80,8 @@ class UsedSchema:
         with self._connect() as connection:
             if self._look(connection) == self._looks:
                 connection.execute("SET lock_timeout = '20s'")
-                filled = [name for (name,) in connection.execute(self._FILLED, [TABLE])]
-                if filled:
-                    connection.execute(f"TRUNCATE {', '.join(filled)} CASCADE")
-                for (name,) in connection.execute(self._COUNTED).fetchall():
-                    connection.execute(f"ALTER SEQUENCE {name} RESTART")
+                tables = [name for (name,) in connection.execute(self._TABLES, [TABLE])]
+                connection.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
                 self._looks = self._look(connection)
                 return
         self.close()
