@@ -76,7 +76,7 @@ _STATS_POSTGRESQL = _STATS.format(
 
 @dataclass
 class Held:
-    """A job that a worker is doing; ``is_over`` once it has been taken off the queue."""
+    """A job that a worker is doing; ``is_over`` once it has been taken off the queue, if that was committed."""
 
     job_id: int | None
     worker_id: int | None

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
 
-from extension_kit.engine.app import Engine, Job
+from extension_kit.engine.app import Engine, Held, Job
 from extension_kit.engine.postgresql_connector import PostgresqlConnector
 from extension_kit.engine.sqlite_connector import SqliteConnector
+from extension_kit.engine.store import Turn
 from extension_kit.engine.times import to_microseconds
 from extension_kit.store.database import Database
 
@@ -48,6 +50,37 @@ def test_rebuilding_adds_any_number_of_jobs_and_counts_them(engine, add, connect
     with engine.database.transaction() as own:
         assert engine.rebuild(own, []) == 0
     assert engine.stats().waiting == 0
+
+
+class TestEndingAJob:
+    @pytest.fixture
+    def held(self, add, jobs):
+        """The first of two jobs of one lock, which a worker does."""
+        add((1, "a", None), (2, "a", None))
+        (worker,) = jobs.execute("register_worker")
+        job = jobs.fetch_job(["deliveries"], worker["worker_id"], Turn())
+        return Held(job["id"], worker["worker_id"])
+
+    def test_it_leaves_the_queue_with_the_transaction(self, engine, held, connection):
+        with engine.holding(held), engine.database.transaction() as own:
+            engine.end_held(own)
+        assert held.is_over
+        assert connection.execute("SELECT id, status, waits_for FROM procrastinate_jobs").fetchall() == [
+            (2, "todo", None)
+        ]
+
+    def test_it_stays_without_the_transaction(self, engine, held, connection):
+        with suppress(KeyError), engine.holding(held), engine.database.transaction() as own:
+            engine.end_held(own)
+            raise KeyError
+        assert connection.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (2,)
+
+    def test_that_of_another_worker_stays(self, engine, held, connection):
+        other = Held(held.job_id, held.worker_id + 1)
+        with engine.holding(other), engine.database.transaction() as own:
+            engine.end_held(own)
+        assert not other.is_over
+        assert connection.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (2,)
 
 
 @pytest.mark.parametrize(
