@@ -9,7 +9,7 @@ def spare_what_is_there() -> None:
     """Never look again through what modules have made, which stays; and look through new objects less often.
 
     While events wait for their commit, more of them are alive than Python expects: it would look through all objects
-    again and again, a seventh of the time.
+    again and again.
     """
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)

@@ -37,6 +37,7 @@ has returned in time. If not, it is resumed on another thread, because the one i
 """
 
 Rest = Callable[[], bool]
+"""What is left of an attempt; it returns False where another thread has taken the place of the one that called it."""
 
 
 class Making:
@@ -89,7 +90,7 @@ class Making:
     def _step(self, in_time: bool | None) -> Limited | Retry | None:
         try:
             with self._within():
-                return self._begin() if in_time is None else self._resume(lambda steps: steps.send(in_time))
+                return self._advance(in_time)
         except StoreError as error:
             logger.warning("The attempt of delivery %d is made again: %s", self._ref, error)
             return Retry(_in_seconds(_STORE_PAUSE))
@@ -98,16 +99,14 @@ class Making:
             logger.exception("The attempt of delivery %d raised, and is made again in %g s", self._ref, pause)
             return Retry(_in_seconds(pause))
 
-    def _begin(self) -> Limited | Retry | None:
-        made = self._attempt(self._ref)
-        if not isinstance(made, Generator):
-            return _checked(made)
-        self._steps = made
-        return self._resume(next)
-
-    def _resume(self, advance: Callable[[Steps], Limited]) -> Limited | Retry | None:
+    def _advance(self, in_time: bool | None) -> Limited | Retry | None:
+        if in_time is None:
+            made = self._attempt(self._ref)
+            if not isinstance(made, Generator):
+                return _checked(made)
+            self._steps = made
         try:
-            return advance(self._steps)
+            return next(self._steps) if in_time is None else self._steps.send(in_time)
         except StopIteration as end:
             return _checked(end.value)
 
