@@ -20,6 +20,7 @@ from extension_kit.engine.making import Retry
 from extension_kit.engine.worker import DeliveryWorker
 from extension_kit.store.database import Database
 from tests.conftest import wait_until
+from tests.workers import working
 
 TIMEOUT = 20.0
 
@@ -53,21 +54,6 @@ def no_polling(monkeypatch):
 def add(engine, *jobs):
     with engine.database.transaction() as connection:
         engine.defer(connection, jobs)
-
-
-@contextmanager
-def working(engine, attempt, **options):
-    """A worker in a thread; stopped at the end."""
-    options = {"concurrency": 4, "stalled_after": 30.0, "grace_period": 5.0, "name": "one", **options}
-    worker = DeliveryWorker(engine, attempt, **options)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        thread.join(TIMEOUT)
-        assert not thread.is_alive()
 
 
 class Attempts:

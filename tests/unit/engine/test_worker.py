@@ -2,29 +2,13 @@
 
 import asyncio
 import logging
-import threading
-from contextlib import contextmanager
 
 import pytest
 
 from extension_kit.engine.app import Engine
 from extension_kit.engine.sqlite_connector import SqliteConnector
-from extension_kit.engine.worker import DeliveryWorker
 from tests.conftest import wait_until
-
-
-@contextmanager
-def working(engine, attempt, **options):
-    options = {"concurrency": 2, "stalled_after": 30, "grace_period": 5, "name": "one", **options}
-    worker = DeliveryWorker(engine, attempt, **options)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        thread.join(20)
-        assert not thread.is_alive()
+from tests.workers import working
 
 
 class Broken(SqliteConnector):
