@@ -150,7 +150,7 @@ class Server(BaseApplication):
         self._worker_age = worker.age
         metrics.start(worker.place)
         if self._probes is not None:
-            self._probes.socket.close()
+            self._probes.leave()
 
     def _child_exit(self, arbiter: Arbiter, worker: UvicornWorker) -> None:
         self.state.worker_ready(worker.age, False)

@@ -46,6 +46,9 @@ def _database_url(text: str) -> str:
     raise ValueError(text)
 
 
+EVERY_ADDRESS = "::"
+"""Every address of a machine, those of IPv4 too."""
+
 DATABASE_URL = Kind(
     _database_url, "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE (in the password, @ is %40)"
 )
@@ -81,8 +84,8 @@ class Settings:
         "STEADYBIT_EXTENSION_HEALTH_PORT", 8081, whole_number(0, 65535),
         "The port of /health/liveness and /health/readiness, always without TLS. 0 takes any free one.")
     bind_address: str = setting(
-        "EXTENSION_BIND_ADDRESS", "0.0.0.0", IP_ADDRESS,  # noqa: S104
-        "The address both ports are bound to.")
+        "EXTENSION_BIND_ADDRESS", EVERY_ADDRESS, IP_ADDRESS,
+        "The address both ports are bound to. `::` is every one of IPv4 and IPv6, `0.0.0.0` every one of IPv4 alone.")
     unix_socket: str = setting(
         "STEADYBIT_EXTENSION_UNIX_SOCKET", "", SOCKET_PATH,
         "Listen on this Unix socket instead of a port, without TLS.")

@@ -36,8 +36,11 @@ def free_port() -> int:
     """A port below those that outgoing connections are given: none of them takes it before a server does."""
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("0.0.0.0", port))
+        family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+        with (
+            suppress(OSError),
+            socket.create_server(("", port), family=family, dualstack_ipv6=socket.has_dualstack_ipv6()),
+        ):
             return port
 
 

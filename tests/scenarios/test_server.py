@@ -125,10 +125,11 @@ class TestRefusingToStart:
 
     @pytest.mark.parametrize("variable", ["STEADYBIT_EXTENSION_PORT", "STEADYBIT_EXTENSION_HEALTH_PORT"])
     @pytest.mark.parametrize("reuse", [0, 1])
-    def test_a_taken_port(self, start, oncall, variable, reuse):
-        with socket.socket() as taken:
+    @pytest.mark.parametrize("address", ["0.0.0.0", "::1"])
+    def test_a_taken_port(self, start, oncall, variable, reuse, address):
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuse)
-            taken.bind(("0.0.0.0", 0))
+            taken.bind((address, 0))
             taken.listen()
             port = taken.getsockname()[1]
             line = self.refused(start, oncall, **{variable: port, "EXTENSION_WEB_WORKERS": 2})
@@ -330,20 +331,35 @@ class TestOtherListeners:
         with start(oncall, STEADYBIT_EXTENSION_UNIX_SOCKET=path):
             wait_until(lambda: path.is_socket() and get("/health/liveness")[0] == 200)
 
-    def test_ipv6(self, start, oncall):
-        with start(oncall, EXTENSION_BIND_ADDRESS="::1") as server:
+    @pytest.mark.parametrize(
+        ("address", "workers", "families", "reached"),
+        [
+            (None, 1, "IPv4 and IPv6", {"127.0.0.1", "::1"}),
+            (None, 2, "IPv4 and IPv6", {"127.0.0.1", "::1"}),
+            ("::", 1, "IPv4 and IPv6", {"127.0.0.1", "::1"}),
+            ("0.0.0.0", 1, "0.0.0.0", {"127.0.0.1"}),
+            ("::1", 2, "::1", {"::1"}),
+        ],
+    )
+    def test_both_ports_listen_where_they_are_told(self, start, oncall, address, workers, families, reached):
+        given = {} if address is None else {"EXTENSION_BIND_ADDRESS": address}
+        with start(oncall, EXTENSION_WEB_WORKERS=workers, **given) as server:
 
-            def get():
-                connection = http.client.HTTPConnection("::1", server.port, timeout=30)
+            def status(host, port, path):
+                connection = http.client.HTTPConnection(host, port, timeout=30)
                 try:
-                    connection.request("GET", "/")
+                    connection.request("GET", path)
                     return connection.getresponse().status
                 except ConnectionError:
                     return 0
                 finally:
                     connection.close()
 
-            wait_until(lambda: get() == 200)
+            wait_until(lambda: {status(host, server.port, "/") for host in reached} == {200})
+            for port, path in ((server.port, "/"), (server.health_port, "/health/liveness")):
+                assert {host for host in ("127.0.0.1", "::1") if status(host, port, path) == 200} == reached
+            assert f"http server on port {server.port} ({families})" in server.log
+            assert f"probes server on port {server.health_port} ({families})" in server.log
 
 
 class TestTls:

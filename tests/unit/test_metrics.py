@@ -5,6 +5,7 @@ Each test counts in processes of its own: how the library keeps its numbers is s
 
 import ast
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -363,19 +364,19 @@ class TestWithoutTheLibrary:
 class TestTheHealthPort:
     @pytest.fixture
     def get(self):
-        server = ProbesServer(("127.0.0.1", 0), lambda: True, lambda: Backlog(4, 2.5))
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = ProbesServer([listening], "127.0.0.1", lambda: True, lambda: Backlog(4, 2.5))
         server.start()
 
         def get(path):
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}{path}", timeout=30) as response:
+                with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=30) as response:
                     return response.status, response.headers["Content-Type"], response.read().decode()
             except urllib.error.HTTPError as error:
                 return error.code, error.headers["Content-Type"], error.read().decode()
 
         yield get
-        server.shutdown()
-        server.server_close()
+        server.stop()
 
     @pytest.mark.parametrize("path", ["/metrics", "/metrics?name[]=x"])
     def test_the_page_is_there(self, get, path):

@@ -38,7 +38,7 @@ def test_defaults() -> None:
     assert dataclasses.asdict(Settings()) == {
         "port": 8080,
         "health_port": 8081,
-        "bind_address": "0.0.0.0",
+        "bind_address": "::",
         "unix_socket": "",
         "tls_server_cert": "",
         "tls_server_key": "",
@@ -83,7 +83,7 @@ def test_defaults() -> None:
     [
         (PORT, "9090", "port", 9090),
         (HEALTH_PORT, "0", "health_port", 0),
-        ("EXTENSION_BIND_ADDRESS", "::", "bind_address", "::"),
+        ("EXTENSION_BIND_ADDRESS", "0.0.0.0", "bind_address", "0.0.0.0"),
         ("STEADYBIT_EXTENSION_UNIX_SOCKET", "/run/x.sock", "unix_socket", "/run/x.sock"),
         ("STEADYBIT_EXTENSION_VALIDATION", "Strict", "validation", "strict"),
         ("STEADYBIT_LOG_LEVEL", "WARNING", "log_level", "warn"),
