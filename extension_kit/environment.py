@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -74,10 +75,17 @@ def _socket_path(text: str) -> str:
     return text
 
 
+def _file_mode(text: str) -> str:
+    if not re.fullmatch("0?[0-7]{3}", text.strip()):
+        raise ValueError(text)
+    return text.strip().zfill(4)
+
+
 TEXT = Kind(str)
 TRUE_OR_FALSE = _spelled({"true": True, "false": False}, "true or false")
 IP_ADDRESS = Kind(lambda text: str(ipaddress.ip_address(text.strip())), "an IP address such as 0.0.0.0 or ::")
 SOCKET_PATH = Kind(_socket_path, f"a path of at most {_SOCKET_PATH_BYTES} bytes")
+FILE_MODE = Kind(_file_mode, "an octal number such as 0660")
 PATHS = Kind(lambda text: tuple(path.strip() for path in text.split(",") if path.strip()))
 
 

@@ -10,12 +10,12 @@ import importlib.util
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
+from extension_kit import shared_folder
 from extension_kit.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ def start(part: str | None = None) -> None:
     if DIRECTORY in os.environ:
         _use_given_directory()
         if part is not None:
+            with suppress(OSError):  # one that the environment names may be anywhere, and nobody removes it
+                shared_folder.use(os.environ[DIRECTORY])
             from prometheus_client import values
 
             values.ValueClass = values.MultiProcessValue(_identity(part))  # type: ignore[no-untyped-call]
@@ -218,14 +220,12 @@ def _use_given_directory() -> None:
 
 
 def _make_directory() -> str | None:
-    # The library writes through mmap, and a process that does so on a full disk is killed: rather in memory.
-    for place in ("/dev/shm", None):
-        try:
-            return tempfile.mkdtemp(prefix="extension-kit-metrics-", dir=place)
-        except OSError as error:
-            problem = error
-    logger.warning("There are no metrics: no directory for them can be made (%s), set %s", problem, DIRECTORY)
-    return None
+    shared_folder.sweep()
+    try:
+        return shared_folder.make()
+    except OSError as problem:
+        logger.warning("There are no metrics: no directory for them can be made (%s), set %s", problem, DIRECTORY)
+        return None
 
 
 def _name(server: int, part: str) -> str:

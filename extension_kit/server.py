@@ -80,6 +80,7 @@ class Server(BaseApplication):
         }
         for key, value in {
             "bind": self._bind,
+            "umask": 0o777 & ~int(settings.unix_socket_mode, 8),
             "workers": settings.web_workers,
             "worker_class": ListenerWorker,
             "logger_class": GunicornLogger,

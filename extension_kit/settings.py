@@ -15,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Literal
 
 from extension_kit.environment import (
+    FILE_MODE,
     FILE_SUFFIX,
     IP_ADDRESS,
     PATHS,
@@ -89,6 +90,9 @@ class Settings:
     unix_socket: str = setting(
         "STEADYBIT_EXTENSION_UNIX_SOCKET", "", SOCKET_PATH,
         "Listen on this Unix socket instead of a port, without TLS.")
+    unix_socket_mode: str = setting(
+        "EXTENSION_UNIX_SOCKET_MODE", "0660", FILE_MODE,
+        "Who may connect to the Unix socket: 0660 is its user and its group, 0666 everybody on the machine.")
     tls_server_cert: str = setting(
         "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "", TEXT,
         "PEM file with the server's certificate chain. Turns TLS on; a renewed file is used without a restart.")

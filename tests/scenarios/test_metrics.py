@@ -154,17 +154,36 @@ def wait():
             assert ("extension_deliveries_waiting",) not in metrics(server)
 
 
+def directory_of(server):
+    """Where the processes of a server keep their numbers."""
+    (worker,) = server.children("serve")
+    opened = [Path(os.readlink(link)) for link in Path(f"/proc/{worker}/fd").iterdir() if link.exists()]
+    (directory,) = {path.parent for path in opened if path.parent.name.startswith("extension-kit-shared-")}
+    return directory
+
+
 class TestTheDirectory:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_it_is_gone_when_the_server_has_ended(self, start, event, number):
         with start() as server:
             wait_until(lambda: is_ready(server))
-            (worker,) = server.children("serve")
-            opened = [os.readlink(link) for link in Path(f"/proc/{worker}/fd").iterdir() if link.exists()]
-            (directory,) = {Path(path).parent for path in opened if "extension-kit-metrics-" in path}
+            directory = directory_of(server)
             assert directory.is_dir()
             server.stop(number)
             assert not directory.exists()
+
+    def test_that_of_a_server_that_was_killed_goes_with_the_start_of_the_next_one(self, start, event):
+        with start() as server:
+            wait_until(lambda: is_ready(server))
+            directory = directory_of(server)
+            parts = server.children("serve") | server.children("worker")
+            server.process.kill()
+            wait_until(lambda: not any(Path(f"/proc/{part}").exists() for part in parts))
+            assert directory.is_dir()
+        with start() as server:
+            wait_until(lambda: is_ready(server))
+            assert not directory.exists()
+            assert directory_of(server).is_dir()
 
     def test_one_that_is_given_is_used_and_left(self, start, event, numbers):
         with start(PROMETHEUS_MULTIPROC_DIR=numbers) as server:

@@ -305,6 +305,13 @@ class TestWorkers:
 
 
 class TestOtherListeners:
+    @pytest.mark.parametrize("given", [{}, {"EXTENSION_UNIX_SOCKET_MODE": "0606"}])
+    def test_who_may_connect_to_a_unix_socket(self, start, oncall, tmp_path, given):
+        path = tmp_path / "extension.sock"
+        with start(oncall, STEADYBIT_EXTENSION_UNIX_SOCKET=path, **given):
+            wait_until(path.is_socket)
+            assert oct(path.stat().st_mode & 0o777) == oct(0o606 if given else 0o660)
+
     def test_a_unix_socket(self, start, oncall, tmp_path):
         path = tmp_path / "run" / "extension.sock"
         with start(oncall, STEADYBIT_EXTENSION_UNIX_SOCKET=path) as server:

@@ -40,6 +40,7 @@ def test_defaults() -> None:
         "health_port": 8081,
         "bind_address": "::",
         "unix_socket": "",
+        "unix_socket_mode": "0660",
         "tls_server_cert": "",
         "tls_server_key": "",
         "tls_client_cas": (),
@@ -101,6 +102,7 @@ def test_defaults() -> None:
         (NETWORKS, "127.0.0.1", "delivery_allow_networks", (ip_network("127.0.0.1/32"),)),
         ("EXTENSION_DELIVERY_TIMEOUT", "300", "delivery_timeout", 300.0),
         ("EXTENSION_SMTP_SECURITY", "TLS", "smtp_security", "tls"),
+        ("EXTENSION_UNIX_SOCKET_MODE", "666", "unix_socket_mode", "0666"),
         (SENDER, "a@b.example", "smtp_sender", "a@b.example"),
         (SENDER, "Team A <a@b.example>", "smtp_sender", "Team A <a@b.example>"),
         ("EXTENSION_DATABASE_URL", "sqlite:////data/x.db", "database_url", "sqlite:////data/x.db"),
@@ -134,6 +136,13 @@ def test_tls_variables(environment: pytest.MonkeyPatch) -> None:
         (
             {"STEADYBIT_LOG_LEVEL": "loud"},
             'STEADYBIT_LOG_LEVEL is "loud": trace, debug, info, warn or error is allowed',
+        ),
+        *(
+            (
+                {"EXTENSION_UNIX_SOCKET_MODE": mode},
+                f'EXTENSION_UNIX_SOCKET_MODE is "{mode}": an octal number such as 0660 is allowed',
+            )
+            for mode in ("0o660", "rw", "980", "1777", "66")
         ),
         ({CERT: "a"}, f"{KEY} is not set: a TLS server key must be provided when TLS is enabled"),
         ({KEY: "a"}, f"{CERT} is not set: a TLS server certificate must be provided when TLS is enabled"),
