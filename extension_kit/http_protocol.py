@@ -7,6 +7,8 @@ from typing import Any, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from extension_kit import mistakes
+
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
 _LINGER = 0.5  # seconds in which a request on its way to an idle connection is still taken, while the server stops
@@ -94,7 +96,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         try:
             self._parse(data)
         except (HttpParserError, HttpParserUpgrade):
-            self.logger.warning("Invalid HTTP request received.")
+            if mistakes.begins_tls(data):
+                mistakes.say(mistakes.TLS_AT_PLAIN_PORT)
+            else:
+                self.logger.warning("Invalid HTTP request received.")
             self.send_400_response("Invalid HTTP request received.")
 
     def _parse(self, data: bytes) -> None:

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
+from extension_kit import mistakes
 from extension_kit.errors import ConfigurationError
 
 logger = logging.getLogger("extension_kit.tls")
@@ -34,6 +35,19 @@ def server_context(cert: str, key: str, client_cas: Sequence[str] = ()) -> ssl.S
     return _FollowingContext(cert, key, client_cas)
 
 
+class _WatchedObject(ssl.SSLObject):
+    """A connection's TLS, which says in the log what a client got wrong in the handshake."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            mistakes.say_of_handshake(error)
+            raise
+
+
 class _FollowingContext(ssl.SSLContext):
     """A context that leaves its connections to a newer one once the files have changed.
 
@@ -50,6 +64,9 @@ class _FollowingContext(ssl.SSLContext):
         self._seen = _fingerprint(*self._files)
         self._newest: ssl.SSLContext = self
         _load(self, *self._files)
+
+    # What both of them make objects of, so that every handshake that fails is looked at.
+    sslobject_class = _WatchedObject
 
     def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
         return ssl.SSLContext.wrap_bio(self._current(), *arguments, **options)

@@ -17,6 +17,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from extension_kit.agent import tls_trouble
 from extension_kit.errors import ConfigurationError, ExtensionKitError
 from extension_kit.registration import Address
 
@@ -127,6 +128,7 @@ class Connection:
             self._headers["Authorization"] = "Basic " + b64encode(":".join(credentials).encode()).decode()
         self._tls = tls
         self._size = size
+        self._has_answered = False
         self._pool = self._open()
 
     def __enter__(self) -> Self:
@@ -163,6 +165,7 @@ class Connection:
             response = self._pool.urlopen(method, path, body, headers, retries=False, redirect=False)
         except HTTPError as error:
             raise NoAnswerError(self._explain(error)) from None
+        self._has_answered = True
         return Answer(response.status, response.headers, response.data, time.perf_counter() - started)
 
     def _open(self) -> HTTPConnectionPool:
@@ -182,4 +185,6 @@ class Connection:
         inner = [cause for cause in (error.__cause__, *error.args) if isinstance(cause, BaseException)]
         if inner:
             return self._explain(inner[0])
+        if not self._has_answered and (words := tls_trouble.explain(error, self._address)):
+            return words
         return getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)

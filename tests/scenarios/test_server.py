@@ -423,6 +423,22 @@ class TestTls:
                 with pytest.raises((ssl.SSLError, ConnectionError)):
                     self.serial(server, authority, client)
             assert "Traceback" not in server.log
+            assert server.log.count("A client shows no certificate, and STEADYBIT_EXTENSION_TLS_CLIENT_CAS") == 1
+            assert server.log.count("A client's certificate is not accepted by the authorities in") == 1
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_a_client_that_speaks_the_other_is_one_line(self, start, oncall, files, scheme):
+        with start(oncall, **(files if scheme == "https" else {})) as server:
+            wait_until(lambda: is_ready(server))
+            called, other = ("http", "https") if scheme == "https" else ("https", "http")
+            for _ in range(2):
+                agent = extension_kit("agent", f"{called}://127.0.0.1:{server.port}")
+                assert agent.returncode == 1
+                assert f"call {other}://127.0.0.1:{server.port}" in agent.stdout + agent.stderr
+            said = "A client speaks plain HTTP to" if scheme == "https" else "A client speaks TLS to"
+            assert server.log.count(f"{said} the port that agents call") == 1
+            assert "Invalid HTTP request" not in server.log
+            assert "Traceback" not in server.log
 
 
 class TestBasicAuthentication:

@@ -14,8 +14,10 @@ import pytest
 import trustme
 import uvloop
 
+from extension_kit import mistakes
 from extension_kit.errors import ConfigurationError
 from extension_kit.tls import server_context
+from tests.conftest import wait_until
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 REFUSED = (ssl.SSLError, ConnectionError)
@@ -152,6 +154,66 @@ def test_client_certificates(
             Client(authority).exchange(port)
         with pytest.raises(REFUSED):
             Client(authority, authority.issue_cert("agent")).exchange(port)
+
+
+@pytest.mark.parametrize(
+    ("client", "says"),
+    [
+        ("plain", "A client speaks plain HTTP to the port that agents call, which has TLS: register it with https://"),
+        ("distrusts", "A client does not trust the certificate in STEADYBIT_EXTENSION_TLS_SERVER_CERT"),
+        ("nothing", "A client shows no certificate, and STEADYBIT_EXTENSION_TLS_CLIENT_CAS demands one"),
+        (
+            "stranger",
+            "A client's certificate is not accepted by the authorities in STEADYBIT_EXTENSION_TLS_CLIENT_CAS: "
+            "unable to get local issuer certificate",
+        ),
+    ],
+)
+def test_what_clients_get_wrong_is_said_once(
+    loop_factory: LoopFactory,
+    tmp_path: Path,
+    pair: tuple[Path, Path],
+    authority: trustme.CA,
+    agents: trustme.CA,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    client: str,
+    says: str,
+) -> None:
+    monkeypatch.setattr(mistakes, "_said", {})
+    agents.cert_pem.write_to_path(tmp_path / "agents.pem")
+    cas = [str(tmp_path / "agents.pem")] if client in ("nothing", "stranger") else []
+    trusts = trustme.CA() if client == "distrusts" else authority
+    shown = trustme.CA().issue_cert("agent") if client == "stranger" else None
+
+    def call(port: int) -> None:
+        if client != "plain":
+            with pytest.raises(REFUSED):
+                Client(trusts, shown).exchange(port)
+            return
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, contextlib.suppress(OSError):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"HTTP" not in connection.recv(100)
+
+    with echoing(server_context(*map(str, pair), cas), loop_factory) as port:
+        for _ in range(3):
+            call(port)
+        wait_until(lambda: caplog.records)
+
+    (message,) = [record.getMessage() for record in caplog.records if record.name.startswith("extension_kit")]
+    assert message.startswith(says)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("pause", "lines"), [(3600.0, 1), (0.0, 3)])
+def test_a_mistake_that_goes_on_is_said_again_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, pause: float, lines: int
+) -> None:
+    monkeypatch.setattr(mistakes, "_said", {})
+    monkeypatch.setattr(mistakes, "_PAUSE", pause)
+    for _ in range(3):
+        mistakes.say("It is wrong")
+    assert len(caplog.records) == lines
 
 
 def test_client_cas_in_directories(

@@ -1,0 +1,89 @@
+"""What is wrong where an agent and an extension do not agree on TLS, in words that say what mends it."""
+
+import http.client
+import socket
+import ssl
+
+from extension_kit.registration import Address
+
+_TIMEOUT = 5.0  # seconds for finding out what is spoken at a port
+
+# Of X509_V_ERR_... (OpenSSL, x509_vfy.h): the authority that has signed the certificate, or one above it, is not known.
+_UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}
+# As OpenSSL calls what is no answer in TLS at all, and what a server says of a client's certificate.
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
+_ASKED_FOR_CERTIFICATE = {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
+_CERTIFICATE_REFUSED = {
+    "TLSV1_ALERT_UNKNOWN_CA",
+    "SSLV3_ALERT_BAD_CERTIFICATE",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+    "TLSV1_ALERT_ACCESS_DENIED",
+}
+_LEFT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+
+def explain(error: BaseException, address: Address) -> str:
+    """Say what was wrong with a request, where TLS or its absence may be the reason; else nothing.
+
+    Args:
+        error: the innermost one.
+        address: what was called.
+    """
+    if address.scheme == "http" and isinstance(error, (*_LEFT, http.client.BadStatusLine)):
+        return _of_plain(address)
+    return _of_tls(error, address) if address.scheme == "https" else ""
+
+
+def _of_plain(address: Address) -> str:
+    if not _speaks_tls(address):
+        return ""
+    return f"it speaks TLS at this port: call https://{_place(address)}"
+
+
+def _of_tls(error: BaseException, address: Address) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _UNKNOWN_AUTHORITY:
+            return (
+                f"its certificate is of an authority that is not trusted here ({error.verify_message}): give --ca FILE"
+            )
+        return f"its certificate is not accepted: {error.verify_message}"
+    reason = getattr(error, "reason", "")
+    if reason in _NOT_TLS:
+        return f"it speaks no TLS at this port: call http://{_place(address)}, or turn its TLS on"
+    if reason in _ASKED_FOR_CERTIFICATE:
+        return "it demands a certificate of the agent: give --client-cert FILE"
+    if reason in _CERTIFICATE_REFUSED:
+        return f"it does not accept the agent's certificate ({_words(reason)}): see --client-cert, and its log"
+    if isinstance(error, _LEFT):
+        return (
+            "it ends the connection before it answers: it may demand a certificate of the agent (--client-cert FILE), "
+            "or not accept the one it was shown; its log says so"
+        )
+    return ""
+
+
+def _speaks_tls(address: Address) -> bool:
+    """Whether a server answers the hello of TLS in TLS, be it by refusing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is sent, only listened for
+    try:
+        with (
+            socket.create_connection((address.host, address.port), timeout=_TIMEOUT) as connection,
+            context.wrap_socket(connection, server_hostname=address.host),
+        ):
+            return True
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")
+    except OSError:
+        return False
+
+
+def _place(address: Address) -> str:
+    return address.url.partition("://")[2]
+
+
+def _words(reason: str) -> str:
+    return reason.partition("ALERT_")[2].replace("_", " ").lower()
