@@ -1,7 +1,7 @@
 """Processes in a root directory of their own, as in a container, by the namespaces of Linux and without Docker.
 
 The machine's own /usr and Python stand in for the base image. Everything is read-only but the volumes. As root,
-processes run as the user 10000 without capabilities; anybody else's run as themselves.
+processes run as the user 10000, or another one, without capabilities; anybody else's run as themselves.
 """
 
 import os
@@ -30,6 +30,17 @@ class Volume(NamedTuple):
     read_only: bool = False
 
 
+class Identity(NamedTuple):
+    """As whom processes run, where those who start them are root."""
+
+    user: int
+    group: int
+    more_groups: tuple[int, ...] = ()
+
+
+IMAGES_USER = Identity(USER, USER)
+
+
 @cache
 def missing() -> str:
     """Why this machine cannot do it, empty where it can."""
@@ -56,6 +67,7 @@ def confined(
     directory: str = "/",
     volumes: Mapping[str, Volume] | None = None,
     writable: bool = False,
+    identity: Identity = IMAGES_USER,
 ) -> list[str]:
     """The command that runs a command in a root directory. It becomes that process: its signals are its own.
 
@@ -66,6 +78,7 @@ def confined(
         directory: where to run it.
         volumes: by the path of a directory or file inside.
         writable: leave the root directory writable, to build in it.
+        identity: as whom.
     """
     lines = ["set -e", "PATH=$PATH:/usr/sbin:/sbin", f"mount --bind {_quoted(root)} {_quoted(root)}"]
     for name in _SYSTEM:
@@ -85,9 +98,10 @@ def confined(
     if not writable:
         lines.append(f"mount -o remount,bind,ro {_quoted(root)}")
     variables = [f"{name}={value}" for name, value in ({"PATH": PATH} | dict(environment)).items()]
-    identity = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if IS_ROOT else []
+    groups = f"--groups={','.join(map(str, identity.more_groups))}" if identity.more_groups else "--clear-groups"
+    become = [f"--reuid={identity.user}", f"--regid={identity.group}", groups] if IS_ROOT else []
     inside = [
-        "chroot", str(root), "/usr/bin/setpriv", *identity, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all",
+        "chroot", str(root), "/usr/bin/setpriv", *become, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all",
         "/usr/bin/env", "--ignore-environment", f"--chdir={directory}", *variables, *command,
     ]  # fmt: skip
     lines.append(f"exec {shlex.join(inside)}")

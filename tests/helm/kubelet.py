@@ -13,8 +13,11 @@ from typing import Any
 
 from tests.conftest import wait_until
 from tests.helm.chart import Manifest, container
-from tests.helm.confinement import IS_ROOT, Volume, confined
+from tests.helm.confinement import IS_ROOT, Identity, Volume, confined
 from tests.helm.image import Image
+
+CHOSEN_USER = 1_000_660_000
+"""The user, and the group of volumes, that OpenShift chooses for pods which say nothing; their own group is 0."""
 
 _START_TIMEOUT = 60.0
 
@@ -61,7 +64,9 @@ class Node:
         directory.mkdir(mode=0o755)
         only = container(spec)
         sources = {volume["name"]: volume for volume in spec.get("volumes", [])}
-        group = spec["securityContext"]["fsGroup"]
+        rights = spec["securityContext"]
+        group = rights.get("fsGroup", CHOSEN_USER)
+        identity = Identity(rights.get("runAsUser", CHOSEN_USER), rights.get("runAsGroup", 0), (group,))
         volumes = {"/etc/hosts": Volume(self._hosts, True)}
         for mount in only.get("volumeMounts", []):
             source = self._volume(sources[mount["name"]], directory / mount["name"], group)
@@ -76,6 +81,7 @@ class Node:
             directory=self.image.directory,
             volumes=volumes,
             writable=not only["securityContext"]["readOnlyRootFilesystem"],
+            identity=identity,
         )
         self._pods.append(Pod(command, spec, directory / "log"))
         return self._pods[-1]

@@ -15,6 +15,7 @@ kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kuberne
 
 LABELS = {"steadybit.com/extension": "true", "steadybit.com/discovery-disabled": "true"}
 ANNOTATION = "steadybit.com/extension-auto-registration"
+DIGEST = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 POSTGRESQL = {"database": {"existingSecret": "oncall-database"}}
 
 
@@ -178,6 +179,55 @@ def test_leaves_deliveries_to_workers_where_there_are_some():
     assert worker["replicas"] == 4
 
 
+@pytest.mark.parametrize(
+    ("given", "image", "policy"),
+    [
+        ({}, "extension-kit:0.1.0", "IfNotPresent"),
+        ({"image": {"tag": "7", "pullPolicy": "Always"}}, "extension-kit:7", "Always"),
+        ({"image": {"digest": DIGEST}}, f"extension-kit@{DIGEST}", "IfNotPresent"),
+        ({"image": {"digest": DIGEST, "tag": "7"}}, f"extension-kit:7@{DIGEST}", "IfNotPresent"),
+        ({"global": {"image": {"registry": "r", "pullPolicy": "Never"}}}, "r/extension-kit:0.1.0", "Never"),
+        (
+            {"global": {"image": {"pullPolicy": "Never"}}, "image": {"registry": "s", "pullPolicy": "Always"}},
+            "s/extension-kit:0.1.0",
+            "Always",
+        ),
+    ],
+)
+def test_every_pod_has_the_image_that_is_asked_for(given, image, policy):
+    specs = [spec for _, spec in pod_specs(manifests(POSTGRESQL | given))]
+    assert len(specs) == 3
+    assert {(container(spec)["image"], container(spec)["imagePullPolicy"]) for spec in specs} == {(image, policy)}
+
+
+def test_openshift_is_free_to_choose_the_user():
+    """What its default for pods, restricted-v2, asks for, and nothing that it refuses."""
+    for _, spec in pod_specs(manifests(values("openshift") | POSTGRESQL)):
+        assert spec["securityContext"].keys() & {"runAsUser", "runAsGroup", "fsGroup"} == set()
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert container(spec)["securityContext"].keys() & {"runAsUser", "runAsGroup"} == set()
+
+
+def test_accounts_of_clouds_are_named_in_annotations():
+    given = {"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/oncall"}}}
+    account = find(manifests(given), "ServiceAccount")
+    assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/oncall"}
+
+
+def test_labels_of_the_service_are_no_labels_of_its_pods():
+    documents = manifests({"service": {"labels": {"team": "a"}}})
+    assert find(documents, "Service")["metadata"]["labels"]["team"] == "a"
+    assert "team" not in find(documents, "Service")["spec"]["selector"]
+    assert "team" not in find(documents, "Deployment")["spec"]["template"]["metadata"]["labels"]
+
+
+def test_containers_that_run_before_are_in_pods_that_stay():
+    before = {"name": "wait", "image": "wait:1"}
+    given = POSTGRESQL | {"extension": "announce", "worker": {"enabled": True}, "initContainers": [before]}
+    found = {document["kind"]: spec.get("initContainers") for document, spec in pod_specs(manifests(given))}
+    assert found == {"Deployment": [before], "Job": None, "Pod": None}
+
+
 def test_one_pod_at_a_time_uses_the_file_of_sqlite():
     spec = find(manifests(), "Deployment")["spec"]
     assert spec["strategy"] == {"type": "Recreate"}
@@ -307,6 +357,11 @@ REFUSED = [
         POSTGRESQL | {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}},
         "resources.requests.cpu is not set, of which autoscaling.targetCPUUtilizationPercentage is a share",
     ),
+    ({"enabled": False}, "enabled is false, which only the chart that depends on this one can act upon"),
+    (
+        {"service": {"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4", "IPv6"]}},
+        "service.ipFamilyPolicy is SingleStack, but service.ipFamilies names two",
+    ),
     ({"healthPort": 8080}, "port and healthPort are both 8080: two different ports are needed"),
     (
         {"handlers": {"inline": {"a.py": "x"}, "existingConfigMap": "mine"}},
@@ -376,6 +431,12 @@ def test_what_cannot_work_together_is_refused_with_the_reason(given, sentence):
     [
         ({"replica": 2}, "''", "'replica' not allowed"),
         ({"database": {"url": "postgresql://x"}}, "'/database'", "'url' not allowed"),
+        ({"enabled": "yes"}, "'/enabled'", "got string, want boolean"),
+        ({"image": {"digest": "e3b0c442"}}, "'/image/digest'", "does not match pattern"),
+        ({"image": {"pullPolicy": "Often"}}, "'/image/pullPolicy'", "value must be one of"),
+        ({"global": {"image": {"pullPolicy": "Often"}}}, "'/global/image/pullPolicy'", "value must be one of"),
+        ({"service": {"ipFamilies": ["IPv5"]}}, "'/service/ipFamilies/0'", "value must be one of 'IPv4', 'IPv6'"),
+        ({"dnsConfig": {"policy": "None"}}, "'/dnsConfig'", "'policy' not allowed"),
         ({"replicas": "2"}, "'/replicas'", "got string, want integer"),
         ({"replicas": -1}, "'/replicas'", "minimum"),
         ({"port": 70_000}, "'/port'", "maximum"),

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,27 @@ def test_a_command_for_helm_renders_what_runs(words, tmp_path, monkeypatch):
         assert any(shown in blocks(page, "yaml") for page in PAGES)
 
 
-def test_values_shown_on_a_page_are_values():
-    (shown,) = blocks(CHART / "README.md", "yaml")
+SHOWN = blocks(CHART / "README.md", "yaml")
+
+
+@pytest.mark.parametrize("shown", [block for block in SHOWN if not block.startswith("#")])
+def test_values_shown_on_a_page_are_values(shown):
     with helm.Chart.load(CHART) as loaded:
         assert loaded.render(yaml.safe_load(shown), name="oncall")
+
+
+def test_the_chart_that_is_shown_has_this_one_as_its_dependency(tmp_path):
+    dependencies, values = (block for block in SHOWN if block.startswith("#"))
+    (tmp_path / "charts").mkdir()
+    shutil.copytree(CHART, tmp_path / "charts/extension")
+    (tmp_path / "Chart.yaml").write_text(f"apiVersion: v2\nname: mine\nversion: 1.0.0\n{dependencies}")
+    (tmp_path / "values.yaml").write_text(values)
+    with helm.Chart.load(tmp_path) as loaded:
+        on, off = (loaded.render({"oncall": {"enabled": enabled}}, name="mine") for enabled in (True, False))
+    web = yaml.safe_load(on["mine/charts/oncall/templates/web.yaml"])
+    (container,) = web["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("registry.example.com/extension-kit:")
+    assert off == {}
 
 
 def test_the_task_definition_has_the_tags_that_the_kit_prints():

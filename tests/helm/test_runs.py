@@ -12,8 +12,10 @@ import trustme
 from tests.conformance.postgresql import PostgresqlServer
 from tests.conftest import BIN, free_port, wait_until
 from tests.helm.chart import NAMESPACE, RELEASE, find, manifests
+from tests.helm.confinement import IS_ROOT
 from tests.helm.image import build
-from tests.helm.kubelet import Node
+from tests.helm.kubelet import CHOSEN_USER, Node
+from tests.helm.snapshots import values
 
 pytestmark = pytest.mark.timeout(300)  # the first of them builds the image
 
@@ -208,6 +210,21 @@ def test_a_ready_made_extension_needs_only_its_secrets(node, extension, ports):
     documents = manifests({"extension": extension, "secrets": NEEDED.get(extension, {})} | ports)
     running = node(documents).run(pod(documents))
     running.wait_until_ready()
+    assert running.stop() == 143, running.log
+    assert "Traceback" not in running.log
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can run as another user")
+def test_openshift_chooses_the_user(node, agent, event, ports):
+    documents = manifests(values("openshift") | WITH_LEDGER | ports)
+    cluster = node(documents)
+    running = cluster.run(pod(documents))
+    running.wait_until_ready()
+    failed = event("experiment.execution.completed")
+    agent(f"http://127.0.0.1:{ports['port']}", [failed])
+    wait_until(lambda: Ledger(cluster).of("done") == {failed["id"]})
+    database = cluster.claim(find(documents, "PersistentVolumeClaim")["metadata"]["name"]) / "extension.db"
+    assert database.stat().st_uid == CHOSEN_USER
     assert running.stop() == 143, running.log
     assert "Traceback" not in running.log
 

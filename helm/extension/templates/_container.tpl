@@ -162,7 +162,7 @@ one runs before anything of the release is there.
 {{/* Image, environment, mounts and rights. */}}
 {{- define "extension.container" -}}
 image: {{ include "extension.image" .root }}
-imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+imagePullPolicy: {{ include "extension.pullPolicy" .root }}
 env:
   {{- include "extension.env" . | nindent 2 }}
 {{- with .root.Values.extraEnvFrom }}

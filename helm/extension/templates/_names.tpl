@@ -43,7 +43,24 @@ steadybit.com/discovery-disabled: "true"
 {{- define "extension.image" -}}
 {{- $global := dig "image" "registry" "" (.Values.global | default dict) -}}
 {{- with .Values.image.registry | default $global }}{{ . }}/{{ end -}}
-{{- .Values.image.name }}:{{ .Values.image.tag | default .Chart.AppVersion -}}
+{{- .Values.image.name -}}
+{{- if not .Values.image.digest }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- else }}{{ with .Values.image.tag }}:{{ . }}{{ end }}@{{ .Values.image.digest }}
+{{- end -}}
+{{- end -}}
+
+{{- define "extension.pullPolicy" -}}
+{{- .Values.image.pullPolicy | default (dig "image" "pullPolicy" "" (.Values.global | default dict)) | default "IfNotPresent" -}}
+{{- end -}}
+
+{{/* What Services say of IPv4 and IPv6. */}}
+{{- define "extension.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies: {{ toJson . }}
+{{- end }}
 {{- end -}}
 
 {{- define "extension.scheme" -}}

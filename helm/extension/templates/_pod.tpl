@@ -11,6 +11,10 @@ imagePullSecrets:
 {{- end }}
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -71,6 +75,10 @@ spec:
   {{- end }}
   # 5 seconds for agents and proxies to learn that the pod is going, and 10 for the processes to end.
   terminationGracePeriodSeconds: {{ add $values.gracePeriodSeconds 15 }}
+  {{- with $values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: extension
       {{- include "extension.container" $container | nindent 6 }}

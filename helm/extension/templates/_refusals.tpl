@@ -1,6 +1,9 @@
 {{/* Values that are allowed each by itself and do not go together: each is refused with a sentence that says why. */}}
 {{- define "extension.refusals" -}}
 {{- $values := .Values -}}
+{{- if not $values.enabled -}}
+{{- fail (printf "enabled is false, which only the chart that depends on this one can act upon: give the dependency `condition: %s.enabled`" .Chart.Name) -}}
+{{- end -}}
 {{- $instead := "name a Secret with the URL of a PostgreSQL database in database.existingSecret" -}}
 {{- if not $values.database.existingSecret -}}
 {{- $why := "the database is SQLite, a file on a volume that only one pod may use" -}}
@@ -28,6 +31,9 @@
 {{- if not (dig "requests" "cpu" "" $values.resources) -}}
 {{- fail "autoscaling.enabled is true, but resources.requests.cpu is not set, of which autoscaling.targetCPUUtilizationPercentage is a share" -}}
 {{- end -}}
+{{- end -}}
+{{- if and (eq $values.service.ipFamilyPolicy "SingleStack") (gt (len $values.service.ipFamilies) 1) -}}
+{{- fail "service.ipFamilyPolicy is SingleStack, but service.ipFamilies names two: keep the one that is wanted, or set PreferDualStack" -}}
 {{- end -}}
 {{- if eq (int $values.port) (int $values.healthPort) -}}
 {{- fail (printf "port and healthPort are both %d: two different ports are needed" (int $values.port)) -}}
