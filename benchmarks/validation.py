@@ -142,7 +142,12 @@ def _receive_path() -> Callable[[bytes], object]:
 
     registry = Registry()
     listener = Listener.of(
-        lambda event: None, ("experiment.execution.*",), path="/events", restrict_to="leader", immediate=True
+        lambda event: None,
+        ("experiment.execution.*",),
+        extension="benchmark",
+        path="/events",
+        restrict_to="leader",
+        immediate=True,
     )
     registry.add(listener)
     receiver = Receiver(registry, "tolerant", duplicate_window=3600, duplicate_limit=10_000)

@@ -95,7 +95,7 @@ def _filter(**wanted: Any) -> "Filter":
     "list",
     epilog=_examples(
         "deliveries list --status dead",
-        "deliveries list --listener oncall.page --after 2h",
+        "deliveries list --listener extension-oncall.page --after 2h",
         "deliveries list --status dead --json | jq '.[].delivery'",
     ),
 )
@@ -138,7 +138,7 @@ def _chosen(refs: tuple[int, ...], everything: bool, wanted: dict[str, Any]) -> 
 @deliveries.command(
     epilog=_examples(
         "deliveries replay 7 8",
-        "deliveries replay --listener oncall.page --after 12h",
+        "deliveries replay --listener extension-oncall.page --after 12h",
         "deliveries replay --all",
     ),
 )

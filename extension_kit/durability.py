@@ -33,6 +33,7 @@ from extension_kit.events.event import FindStep
 from extension_kit.events.patterns import PatternIndex
 from extension_kit.events.published import PublishedEvent
 from extension_kit.events.registry import Listener
+from extension_kit.events.unfinished import refuse_unfinished
 from extension_kit.host import Host
 from extension_kit.sampled import Sampled
 from extension_kit.settings import Settings
@@ -201,7 +202,7 @@ def _repeat(name: str, every: float, run: Callable[[], object]) -> None:
     def go_on() -> None:
         while True:
             try:
-                run()
+                refuse_unfinished(run(), f"the task {name}")
             except StoreError as error:
                 logger.warning("The task %s waits: %s", name, error)
             except BaseException:  # SystemExit and CancelledError, too: a thread that ends is not replaced

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from extension_kit.deliveries.retry import MAX_DELAY, RetrySchedule
+from extension_kit.deliveries.retry import MAX_DELAY, RetrySchedule, is_number
 from extension_kit.errors import RegistrationError
 from extension_kit.events.event import STEADYBIT
 from extension_kit.events.patterns import check_pattern
 from extension_kit.events.registry import IndexProvider, Listener, Registry
+from extension_kit.events.unfinished import unfinished_kind
 from extension_kit.service import Service
 from extension_kit.settings import Settings
 
@@ -48,6 +49,7 @@ class Extension:
         *event_names: str,
         restrict_to: str = "leader",
         path: str | None = None,
+        name: str | None = None,
         immediate: bool = False,
         retry: Sequence[float] | None = None,
         timeout: float | None = None,
@@ -58,8 +60,10 @@ class Extension:
             event_names: exact names, ``*`` for all, or patterns such as ``experiment.execution.*``; a ``*`` stands for
                 one part between dots, as the last part for one or more.
             restrict_to: which agents should call: ``leader``, ``any``, or another text that is passed on as it is.
-            path: where agents send the events; by default ``/events/`` and the function's name with ``-`` for ``_``.
-                Several functions may share a path.
+            path: where agents send the events; by default ``/events/`` and the name with ``-`` for ``_``. Several
+                functions may share a path.
+            name: what the listener is called, by default as its function; its deliveries are kept under the names of
+                the extension and the listener, and the path. It tells functions apart that are called the same.
             immediate: run the function before the event is answered: what it raises is the answer, 500. Otherwise the
                 event is committed to the database before it is answered, and the function runs in a worker, for the
                 events of one experiment execution one after the other, and again when it raises.
@@ -75,10 +79,14 @@ class Extension:
         """
         if len(event_names) == 1 and callable(event_names[0]):
             raise RegistrationError("listen_to needs the names of events: write @extension.listen_to('...')")
+        if not isinstance(immediate, bool):
+            raise RegistrationError(f"immediate is True or False, not {immediate!r:.80}")
         if immediate and (retry is not None or timeout is not None):
             raise RegistrationError("an immediate listener is not tried again: leave retry and timeout out")
-        if timeout is not None and not 0 < timeout <= MAX_DELAY:
-            raise RegistrationError(f"timeout is a positive number of seconds, not {timeout!r}")
+        if timeout is not None and not (is_number(timeout) and 0 < timeout <= MAX_DELAY):
+            raise RegistrationError(
+                f"timeout is a positive number of seconds, up to 30 days, such as timeout=10, not {timeout!r:.80}"
+            )
         delays = None if retry is None else RetrySchedule.of(retry).delays
 
         def register(function: FunctionT) -> FunctionT:
@@ -86,6 +94,8 @@ class Extension:
                 Listener.of(
                     function,
                     event_names,
+                    extension=self.name,
+                    name=name,
                     path=path,
                     restrict_to=restrict_to,
                     immediate=immediate,
@@ -121,9 +131,9 @@ class Extension:
         Args:
             provider: a mapping, or a callable that returns one for each request.
         """
-        if not callable(provider) and not isinstance(provider, Mapping):
+        if not isinstance(provider, Mapping) and (not callable(provider) or unfinished_kind(provider)):
             raise RegistrationError(
-                f"extension.index takes a mapping, or a function that returns one, not {provider!r:.80}"
+                f"extension.index takes a mapping, or a plain function that returns one, not {provider!r:.80}"
             )
         self.registry.providers.append(provider)
 

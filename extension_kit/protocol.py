@@ -29,6 +29,7 @@ from extension_kit.errors import StoreError as StoreError
 from extension_kit.events.published import PublishedEvent as PublishedEvent
 from extension_kit.events.schema_guard import OPENAPI_VERSION as OPENAPI_VERSION
 from extension_kit.events.schema_guard import json_schema_components as json_schema_components
+from extension_kit.events.unfinished import unfinished_kind
 from extension_kit.host import Host as Host
 from extension_kit.host import Transaction as Transaction
 from extension_kit.senders import Message as Message
@@ -53,7 +54,7 @@ class Task(Generic[S]):
         run: does it. What it raises is logged.
 
     Raises:
-        RegistrationError: ``every`` is not positive.
+        RegistrationError: ``every`` is not positive, or ``run`` would not do anything when it is called.
     """
 
     every: float
@@ -62,6 +63,10 @@ class Task(Generic[S]):
     def __post_init__(self) -> None:
         if not self.every > 0:
             raise RegistrationError(f"a task is done every so many seconds, more than 0, not {self.every!r}")
+        if unfinished_kind(self.run):
+            raise RegistrationError(
+                f"a task is done by a plain function: write {self.run!r:.80} without async and yield"
+            )
 
 
 @dataclass(frozen=True)

@@ -91,12 +91,18 @@ class Service:
             RegistrationError: there is nothing to serve, or two extensions contradict each other.
             SettingError: a setting of a protocol has a bad value.
         """
-        registry = Registry.merged(extension.registry for extension in extensions)
-        names = " + ".join(extension.name for extension in extensions)
         protocols = [(each, read_settings(each.settings)) for extension in extensions for each in extension.protocols]
         sources = [protocol.source for protocol, _ in protocols]
         if repeated := {source for source in sources if sources.count(source) > 1}:
             raise RegistrationError(f"{', '.join(sorted(repeated))} is spoken by two extensions: serve one of them")
+        called = [extension.name for extension in extensions]
+        if repeated := {name for name in called if called.count(name) > 1}:
+            raise RegistrationError(
+                f"two extensions are called {', '.join(sorted(repeated))}, and deliveries are kept by that name: give "
+                "each one of its own, or name a file once"
+            )
+        registry = Registry.merged(extension.registry for extension in extensions)
+        names = " + ".join(called)
         if not registry.listeners and not registry.providers and not protocols:
             raise RegistrationError(f"{names} has no listener: decorate a function with @extension.listen_to(...)")
         version = extensions[0].version if len(extensions) == 1 else "unknown"

@@ -53,12 +53,27 @@ def function_handlers(
             deadline=deadline,
         )
 
-    handlers = {bounded(listener.key): _handler(listener, timeout, read) for listener in listeners}
+    by_key = listeners_by_key(listeners)
+    handlers = {key: _handler(listener, timeout, read) for key, listener in by_key.items()}
 
     def find(key: str, connection: Connection) -> Handler:
         return handlers.get(key) or Handler(_not_loaded, RetrySchedule(), timeout)
 
     return find
+
+
+def listeners_by_key(listeners: Iterable[Listener]) -> dict[str, Listener]:
+    """The listeners by all keys that deliveries to them may be kept under, as the tables have these keys.
+
+    Those are their own, and those of earlier releases, where not several of the listeners had the same.
+    """
+    listeners = list(listeners)
+    former: dict[str, list[Listener]] = {}
+    for listener in listeners:
+        for key in listener.former_keys:
+            former.setdefault(bounded(key), []).append(listener)
+    alone = {key: claimants[0] for key, claimants in former.items() if len(claimants) == 1}
+    return alone | {bounded(listener.key): listener for listener in listeners}
 
 
 def _not_loaded(due: Due) -> Outcome:

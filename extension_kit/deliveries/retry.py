@@ -14,6 +14,11 @@ MAX_ATTEMPTS = 1000
 _JITTER = 0.1
 
 
+def is_number(value: object) -> bool:
+    """Whether somebody wrote a number: True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
     """The waits between the attempts of one delivery.
@@ -35,9 +40,12 @@ class RetrySchedule:
         if delays is None:
             return cls()
         if isinstance(delays, str | bytes) or not isinstance(delays, Sequence) or len(delays) >= MAX_ATTEMPTS:
-            raise RegistrationError(f"retry is a list of up to {MAX_ATTEMPTS} waits in seconds, not {delays!r:.80}")
+            raise RegistrationError(
+                f"retry is a list of up to {MAX_ATTEMPTS} waits in seconds, such as retry=[5, 300] for two attempts "
+                f"more, not {delays!r:.80}"
+            )
         for delay in delays:
-            if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= MAX_DELAY:
+            if not is_number(delay) or not 0 <= delay <= MAX_DELAY:
                 raise RegistrationError(f"retry holds {delay!r:.80}: a wait is a number of seconds, at most 30 days")
         return cls(tuple(float(delay) for delay in delays))
 

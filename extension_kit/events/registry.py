@@ -1,134 +1,23 @@
-"""Event listeners, the paths they are reached at, and the registration document that tells agents about them."""
+"""The paths that listeners are reached at, and the registration document that tells agents about them."""
 
 import difflib
-import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import orjson
 
 from extension_kit.errors import RegistrationError
-from extension_kit.events.event import Event
+from extension_kit.events.listener import Listener as Listener
 from extension_kit.events.names import STEADYBIT_EVENT_NAMES
-from extension_kit.events.patterns import PatternIndex, check_pattern
+from extension_kit.events.patterns import PatternIndex
+from extension_kit.events.unfinished import refuse_unfinished
 
 IndexProvider = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 """What adds keys such as ``actions`` to the registration document."""
 
-_PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+")
-_RESERVED = ("/health/", "/metrics/", "/openapi.json/")
-
 SUBSCRIPTIONS_PATH = "/events/subscriptions"
 """Where agents send the events that only subscriptions want."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Listener:
-    """A function and the events it wants."""
-
-    function: Callable[..., object]
-    name: str
-    names: tuple[str, ...]
-    path: str
-    restrict_to: str
-    immediate: bool
-    takes_event: bool
-    retry: tuple[float, ...] | None = None
-    timeout: float | None = None
-
-    @property
-    def key(self) -> str:
-        """What its deliveries are kept under: the same in every process and after every restart."""
-        module = getattr(self.function, "__module__", "")
-        return f"{module}.{getattr(self.function, '__qualname__', self.name)}@{self.path}"
-
-    @classmethod
-    def of(
-        cls,
-        function: Callable[..., object],
-        names: tuple[str, ...],
-        *,
-        path: str | None,
-        restrict_to: str,
-        immediate: bool,
-        retry: tuple[float, ...] | None = None,
-        timeout: float | None = None,
-    ) -> "Listener":
-        """Check what a decorator was given.
-
-        Raises:
-            RegistrationError: anything about it cannot work; the message says what to write instead.
-        """
-        name = getattr(function, "__name__", type(function).__name__)
-        if not names:
-            raise RegistrationError(f"{name}: name at least one event to listen to, or '*' for all")
-        for pattern in names:
-            check_pattern(pattern)
-        if repeated := {pattern for pattern in names if names.count(pattern) > 1}:
-            raise RegistrationError(f"{name}: {', '.join(sorted(repeated))} is named twice")
-        if not isinstance(restrict_to, str) or not restrict_to:
-            raise RegistrationError(f"{name}: restrict_to is 'leader', 'any' or another text, not {restrict_to!r}")
-        takes_event = _takes_event(function, name)
-        path = _checked_path(path, name)
-        return cls(function, name, names, path, restrict_to, immediate, takes_event, retry, timeout)
-
-    def call(self, event: Event) -> None:
-        """Run the function; what it raises is the caller's to handle."""
-        if self.takes_event:
-            self.function(event)
-        else:
-            self.function()
-
-
-def _takes_event(function: Callable[..., object], name: str) -> bool:
-    if isinstance(function, staticmethod | classmethod) or _stands_in_class(function):
-        raise RegistrationError(
-            f"{name} stands in a class, where no object exists yet to call it on: decorate a plain function, or "
-            f"register the bound method with extension.listen_to(...)(instance.{name})"
-        )
-    if not callable(function):
-        raise RegistrationError(f"{name} is not a function")
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004
-    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-        raise RegistrationError(f"{name} is a generator, which would never run: leave yield out")
-    if inspect.iscoroutinefunction(called):
-        raise RegistrationError(f"{name} is async: write it with def (and call asyncio.run() in it where you need to)")
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError:
-        pass
-    else:
-        return True
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        raise RegistrationError(f"{name} must take one argument, the event, or none") from None
-    return False
-
-
-def _stands_in_class(function: Callable[..., object]) -> bool:
-    if inspect.ismethod(function):
-        return False
-    scope = getattr(function, "__qualname__", "").rpartition(".")[0]
-    return bool(scope) and not scope.endswith("<locals>")
-
-
-def _checked_path(path: str | None, name: str) -> str:
-    if path is None:
-        path = "/events/" + name.strip("_").replace("_", "-")
-        if not _PATH.fullmatch(path):
-            raise RegistrationError(f"{name} gives no path: name one with path='/events/...'")
-    if not isinstance(path, str) or not _PATH.fullmatch(path):
-        raise RegistrationError(
-            f"{name}: a path is like '/events/oncall' (letters, digits and . _ ~ - between single slashes), "
-            f"not {path!r}"
-        )
-    if f"{path}/".startswith(_RESERVED):
-        raise RegistrationError(f"{name}: {path} is used by the kit itself, choose another path")
-    return path
 
 
 class Route:
@@ -144,11 +33,12 @@ class Route:
         self.index: PatternIndex[Listener] = PatternIndex()
 
     def add(self, listener: Listener) -> None:
-        for other in self.listeners:
-            if other.function == listener.function:
-                raise RegistrationError(
-                    f"{listener.name} is registered twice at {self.path}: give all event names to one listen_to"
-                )
+        if any(other.key == listener.key for other in self.listeners):
+            # One of them would get the deliveries of both.
+            raise RegistrationError(
+                f"{listener.name} is registered twice at {self.path}: give all event names to one listen_to or, where "
+                f"these are two functions, the second a name of its own: {listener.under_another_name()}"
+            )
         if self.restrict_to != listener.restrict_to:
             raise RegistrationError(
                 f"{listener.name} and {self.listeners[0].name} share {self.path} but one is restricted to "
@@ -247,11 +137,15 @@ class Registry:
         """The registration document, as an agent gets it from ``GET /`` (Steadybit's Event API, Event Listeners List).
 
         Raises:
-            RegistrationError: two providers give the same key, or one gives ``eventListeners``.
+            RegistrationError: two providers give the same key, or one gives ``eventListeners`` or no mapping.
         """
         document: dict[str, Any] = {"eventListeners": self.event_listeners()}
         for provider in self.providers:
-            for key, value in (provider() if callable(provider) else provider).items():
+            provided = provider() if callable(provider) else provider
+            refuse_unfinished(provided, "the function")
+            if not isinstance(provided, Mapping):
+                raise RegistrationError(f"extension.index(...): its function returned {provided!r:.80}, no mapping")
+            for key, value in provided.items():
                 if key in document:
                     raise RegistrationError(
                         f"{key} is given twice for the registration document: by two extension.index(...), or beside "

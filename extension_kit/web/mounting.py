@@ -57,6 +57,10 @@ def mount(app: Flask, service: Service) -> list[Routes]:
                 f"{protocol.source}: {shared[0]} belongs to the kit, a listener or another protocol: "
                 f"choose other paths than {', '.join(routes.paths)}"
             )
+        if routes.blueprint.name in app.blueprints:
+            raise RegistrationError(
+                f"{protocol.source}: another blueprint is called {routes.blueprint.name!r}, rename it"
+            )
         app.register_blueprint(routes.blueprint)
         mounted.append(routes)
     return mounted

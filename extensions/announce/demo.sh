@@ -75,7 +75,7 @@ run deliveries replay --all
 wait_until nothing_waits
 
 say "Both have been delivered, the call in its third attempt, the report in its second."
-run deliveries list --listener pager.
+run deliveries list --listener extension-pager.
 cat "$REPORTS"/*
 
 if [ -t 0 ]; then

@@ -87,11 +87,11 @@ def test_it_shows_retries_a_dead_letter_and_its_replay(demo):
     assert re.findall(r"pager\.page@\S+ of .*: attempt (\d) failed, again in ", output) == ["1", "2"]
     assert "pager: somebody on call knows of PLAT-30/60297" in output
     dead, replayed = output.split("$ extension-kit deliveries list --status dead")[1].split("$ mkdir reports")
-    assert re.search(r"dead .* pager\.report@", dead)
+    assert re.search(r"dead .* extension-pager\.report@", dead)
     assert "Replayed 1 dead letter." in replayed
-    ended = replayed.split("$ extension-kit deliveries list --listener pager.")[1]
-    assert re.search(r"delivered\W+3\W.* pager\.page@", ended)
-    assert re.search(r"delivered\W+2\W.* pager\.report@", ended)
+    ended = replayed.split("$ extension-kit deliveries list --listener extension-pager.")[1]
+    assert re.search(r"delivered\W+3\W.* extension-pager\.page@", ended)
+    assert re.search(r"delivered\W+2\W.* extension-pager\.report@", ended)
     assert output.endswith("Rolling restart loses no request: failed (A check did not hold)\n")
 
 

@@ -271,7 +271,7 @@ class TestDeliveries:
     @staticmethod
     def results(server, function, path):
         found = metrics(server)
-        listener = f"ledger.{function}@/events/{path}"
+        listener = f"extension-ledger.{function}@/events/{path}"
         return {
             result: found["extension_deliveries_total", listener, result] for result in ("delivered", "failed", "dead")
         }
@@ -291,8 +291,11 @@ class TestDeliveries:
             wait_until(lambda: self.results(server, "plain", "plain") == {"delivered": 5, "failed": 0, "dead": 0})
             wait_until(lambda: backlog(server) == (0, 0))
             found = metrics(server)
-            assert found["extension_delivery_attempt_seconds_count", "ledger.plain@/events/plain"] == 5
-            assert found["extension_delivery_attempt_seconds_count", "ledger.always_fails@/events/always-fails"] == 3
+            assert found["extension_delivery_attempt_seconds_count", "extension-ledger.plain@/events/plain"] == 5
+            assert (
+                found["extension_delivery_attempt_seconds_count", "extension-ledger.always_fails@/events/always-fails"]
+                == 3
+            )
 
     def test_those_of_a_worker_that_died_are_counted_too(self, run, event):
         with run("serve") as server:

@@ -190,6 +190,22 @@ class TestPaths:
         assert routes.own(path) is own
         assert owner([routes], path) is (routes if own else None)
 
+    @pytest.mark.parametrize("name", ["health", "one"])
+    def test_a_blueprint_that_is_called_as_another_is_refused(self, tmp_path, name):
+        def speak(source, blueprint):
+            def routes(host, settings):
+                return Routes(Blueprint(blueprint, __name__), (f"/{source}",), complain)
+
+            extension = Extension(f"extension-{source}")
+            extension.speak(EventProtocol(source, NoSettings, routes))
+            return extension
+
+        settings = Settings(database_url=f"sqlite:///{tmp_path}/extension.db")
+        service = Service.of([speak("first", "one"), speak("echo", name)], settings)
+        with pytest.raises(RegistrationError, match=f"^echo: another blueprint is called '{name}', rename it"):
+            create_app(service)
+        service.durability.close(5)
+
     @pytest.mark.parametrize(
         ("paths", "shared"),
         [

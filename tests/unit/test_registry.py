@@ -1,4 +1,8 @@
 import functools
+import gc
+import subprocess
+import sys
+from datetime import timedelta
 
 import orjson
 import pytest
@@ -105,6 +109,14 @@ def nothing():
     pass
 
 
+def twice(event):
+    yield event
+
+
+async def endless(event):
+    yield event
+
+
 def two(event, more):
     pass
 
@@ -147,6 +159,33 @@ class InClass:
         (("*",), nothing, {"restrict_to": None}, "restrict_to is"),
         (("*",), two, {}, "one argument"),
         (("*",), waits, {}, "async"),
+        (("*",), functools.partial(waits), {}, "async"),
+        (("*",), functools.partial(functools.partial(waits), more=1), {}, "async"),
+        (("*",), twice, {}, "leave yield out"),
+        (("*",), endless, {}, "leave yield out"),
+        (("*",), functools.partial(twice), {}, "leave yield out"),
+        ((["a", "b"],), nothing, {}, r"one after the other: write listen_to\('a', 'b'\)"),
+        (("*",), nothing, {"name": ""}, "a listener's name is like 'page-oncall'"),
+        (("*",), nothing, {"name": "two words"}, "a listener's name is like"),
+        (("*",), nothing, {"name": 5}, "a listener's name is like"),
+        (("*",), nothing, {"immediate": "yes"}, "immediate is True or False, not 'yes'"),
+        (
+            ("*",),
+            nothing,
+            {"timeout": "10s"},
+            "a positive number of seconds, up to 30 days, such as timeout=10, not '10s'",
+        ),
+        (("*",), nothing, {"timeout": timedelta(seconds=10)}, "such as timeout=10, not datetime.timedelta"),
+        (("*",), nothing, {"timeout": True}, "such as timeout=10, not True"),
+        (("*",), nothing, {"timeout": float("nan")}, "such as timeout=10, not nan"),
+        (("*",), nothing, {"timeout": 0}, "such as timeout=10, not 0"),
+        (("*",), nothing, {"timeout": 31 * 86400}, "such as timeout=10, not 2678400"),
+        (("*",), nothing, {"retry": 5}, r"such as retry=\[5, 300\] for two attempts more, not 5"),
+        (("*",), nothing, {"retry": "5"}, r"such as retry=\[5, 300\]"),
+        (("*",), nothing, {"retry": {5: 1}}, r"such as retry=\[5, 300\]"),
+        (("*",), nothing, {"retry": ["5"]}, "a wait is a number of seconds"),
+        (("*",), nothing, {"retry": [True]}, "a wait is a number of seconds"),
+        (("*",), nothing, {"retry": [5], "immediate": True}, "leave retry and timeout out"),
         (("*",), lambda event: None, {}, "gives no path"),
         (("*",), functools.partial(nothing), {}, None),
         (("*",), "text", {}, "not a function"),
@@ -211,6 +250,141 @@ def test_one_function_twice_on_a_path_is_refused(extension):
     extension.listen_to("killswitch.disengaged", path="/events/elsewhere")(nothing)
 
 
+def two_pages():
+    """Two functions that are called the same, as in one file."""
+
+    def page(event):
+        """Page about failures."""
+
+    failed = page
+
+    def page(event):
+        """Page about successes."""
+
+    return failed, page
+
+
+class Pager:
+    def page(self, event):
+        pass
+
+
+ALIKE = {
+    "two functions of one name": (two_pages(), "page"),
+    "closures from a loop": ([two_pages()[0] for _ in range(2)], "page"),
+    "methods of two objects": ((Pager().page, Pager().page), "page"),
+    "lambdas": ([lambda event: None for _ in range(2)], "<lambda>"),
+    "partials": ([functools.partial(nothing) for _ in range(2)], "partial"),
+}
+
+
+class TestFunctionsThatLookAlike:
+    """Deliveries are kept by name, so that a name stands for one function."""
+
+    @pytest.mark.parametrize(("functions", "name"), ALIKE.values(), ids=ALIKE)
+    def test_they_are_refused_with_the_line_to_write_instead(self, extension, functions, name):
+        first, second = functions
+        extension.listen_to("experiment.execution.failed", path="/events/x")(first)
+        with pytest.raises(RegistrationError) as caught:
+            extension.listen_to("experiment.execution.completed", path="/events/x")(second)
+        assert str(caught.value).startswith(f"{name} is registered twice at /events/x: ")
+        line = str(caught.value).rpartition(": ")[2].removeprefix("@")
+        eval(line, {"extension": extension})(second)
+        names = [listener.name for listener in extension.listeners]
+        assert names == [name, f"{name.strip('<>')}-completed"]
+        assert len({listener.key for listener in extension.listeners}) == 2
+
+    def test_a_path_is_written_where_it_is_not_that_of_the_name(self, extension):
+        first, second = two_pages()
+        extension.listen_to("user.invited")(first)
+        with pytest.raises(RegistrationError, match=r"listen_to\('killswitch.\*', 'a.b', name='page-2'\)$"):
+            extension.listen_to("killswitch.*", "a.b")(second)
+        extension.listen_to("killswitch.*", "a.b", name="page-2")(second)
+        assert [entry["path"] for entry in listeners(extension)] == ["/events/page", "/events/page-2"]
+
+    def test_in_two_extensions_they_are_two(self):
+        one, other = Extension("one"), Extension("other")
+        for each, function in zip((one, other), two_pages(), strict=True):
+            each.listen_to("killswitch.engaged")(function)
+        merged = Registry.merged([one.registry, other.registry])
+        assert [listener.key for listener in merged.listeners] == ["one.page@/events/page", "other.page@/events/page"]
+
+    def test_extensions_whose_names_run_together_are_refused(self):
+        one, other = Extension("a"), Extension("a.b")
+        one.listen_to("killswitch.engaged", path="/events", name="b.c")(nothing)
+        other.listen_to("killswitch.engaged", path="/events", name="c")(nothing)
+        with pytest.raises(RegistrationError, match="registered twice at /events"):
+            Registry.merged([one.registry, other.registry])
+
+
+SHOW_KEYS = """
+import sys
+from extension_kit.loading import load_extensions
+print(*(listener.key for extension in load_extensions(sys.argv[1:]) for listener in extension.listeners))
+"""
+
+
+def test_a_key_does_not_depend_on_how_the_file_was_named(tmp_path):
+    folder = tmp_path / "company"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "oncall.py").write_text(
+        "from extension_kit import Extension\nextension = Extension('extension-oncall')\n"
+        "@extension.listen_to('*')\ndef page(event): ...\n"
+    )
+    (tmp_path / "current.py").symlink_to(folder / "oncall.py")
+    targets = ["oncall.py", "./oncall.py", str(folder / "oncall.py"), "../current.py", "oncall", "company.oncall"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHOW_KEYS, target],
+            cwd=tmp_path if "company." in target else folder,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for target in targets
+    ]
+    shown = [process.communicate(timeout=60)[0] for process in started]
+    assert dict(zip(targets, shown, strict=True)) == dict.fromkeys(targets, "extension-oncall.page@/events/page\n")
+
+
+class Waiting:
+    """An awaitable that is no coroutine."""
+
+    def __await__(self):
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (lambda event: waits(event), "<lambda> returned something to await \\(coroutine\\), which nobody does"),
+        (lambda: waits(None), "<lambda> returned something to await \\(coroutine\\), which nobody does"),
+        (
+            functools.wraps(waits)(lambda event: waits(event)),
+            "waits returned something to await \\(coroutine\\), which nobody does",
+        ),
+        (lambda event: Waiting(), "<lambda> returned something to await \\(Waiting\\), which nobody does"),
+        (lambda event: twice(event), "<lambda> returned something to go through \\(generator\\), which nobody does"),
+        (
+            lambda event: endless(event),
+            "<lambda> returned something to go through \\(async_generator\\), which nobody does",
+        ),
+        (lambda event: map(print, [event]), "<lambda> returned something to go through \\(map\\), which nobody does"),
+    ],
+)
+def test_work_that_nobody_does_is_a_failure(extension, function, text):
+    extension.listen_to("*", path="/events/x")(function)
+    with pytest.raises(TypeError, match=text):
+        extension.listeners[0].call(Event.from_body({"id": "1", "eventName": "a"}))
+    gc.collect()  # a coroutine that was left open is a warning now, and so an error
+
+
+@pytest.mark.parametrize("result", [None, 5, "text", [1], {}, iter([1]), object()])
+def test_other_results_do_not_matter(extension, result):
+    extension.listen_to("*", path="/events/x")(lambda event: result)
+    extension.listeners[0].call(Event.from_body({"id": "1", "eventName": "a"}))
+
+
 def test_one_path_with_two_restrictions_is_refused(extension):
     extension.listen_to("killswitch.engaged", path="/events")(nothing)
     with pytest.raises(RegistrationError, match="other and nothing share /events"):
@@ -230,6 +404,26 @@ def test_other_keys_are_merged_in(extension):
     assert document["actions"] == [{"method": "GET", "path": "/a"}]
     assert document["discoveries"] is None
     assert len(document["eventListeners"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "error", "text"),
+    [
+        (lambda: waits(None), TypeError, r"the function returned something to await \(coroutine\)"),
+        (lambda: [1], RegistrationError, r"its function returned \[1\], no mapping"),
+        (lambda: None, RegistrationError, "its function returned None, no mapping"),
+    ],
+)
+def test_a_function_that_gives_no_keys_is_told(extension, provider, error, text):
+    extension.index(provider)
+    with pytest.raises(error, match=text):
+        extension.registry.document()
+
+
+@pytest.mark.parametrize("provider", [5, waits, twice, functools.partial(waits)])
+def test_what_cannot_give_keys_is_refused_at_import(extension, provider):
+    with pytest.raises(RegistrationError, match="a mapping, or a plain function that returns one"):
+        extension.index(provider)
 
 
 @pytest.mark.parametrize("key", ["eventListeners", "actions"])

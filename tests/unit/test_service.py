@@ -87,6 +87,13 @@ class TestParts:
         durability = serve(mine, *extensions).durability
         assert [key.rpartition("@")[2] for key in durability.keys] == ["/events/quick"] if kept else durability is None
 
+    def test_extensions_need_names_of_their_own(self, serve):
+        one, other = Extension("extension-oncall"), Extension("extension-oncall")
+        one.listen_to("*", path="/events/one", immediate=True)(print)
+        other.listen_to("*", path="/events/other", immediate=True)(print)
+        with pytest.raises(RegistrationError, match="two extensions are called extension-oncall"):
+            serve(one, other)
+
     def test_a_system_is_spoken_with_by_one_extension(self, serve):
         with pytest.raises(RegistrationError, match=r"^echo is spoken by two extensions"):
             serve(speaking(), speaking("pulp"), speaking())
@@ -95,6 +102,22 @@ class TestParts:
     def test_a_task_that_never_pauses_is_refused(self, every):
         with pytest.raises(RegistrationError, match="more than 0"):
             Task(every, print)
+
+    def test_a_task_that_nobody_would_do_is_refused(self):
+        async def look(host, settings):
+            pass
+
+        for run in (look, partial(look)):
+            with pytest.raises(RegistrationError, match="a task is done by a plain function"):
+                Task(60, run)
+
+    def test_a_task_that_nobody_does_is_told(self, serve, caplog):
+        async def look():
+            pass
+
+        service = serve(speaking(tasks=(Task(3600, lambda host, settings: look()),)))
+        service.durability.keep_house()
+        wait_until(lambda: "the task echo-<lambda> returned something to await (coroutine)" in caplog.text)
 
     def test_a_task_need_not_be_a_function(self, serve):
         done = []

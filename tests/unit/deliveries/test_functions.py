@@ -21,7 +21,7 @@ STEADYBIT = ("steadybit", None, None, None, None)  # source, time, subject, seri
 
 
 def listener(function, **options):
-    given = {"path": "/events/page", "restrict_to": "leader", "immediate": False, **options}
+    given = {"extension": "oncall", "path": "/events/page", "restrict_to": "leader", "immediate": False, **options}
     return Listener.of(function, ("*",), **given)
 
 
@@ -134,9 +134,49 @@ def test_deliveries_of_a_function_that_is_not_loaded_are_tried_again():
 
 
 def test_a_function_is_found_however_long_its_name_is():
-    page = raising(GiveUp("found"))
-    page.__qualname__ = "page" * 100
-    assert make(page) == Outcome("refused", "found")
+    assert make(raising(GiveUp("found")), extension="extension-" * 100) == Outcome("refused", "found")
+
+
+class TestKeysOfEarlierReleases:
+    """They held the name of the module, as it was named on the command line, and that of the function in it."""
+
+    def outcome(self, key, *listeners):
+        find = function_handlers(listeners, 30.0, None)
+        return find(key, None).make(due(key))
+
+    @pytest.mark.parametrize(
+        ("key", "found"),
+        [
+            ("oncall.page@/events/page", True),
+            ("company.oncall.page@/events/page", True),
+            ("extension-oncall.page@/events/page", True),
+            ("page@/events/page", False),
+            ("other.oncall.page@/events/page", False),
+            ("oncall.page@/events/other", False),
+            ("oncall.ring@/events/page", False),
+        ],
+    )
+    def test_what_waits_under_them_is_made(self, key, found):
+        page = raising(GiveUp("found"))
+        page.__module__, page.__qualname__ = "company.oncall", "page"
+        outcome = self.outcome(key, listener(page, extension="extension-oncall"))
+        assert outcome == (
+            Outcome("refused", "found") if found else Outcome("failed", f"{key} is not loaded in this worker")
+        )
+
+    def test_one_that_was_that_of_several_is_nobodys(self):
+        alike = [listener(raising(GiveUp(name)), name=name) for name in ("first", "second")]
+        key = alike[0].former_keys[0]
+        assert alike[1].former_keys[0] == key
+        assert self.outcome(key, *alike) == Outcome("failed", f"{key} is not loaded in this worker")
+        assert [self.outcome(each.key, *alike).error for each in alike] == ["first", "second"]
+
+    def test_ones_own_name_comes_first(self):
+        page, other = raising(GiveUp("own")), raising(GiveUp("former"))
+        other.__module__, other.__qualname__ = "oncall", "page"
+        own, former = listener(page, extension="oncall"), listener(other, extension="other")
+        assert own.key in former.former_keys
+        assert self.outcome(own.key, own, former) == Outcome("refused", "own")
 
 
 class Said(PublishedEvent):

@@ -26,7 +26,7 @@ def page(event):
     """A function that wants events."""
 
 
-LISTENER = Listener.of(page, ("*",), path=None, restrict_to="leader", immediate=False)
+LISTENER = Listener.of(page, ("*",), extension="oncall", path=None, restrict_to="leader", immediate=False)
 
 
 def made(name="experiment.execution.created", **changes):

@@ -1,0 +1,164 @@
+"""A listener: a function, the events it wants, and what its deliveries are known by."""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from extension_kit.errors import RegistrationError
+from extension_kit.events.event import Event
+from extension_kit.events.patterns import check_pattern
+from extension_kit.events.unfinished import refuse_unfinished, unfinished_kind
+
+_PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)+")
+_NAME = re.compile(r"[A-Za-z0-9._~-]{1,100}")
+_RESERVED = ("/health/", "/metrics/", "/openapi.json/")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listener:
+    """A function and the events it wants.
+
+    Args:
+        extension: the name of the extension that it belongs to.
+        name: what it is called there: its function's name, or one that was chosen.
+    """
+
+    function: Callable[..., object]
+    extension: str
+    name: str
+    names: tuple[str, ...]
+    path: str
+    restrict_to: str
+    immediate: bool
+    takes_event: bool
+    retry: tuple[float, ...] | None = None
+    timeout: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What its deliveries are kept under: the same in every process, after every restart and however loaded."""
+        return f"{self.extension}.{self.name}@{self.path}"
+
+    @property
+    def former_keys(self) -> tuple[str, ...]:
+        """What release 0.1 kept its deliveries under: its module, by the name that was given to load it by."""
+        qualified = getattr(self.function, "__qualname__", _name_of(self.function))
+        parts = getattr(self.function, "__module__", "").split(".")
+        return tuple(f"{'.'.join(parts[place:])}.{qualified}@{self.path}" for place in range(len(parts)))
+
+    @classmethod
+    def of(
+        cls,
+        function: Callable[..., object],
+        names: tuple[str, ...],
+        *,
+        extension: str,
+        path: str | None,
+        restrict_to: str,
+        immediate: bool,
+        name: str | None = None,
+        retry: tuple[float, ...] | None = None,
+        timeout: float | None = None,
+    ) -> "Listener":
+        """Check what a decorator was given.
+
+        Raises:
+            RegistrationError: anything about it cannot work; the message says what to write instead.
+        """
+        called = _name_of(function)
+        if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise RegistrationError(
+                f"{called}: a listener's name is like 'page-oncall' (letters, digits and . _ ~ -), not {name!r:.80}"
+            )
+        name = called if name is None else name
+        if not names:
+            raise RegistrationError(f"{name}: name at least one event to listen to, or '*' for all")
+        for pattern in names:
+            if isinstance(pattern, list | tuple | set | frozenset):
+                written = ", ".join(map(repr, pattern))
+                raise RegistrationError(f"{name}: name the events one after the other: write listen_to({written})")
+            check_pattern(pattern)
+        if repeated := {pattern for pattern in names if names.count(pattern) > 1}:
+            raise RegistrationError(f"{name}: {', '.join(sorted(repeated))} is named twice")
+        if not isinstance(restrict_to, str) or not restrict_to:
+            raise RegistrationError(f"{name}: restrict_to is 'leader', 'any' or another text, not {restrict_to!r}")
+        takes_event = _takes_event(function, name)
+        path = _checked_path(path, name)
+        return cls(function, extension, name, names, path, restrict_to, immediate, takes_event, retry, timeout)
+
+    def call(self, event: Event) -> None:
+        """Run the function; what it raises is the caller's to handle.
+
+        Raises:
+            TypeError: it returned work that nobody does, such as a coroutine.
+        """
+        result = self.function(event) if self.takes_event else self.function()
+        if result is not None:
+            refuse_unfinished(result, self.name)
+
+    def under_another_name(self) -> str:
+        """The line to write where another listener has its name and path already."""
+        head = self.name.strip("_<>").replace("_", "-")
+        tail = self.names[0].rpartition(".")[2].replace("*", "2")
+        given = [*map(repr, self.names), f"name={f'{head}-{tail}'!r}"]
+        if self.path != _default_path(self.name):
+            given.insert(-1, f"path={self.path!r}")
+        return f"@extension.listen_to({', '.join(given)})"
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name
+
+
+def _takes_event(function: Callable[..., object], name: str) -> bool:
+    if isinstance(function, staticmethod | classmethod) or _stands_in_class(function):
+        raise RegistrationError(
+            f"{name} stands in a class, where no object exists yet to call it on: decorate a plain function, or "
+            f"register the bound method with extension.listen_to(...)(instance.{_name_of(function)})"
+        )
+    if not callable(function):
+        raise RegistrationError(f"{name} is not a function")
+    kind = unfinished_kind(function)
+    if kind == "yield":
+        raise RegistrationError(f"{name} is a generator, which would never run: leave yield out")
+    if kind == "async":
+        raise RegistrationError(f"{name} is async: write it with def (and call asyncio.run() in it where you need to)")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        pass
+    else:
+        return True
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        raise RegistrationError(f"{name} must take one argument, the event, or none") from None
+    return False
+
+
+def _stands_in_class(function: Callable[..., object]) -> bool:
+    if inspect.ismethod(function):
+        return False
+    scope = getattr(function, "__qualname__", "").rpartition(".")[0].rpartition(".")[2]
+    return bool(scope) and not scope.startswith("<")  # <locals>, <listcomp>, <genexpr>
+
+
+def _default_path(name: str) -> str:
+    return "/events/" + name.strip("_").replace("_", "-")
+
+
+def _checked_path(path: str | None, name: str) -> str:
+    if path is None:
+        path = _default_path(name)
+        if not _PATH.fullmatch(path):
+            raise RegistrationError(f"{name} gives no path: name one with path='/events/...'")
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        raise RegistrationError(
+            f"{name}: a path is like '/events/oncall' (letters, digits and . _ ~ - between single slashes), "
+            f"not {path!r}"
+        )
+    if f"{path}/".startswith(_RESERVED):
+        raise RegistrationError(f"{name}: {path} is used by the kit itself, choose another path")
+    return path
