@@ -1,11 +1,11 @@
-"""Exceptions of the kit. A docstring is the message where none is given."""
+"""Exceptions of the kit. The first line of a docstring is the message where none is given."""
 
 
 class ExtensionKitError(Exception):
     """Something in extension-kit went wrong."""
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.__doc__)
+        super().__init__(message or (self.__doc__ or type(self).__name__).partition("\n")[0])
 
 
 class ConfigurationError(ExtensionKitError):
@@ -49,7 +49,14 @@ class NewerSchema(StoreError):
 
 
 class GiveUp(ExtensionKitError):
-    """Raised by a function: trying again is of no use, make the delivery a dead letter."""
+    """Raised by a function: trying again is of no use, make the delivery a dead letter.
+
+    Args:
+        message: why; it stands in the log and with the dead letter.
+    """
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or "the function gave up, without a reason")
 
 
 class RetryLater(ExtensionKitError):
@@ -57,11 +64,17 @@ class RetryLater(ExtensionKitError):
 
     Args:
         seconds: how long to wait, instead of what the retry schedule says.
+        message: why; it stands in the log and with the delivery.
+
+    Raises:
+        TypeError: ``seconds`` is no number.
     """
 
     def __init__(self, seconds: float, message: str | None = None) -> None:
-        super().__init__(message)
-        self.seconds = seconds
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds != seconds:  # not-a-number
+            raise TypeError(f"RetryLater takes a number of seconds, such as RetryLater(60), not {seconds!r:.80}")
+        super().__init__(message or f"the function asked to be run again in {seconds:g} s")
+        self.seconds = float(seconds)
 
 
 class HandlerFileError(ConfigurationError):

@@ -170,7 +170,9 @@ class Attempts:
         suspect = row.attempts >= _SUSPECT and records.losses(connection, ref) >= _SUSPECT
         if suspect and just_lost and (wait := handler.schedule.wait_after(tried)) is not None:
             what = f"{row.listener} of {row.name} {row.event_id}"
-            logger.warning("%s: attempt %d was lost with its process, again in %.3g s", what, row.attempts, wait)
+            logger.warning(
+                "%s: attempt %d was lost with its process, again in %g s", what, row.attempts, round(wait, 2)
+            )
             return records.put_off(connection, ref, now, wait)
         if suspect and not self._under_way.take_turn(ref):
             return records.put_off(connection, ref, now, _TURN)
@@ -243,7 +245,7 @@ class Attempts:
         if wait is None:
             logger.error("%s is dead after attempt %d: %s", what, due.number, outcome.error)
             return _Ended(metrics.DEAD)
-        logger.warning("%s: attempt %d failed, again in %.3g s: %s", what, due.number, wait, outcome.error)
+        logger.warning("%s: attempt %d failed, again in %g s: %s", what, due.number, round(wait, 2), outcome.error)
         return _Ended(metrics.FAILED, again_at)
 
 

@@ -91,7 +91,9 @@ def _handler(listener: Listener, timeout: float, read: Callable[[Due, float], Ev
         except RetryLater as error:
             return Outcome("failed", text_of(error), retry_in=error.seconds)
         except BaseException as error:
-            logger.exception("%s raised on %s %s", listener.name, due.event_name, due.event_id)
+            # The lines of later attempts, as those that make them write them, say whether it is still the same.
+            if due.number - due.earlier == 1:
+                logger.exception("%s raised on %s %s", listener.name, due.event_name, due.event_id)
             return Outcome("failed", f"{type(error).__name__}: {text_of(error)}")
         return Outcome("delivered")
 

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import orjson
 
+from extension_kit.errors import GiveUp, RetryLater
 from extension_kit.events.answer import ACCEPTED, BUSY, NOT_STORED, TIMEOUT, Answer, problem
 from extension_kit.events.duplicates import RecentEvents
 from extension_kit.events.event import Event, FindStep
@@ -98,6 +99,9 @@ class Run:
         for listener in self._listeners:
             try:
                 listener.call(event)
+            except (GiveUp, RetryLater) as error:  # a decision, no mistake; of no other use here, where nobody retries
+                logger.error("%s failed on %s %s: %s", listener.name, event.name, event.id, text_of(error))  # noqa: TRY400
+                failure = failure or _failed(error)
             except BaseException as error:  # CancelledError, too: a thread that ends is not replaced
                 logger.exception("%s raised on %s %s", listener.name, event.name, event.id)
                 failure = failure or _failed(error)

@@ -1,5 +1,6 @@
 """One attempt, from its beginning to what is written down of it, on each store."""
 
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -84,6 +85,15 @@ def test_what_failed_is_due_again_by_the_schedule(make, delivery):
     assert row.due_at == due
     assert timedelta(seconds=8) < due - made.ended_at < timedelta(seconds=12)
     assert (made.result, made.error, made.status) == ("failed", "busy", 503)
+
+
+def test_each_attempt_that_failed_is_one_plain_line(make, caplog):
+    for _ in range(2):
+        make(Outcome("failed", "busy"), delays=(1800.0,))
+    again, dead = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(r"page of a\.b e-5: attempt 1 failed, again in 1[6-9]\d\d(\.\d+)? s: busy", again)
+    assert dead == "page of a.b e-5 is dead after attempt 2: busy"
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_a_receiver_may_ask_for_more_time_and_a_function_for_any(make, delivery):

@@ -1,5 +1,6 @@
 """What becomes of a delivery, by what the function does."""
 
+import gc
 from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
@@ -80,8 +81,8 @@ def test_the_step_of_a_target_is_found():
     ("error", "expected"),
     [
         (GiveUp("the account is closed"), Outcome("refused", "the account is closed")),
-        (GiveUp(), Outcome("refused", str(GiveUp()))),
-        (RetryLater(90), Outcome("failed", str(RetryLater(90)), retry_in=90)),
+        (GiveUp(), Outcome("refused", "the function gave up, without a reason")),
+        (RetryLater(90), Outcome("failed", "the function asked to be run again in 90 s", retry_in=90)),
         (RetryLater(0.5, "not yet"), Outcome("failed", "not yet", retry_in=0.5)),
         (ValueError("no such host"), Outcome("failed", "ValueError: no such host")),
         (SystemExit(3), Outcome("failed", "SystemExit: 3")),
@@ -99,6 +100,25 @@ def test_only_what_is_unexpected_is_logged_with_its_traceback(caplog):
     make(raising(ValueError("no such host")))
     assert "page raised on experiment.execution.failed 7" in caplog.text
     assert "no such host" in caplog.text
+
+
+@pytest.mark.parametrize(("number", "earlier", "tracebacks"), [(1, 0, 1), (2, 0, 0), (8, 0, 0), (3, 2, 1), (4, 2, 0)])
+def test_there_is_one_traceback_for_all_attempts_of_a_schedule(caplog, number, earlier, tracebacks):
+    one = listener(raising(ValueError("no such host")))
+    given = due(one.key)._replace(number=number, earlier=earlier)
+    assert function_handlers([one], 30.0, None)(one.key, None).make(given).error == "ValueError: no such host"
+    assert len(caplog.records) == tracebacks
+
+
+async def waits(event):
+    pass
+
+
+def test_a_coroutine_that_nobody_awaits_is_no_delivery():
+    outcome = make(lambda event: waits(event))
+    assert outcome.result == "failed"
+    assert outcome.error.startswith("TypeError: <lambda> returned something to await (coroutine), which nobody does")
+    gc.collect()  # a coroutine that was left open is a warning now, and so an error
 
 
 def test_an_error_that_cannot_be_shown_is_one_too():
