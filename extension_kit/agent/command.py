@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import click
@@ -76,7 +77,7 @@ def _source(replay: str | None, generate: int, seed: int | None) -> Iterator[tup
         factory = EventFactory(seed, start=start)
     else:
         factory = EventFactory(seed)
-    yield (factory.run() for _ in range(generate)), "experiment runs", generate
+    yield islice(factory.apart(), generate), "experiment runs", generate
 
 
 def _flattened(groups: Groups, advance: Callable[[], None]) -> Iterator[dict[str, Any]]:

@@ -104,13 +104,22 @@ class EventFactory:
             steps or random.randint(1, 4),
         )
 
+    def apart(self) -> Iterator[Iterator[Body]]:
+        """Make one experiment execution after the other, each by itself, without an end.
+
+        The first fails and the second completes, so that whoever listens to either soon sees one; then it is chance.
+        """
+        outcomes: tuple[Outcome, Outcome] = ("failed", "completed")
+        for outcome in chain(outcomes, repeat(None)):
+            yield self.run(outcome=outcome)
+
     def runs(self, count: int) -> Iterator[Body]:
-        """Make the events of a number of experiment executions, one after the other."""
-        return chain.from_iterable(self.run() for _ in range(count))
+        """Make the events of a number of experiment executions, one after the other, as ``apart`` has them."""
+        return chain.from_iterable(islice(self.apart(), count))
 
     def events(self, count: int) -> Iterator[Body]:
         """Make a number of events: whole experiment executions, of which the last may be cut short."""
-        return islice(chain.from_iterable(self.run() for _ in repeat(None)), count)
+        return islice(chain.from_iterable(self.apart()), count)
 
     def _run(self, outcome: Outcome, steps: int) -> Iterator[Body]:
         scenes = self._scenes

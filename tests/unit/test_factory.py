@@ -2,7 +2,7 @@ import json
 import re
 from collections import Counter
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from uuid import UUID
 
 import pytest
@@ -255,6 +255,20 @@ def test_runs_are_varied_and_look_real():
     assert any("k8s.cluster-name" in one for one in attributes)
     assert any(len(values) > 1 for one in attributes for values in one.values())
     assert len({experiment["executionId"] for experiment in experiments}) == 80
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_whoever_listens_to_failures_gets_one_whatever_the_seed(count):
+    for seed in range(200):
+        names = [body["eventName"] for body in EventFactory(seed).runs(count)]
+        assert PREFIX + "failed" in names, seed
+        assert count == 1 or PREFIX + "completed" in names, seed
+
+
+def test_more_runs_begin_as_fewer_do():
+    assert list(EventFactory(3).runs(2)) == list(chain.from_iterable(islice(EventFactory(3).apart(), 2)))
+    two = list(EventFactory(3).runs(2))
+    assert list(EventFactory(3).runs(5))[: len(two)] == two
 
 
 def test_a_principal_of_each_kind_starts_one_of_three_runs():

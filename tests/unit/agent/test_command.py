@@ -102,6 +102,12 @@ def test_made_up_runs(run, extension):
     assert err == ""
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_one_of_the_runs_fails_whatever_the_seed(run, extension, seed):
+    run(extension.url, "--generate", 1, "--fast", "--seed", seed)
+    assert [request.event["eventName"] for request in extension.received][-1] == "experiment.execution.failed"
+
+
 def test_without_more_one_run_is_made_up_and_never_the_same(run, extension):
     for _ in range(2):
         code, _, _ = run(extension.url, "--fast")
