@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from extension_kit.environment import declarations, read_settings
 from extension_kit.errors import RegistrationError
 from extension_kit.events.credentials import BasicCredentials
+from extension_kit.events.event import FindStep
 from extension_kit.events.names import STEADYBIT_EVENT_NAMES
 from extension_kit.events.pool import Pool
-from extension_kit.events.receive import Receiver
+from extension_kit.events.receive import Receiver, Recorder
 from extension_kit.events.registry import Registry
 from extension_kit.sampled import Sampled
 from extension_kit.settings import Settings
@@ -42,6 +43,10 @@ class Service:
     durable: bool = True
     protocols: Sequence[tuple[Any, Any]] = ()
     """Other systems' event protocols (``EventProtocol``), each with its settings."""
+    recorder: Recorder | None = None
+    """Takes the events for durable listeners where nothing is durable; without one they are treated as immediate."""
+    find_step: FindStep | None = None
+    """How ``event.step`` finds a step where nothing is durable."""
     durability: "Durability | None" = field(init=False, default=None)
     receiver: Receiver = field(init=False)
     credentials: BasicCredentials | None = field(init=False)
@@ -63,8 +68,8 @@ class Service:
             settings.validation,
             settings.duplicate_window,
             settings.duplicate_limit,
-            self.durability.recorder if self.durability else None,
-            self.durability.find_step if self.durability else None,
+            self.durability.recorder if self.durability else self.recorder,
+            self.durability.find_step if self.durability else self.find_step,
         )
         self.credentials = (
             BasicCredentials(settings.basic_username, settings.basic_password)
@@ -82,10 +87,23 @@ class Service:
             raise RegistrationError(f"extension.index(...): {type(error).__name__}: {error}") from error
 
     @classmethod
-    def of(cls, extensions: Sequence[Described], settings: Settings, *, durable: bool = True) -> "Service":
-        """Put extensions together; without ``durable``, every listener is treated as immediate.
+    def of(
+        cls,
+        extensions: Sequence[Described],
+        settings: Settings,
+        *,
+        durable: bool = True,
+        recorder: Recorder | None = None,
+        find_step: FindStep | None = None,
+    ) -> "Service":
+        """Put extensions together.
 
-        Other systems' event protocols need the database; without ``durable`` they are left out.
+        Args:
+            extensions: what to serve.
+            settings: how.
+            durable: False does without a database, and leaves out other systems' event protocols, which need it.
+            recorder: takes the events for durable listeners then; without one they are treated as immediate.
+            find_step: how ``event.step`` finds a step then.
 
         Raises:
             RegistrationError: there is nothing to serve, or two extensions contradict each other.
@@ -106,7 +124,8 @@ class Service:
         if not registry.listeners and not registry.providers and not protocols:
             raise RegistrationError(f"{names} has no listener: decorate a function with @extension.listen_to(...)")
         version = extensions[0].version if len(extensions) == 1 else "unknown"
-        return cls(names, version, registry, settings, durable, protocols if durable else ())
+        spoken = protocols if durable else ()
+        return cls(names, version, registry, settings, durable, spoken, recorder, find_step)
 
     @property
     def variables(self) -> set[str]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from sqlalchemy import Connection
@@ -38,6 +38,18 @@ def function_handlers(
         find_step: how ``event.step`` finds a step.
         views: how functions see the events of other protocols.
     """
+    by_key = listeners_by_key(listeners)
+    handlers = {key: function_handler(listener, timeout, find_step, views) for key, listener in by_key.items()}
+
+    def find(key: str, connection: Connection) -> Handler:
+        return handlers.get(key) or Handler(_not_loaded, RetrySchedule(), timeout)
+
+    return find
+
+
+def function_handler(listener: Listener, timeout: float, find_step: FindStep, views: Views) -> Handler:
+    """Make the handler for one function; the arguments are those of ``function_handlers``."""
+    limit = listener.timeout or timeout
 
     def read(due: Due, deadline: float) -> Event:
         if due.source == STEADYBIT:
@@ -53,13 +65,22 @@ def function_handlers(
             deadline=deadline,
         )
 
-    by_key = listeners_by_key(listeners)
-    handlers = {key: _handler(listener, timeout, read) for key, listener in by_key.items()}
+    def make(due: Due) -> Outcome:
+        try:
+            listener.call(read(due, time.monotonic() + limit))
+        except GiveUp as error:
+            return Outcome("refused", text_of(error))
+        except RetryLater as error:
+            return Outcome("failed", text_of(error), retry_in=error.seconds)
+        except BaseException as error:
+            # The lines of later attempts, as those that make them write them, say whether it is still the same.
+            if due.number - due.earlier == 1:
+                logger.exception("%s raised on %s %s", listener.name, due.event_name, due.event_id)
+            return Outcome("failed", f"{type(error).__name__}: {text_of(error)}")
+        return Outcome("delivered")
 
-    def find(key: str, connection: Connection) -> Handler:
-        return handlers.get(key) or Handler(_not_loaded, RetrySchedule(), timeout)
-
-    return find
+    schedule = RetrySchedule() if listener.retry is None else RetrySchedule(listener.retry)
+    return Handler(make, schedule, limit)
 
 
 def listeners_by_key(listeners: Iterable[Listener]) -> dict[str, Listener]:
@@ -78,24 +99,3 @@ def listeners_by_key(listeners: Iterable[Listener]) -> dict[str, Listener]:
 
 def _not_loaded(due: Due) -> Outcome:
     return Outcome("failed", f"{due.listener} is not loaded in this worker")
-
-
-def _handler(listener: Listener, timeout: float, read: Callable[[Due, float], Event]) -> Handler:
-    limit = listener.timeout or timeout
-
-    def make(due: Due) -> Outcome:
-        try:
-            listener.call(read(due, time.monotonic() + limit))
-        except GiveUp as error:
-            return Outcome("refused", text_of(error))
-        except RetryLater as error:
-            return Outcome("failed", text_of(error), retry_in=error.seconds)
-        except BaseException as error:
-            # The lines of later attempts, as those that make them write them, say whether it is still the same.
-            if due.number - due.earlier == 1:
-                logger.exception("%s raised on %s %s", listener.name, due.event_name, due.event_id)
-            return Outcome("failed", f"{type(error).__name__}: {text_of(error)}")
-        return Outcome("delivered")
-
-    schedule = RetrySchedule() if listener.retry is None else RetrySchedule(listener.retry)
-    return Handler(make, schedule, limit)

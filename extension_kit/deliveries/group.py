@@ -68,7 +68,7 @@ class GroupCommit:
         Returns:
             Whether ``tell`` will be called; False where too many wait already, or after ``close``.
         """
-        waiting = _Waiting(_entry(event, listeners), tell)
+        waiting = _Waiting(entry_of(event, listeners), tell)
         with self._lock:
             if self._closed or len(self._waiting) >= self._limit:
                 return False
@@ -202,6 +202,6 @@ def _tell(group: Sequence[_Waiting], stored: bool) -> None:
             logger.exception("an event was %s, and nobody could be told", "stored" if stored else "not stored")
 
 
-def _entry(event: Event, listeners: Sequence[Listener]) -> Entry:
+def entry_of(event: Event, listeners: Sequence[Listener]) -> Entry:
     step = event.experiment_step_execution if event.name == _STEP_STARTED else None
     return Entry.of(event, listeners, step=step.id if step else None)

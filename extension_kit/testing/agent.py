@@ -1,7 +1,7 @@
 """Calls an extension in memory as an agent would: what the fixture ``agent`` of the pytest plugin is."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import Any
@@ -16,7 +16,11 @@ from extension_kit.events.patterns import PatternIndex
 from extension_kit.events.published import PublishedEvent
 from extension_kit.events.registry import Listener
 from extension_kit.extension import Extension
+from extension_kit.service import Service
+from extension_kit.settings import Settings
 from extension_kit.testing.factory import EventFactory
+from extension_kit.testing.worker import Delivery, InMemoryWorker
+from extension_kit.web.app import create_app
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ class Sent:
     answers: list[Answer] = field(default_factory=list)
     """One for each path that wanted the event."""
     calls: list[Call] = field(default_factory=list)
-    """The functions that were called, in that order, and their events."""
+    """The functions that were called, in that order, and their events: one for each attempt."""
+    deliveries: list[Delivery] = field(default_factory=list)
+    """What became of the event for each durable function: delivered or dead, and after how many attempts."""
 
     @property
     def status(self) -> int | None:
@@ -61,8 +67,8 @@ class Sent:
 
     @property
     def ran(self) -> list[str]:
-        """The names of the functions that were called, in that order."""
-        return [call.name for call in self.calls]
+        """The names of the functions that were called, in that order, each once however often it was tried."""
+        return list(dict.fromkeys(call.name for call in self.calls))
 
     @property
     def error(self) -> BaseException | None:
@@ -73,16 +79,19 @@ class Sent:
 class InMemoryAgent:
     """Sends events to an extension in this process, through the Flask application it is served with.
 
+    Immediate functions are run before the answer. Durable ones are run after it, and again as a worker would run them
+    again, but at once: what would have been waited for is in the result.
+
     Settings are those of the environment; if they ask for basic authentication, the agent has the password. A new agent
     meets a fresh server: it remembers no events of an earlier one.
     """
 
     def __init__(self, extension: Extension) -> None:
-        app = extension.create_app(durable=False)
-        service = app.extensions["extension_kit"]
-        settings = service.settings
+        settings = Settings.from_environment()
+        self._worker = worker = InMemoryWorker(settings.function_timeout)
+        service = Service.of([extension], settings, durable=False, recorder=worker, find_step=worker.find_step)
         self._listeners: list[Listener] = service.registry.listeners
-        self._client = app.test_client()
+        self._client = create_app(service).test_client()
         self._auth = (settings.basic_username, settings.basic_password) if settings.basic_username else None
         self.role = "leader"
         """``leader``, ``follower``, or another word that listeners are restricted to."""
@@ -116,6 +125,7 @@ class InMemoryAgent:
         with _recording(sent.calls):
             for listener in Registration.parse(self._index()).select(event.get("eventName"), self.role):
                 sent.answers.append(self._call(listener.method, listener.path, sent.event))
+                sent.deliveries += self._worker.work()
         return sent
 
     def publish(self, event: PublishedEvent) -> Sent:
@@ -129,13 +139,15 @@ class InMemoryAgent:
         for listener in self._listeners:
             index.add(listener.names, listener)
         with _recording(sent.calls):
-            for listener in index.match(event.name):
-                with suppress(Exception):  # it is in the result
-                    listener.call(event)
+            sent.deliveries = self._worker.publish(event, index.match(event.name))
         return sent
 
     def play(self, events: Iterable[Mapping[str, Any]]) -> list[Sent]:
-        """Send events one after the other, such as ``agent.factory.run(outcome="failed")``."""
+        """Send events one after the other, such as ``agent.factory.run(outcome="failed")``.
+
+        The events of targets then find their step, ``event.step``, where they would find it on a server: a durable
+        function listens to ``experiment.execution.step-started``, too.
+        """
         return [self.send(event) for event in events]
 
     def replay(self, path: str | PathLike[str]) -> list[Sent]:

@@ -26,10 +26,15 @@ def test_a_failed_run_is_told_and_reported(agent, reports, capsys):
 
 def test_an_engaged_line_is_an_error_until_somebody_answers(agent, monkeypatch):
     monkeypatch.setattr(pager, "telephone", cycle(["engaged", "engaged", "answered"]))
-    errors = [agent.send("experiment.execution.errored").error for _ in range(3)]
-    assert [str(error) for error in errors] == ["the line is engaged", "the line is engaged", "None"]
+    sent = agent.send("experiment.execution.errored")
+    called, reported = sent.deliveries
+    assert (called.status, called.attempts, called.waits) == ("delivered", 3, pytest.approx([1, 2], rel=0.11))
+    assert (reported.status, reported.attempts) == ("delivered", 1)
+    assert str(sent.error) == "the line is engaged"
 
 
 def test_a_missing_directory_is_a_reason_to_give_up(agent, reports):
     reports.rmdir()
-    assert isinstance(agent.send("experiment.execution.failed").error, GiveUp)
+    sent = agent.send("experiment.execution.failed")
+    assert isinstance(sent.error, GiveUp)
+    assert [(each.name, each.status, each.attempts) for each in sent.deliveries][-1] == ("report", "dead", 1)

@@ -24,8 +24,10 @@ def log() -> None:
 def count(event):
     pass
 
-@extension.listen_to("killswitch.*")
+@extension.listen_to("killswitch.*", immediate=True)
 def switched(event):
+    if event.tenant.key == "BAD":
+        raise LookupError("nobody is on call")
     seen.append((event.remaining_time, event.name))
 """
 
@@ -98,12 +100,126 @@ import pytest
 
 def test_nobody_is_on_call(agent):
     sent = agent.send("experiment.execution.failed", experiment_key="BAD-1")
-    assert sent.status == 500
-    assert sent.answer["detail"] == "nobody is on call"
+    assert sent.status == 200
     assert isinstance(sent.error, LookupError)
     assert sent.ran == ["log", "page", "count"]
     with pytest.raises(LookupError, match="nobody"):
         raise sent.error
+
+def test_what_an_immediate_function_raises_is_the_answer(agent):
+    sent = agent.send("killswitch.engaged", tenant={"key": "BAD"})
+    assert (sent.status, sent.answer["detail"]) == (500, "nobody is on call")
+    assert isinstance(sent.error, LookupError)
+    assert sent.ran == ["log", "switched"]
+    assert [delivery.name for delivery in sent.deliveries] == ["log"]
+""")
+
+
+def test_durable_functions_are_run_as_a_worker_runs_them(pytester, check):
+    pytester.makepyfile(
+        oncall="""
+        import asyncio
+
+        from extension_kit import Extension, GiveUp, RetryLater
+
+        extension = Extension("extension-oncall")
+        outcomes = []
+
+        @extension.listen_to("experiment.execution.failed", retry=[10, 20, 30])
+        def page(event):
+            outcome = outcomes.pop(0)
+            if outcome is not None:
+                raise outcome
+
+        async def wait():
+            pass
+
+        @extension.listen_to("experiment.execution.canceled", retry=[])
+        def forgotten(event):
+            return wait()
+
+        @extension.listen_to("killswitch.engaged", timeout=5)
+        def stop(event):
+            assert 0 < event.remaining_time <= 5
+    """
+    )
+    check("""
+import gc
+import time
+
+import oncall
+import pytest
+from extension_kit import GiveUp, RetryLater
+
+ENGAGED = OSError("engaged")
+
+@pytest.mark.parametrize(("outcomes", "status", "attempts", "error", "waits"), [
+    ([None], "delivered", 1, None, []),
+    ([ENGAGED, None], "delivered", 2, None, [10]),
+    ([ENGAGED, ENGAGED, ENGAGED, None], "delivered", 4, None, [10, 20, 30]),
+    ([ENGAGED] * 4, "dead", 4, "OSError: engaged", [10, 20, 30]),
+    ([GiveUp("no such number")], "dead", 1, "no such number", []),
+    ([ENGAGED, GiveUp("no such number")], "dead", 2, "no such number", [10]),
+    ([RetryLater(3600), None], "delivered", 2, None, [3600]),
+    ([RetryLater(3600, "at night")] * 4, "dead", 4, "at night", [3600] * 3),
+])
+def test_outcomes(agent, outcomes, status, attempts, error, waits):
+    oncall.outcomes[:] = outcomes
+    started = time.monotonic()
+    sent = agent.send("experiment.execution.failed")
+    assert time.monotonic() - started < 9  # and not the seconds that a worker would wait
+    assert (sent.status, sent.ran, len(sent.calls)) == (200, ["page"], attempts)
+    (delivery,) = sent.deliveries
+    assert (delivery.name, delivery.status, delivery.attempts, delivery.error) == ("page", status, attempts, error)
+    assert delivery.waits == pytest.approx(waits, rel=0.11)
+    assert [call.error for call in sent.calls] == outcomes
+
+def test_work_that_nobody_does(agent):
+    sent = agent.send("experiment.execution.canceled")
+    assert (sent.status, sent.deliveries[0].status) == (200, "dead")
+    assert "something to await" in sent.deliveries[0].error
+    assert isinstance(sent.error, TypeError)
+    gc.collect()
+
+def test_the_time_there_is(agent):
+    assert agent.send("killswitch.engaged").deliveries[0].status == "delivered"
+""")
+
+
+@pytest.mark.parametrize("listener", ["page", "log"])
+@pytest.mark.parametrize("started", [True, False])
+def test_targets_find_their_step_where_they_would_on_a_server(pytester, check, listener, started):
+    names = ["experiment.execution.target-started", "experiment.execution.target-failed"]
+    names += ["experiment.execution.step-started"] * started
+    pytester.makepyfile(
+        oncall=f"""
+        from extension_kit import Extension
+
+        extension = Extension("extension-oncall")
+        steps = []
+
+        def page(event):
+            steps.append((event.name, event.step.id if event.step else None))
+
+        extension.listen_to(*{names}, immediate={listener == "log"})(page)
+        extension.listen_to(*{names}, path="/events/durable")(lambda event: None)
+    """
+    )
+    check(f"""
+import oncall
+
+def test_run(agent):
+    played = agent.play(agent.factory.run(outcome="failed", steps=3))
+    bodies = [sent.event for sent in played if "page" in sent.ran and "target-" in sent.event["eventName"]]
+    steps = [step for name, step in oncall.steps if "target-" in name]
+    assert steps
+    assert steps == [body["experimentStepTargetExecution"]["stepExecutionId"] if {started} else None for body in bodies]
+
+def test_another_agent_remembers_nothing_of_that(agent):
+    oncall.steps.clear()
+    target = next(body for body in agent.factory.run(outcome="failed") if "target-" in body["eventName"])
+    agent.send(target)
+    assert [step for _, step in oncall.steps] == [None]
 """)
 
 
@@ -285,4 +401,16 @@ def test_events_of_another_system_reach_the_functions_that_want_them(check):
             sent = agent.publish(failed)
             assert sent.ran == ["page", "count", "log"]
             assert isinstance(sent.error, AttributeError)
+            assert [(each.name, each.status, each.attempts) for each in sent.deliveries] == [
+                ("page", "dead", 8), ("count", "delivered", 1), ("log", "delivered", 1)
+            ]
+
+        class JobEvent(PublishedEvent):
+            __slots__ = ()
+
+        def test_they_are_seen_as_their_protocol_shows_them(agent):
+            event = JobEvent.of(source="croneye", id="1", name="killswitch.engaged", data={"job_id": "a"}, series="a")
+            seen = agent.publish(event).calls[0].event
+            assert (type(seen), seen.data, seen.series) == (JobEvent, {"job_id": "a"}, "a")
+            assert seen.remaining_time > 0
         """)

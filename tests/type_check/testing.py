@@ -1,7 +1,7 @@
 """The tests that users write for their extensions type-check, too."""
 
 from collections.abc import Iterator
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from extension_kit import Event, Extension
 from extension_kit.testing import EventFactory
@@ -15,6 +15,8 @@ def test_pages_when_an_experiment_fails(agent: InMemoryAgent) -> None:
     assert_type(sent.event, Any)
     assert_type(sent.error, BaseException | None)
     assert_type(sent.calls[0].event, Event)
+    assert_type(sent.deliveries[0].status, Literal["delivered", "dead"])
+    assert_type(sent.deliveries[0].waits, list[float])
     agent.send()  # type: ignore[call-arg]
     sent.statuses  # type: ignore[attr-defined]
 

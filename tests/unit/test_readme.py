@@ -19,7 +19,7 @@ from tests.conftest import serve_app, wait_until
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "extensions").glob("**/README.md"))]
-EXAMPLE, TEST = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+EXAMPLE, TEST, RETRIES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 (PROTOCOL_EXAMPLE,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "protocols.md").read_text(), re.DOTALL)
 
 
@@ -47,9 +47,12 @@ def test_the_options_of_the_agent_exist():
     assert [option for option in options if option not in text] == []
 
 
-def test_the_first_example_and_its_test_work_as_they_stand(tmp_path):
-    (tmp_path / "oncall.py").write_text(EXAMPLE)
-    (tmp_path / "test_oncall.py").write_text(TEST)
+RINGS = "\n\ndef ring() -> None:\n    pass\n"
+
+
+def test_the_first_example_and_its_tests_work_as_they_stand(tmp_path):
+    (tmp_path / "oncall.py").write_text(EXAMPLE + "    ring()\n" + RINGS)
+    (tmp_path / "test_oncall.py").write_text(TEST + RETRIES)
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path,
@@ -57,7 +60,7 @@ def test_the_first_example_and_its_test_work_as_they_stand(tmp_path):
         text=True,
         timeout=100,
     )
-    assert "1 passed" in result.stdout, result.stdout + result.stderr
+    assert "2 passed" in result.stdout, result.stdout + result.stderr
 
 
 def test_the_registration_document_is_the_one_shown(tmp_path, monkeypatch):
