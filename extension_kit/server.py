@@ -116,6 +116,8 @@ class Server(BaseApplication):
             os._exit(Arbiter.APP_LOAD_ERROR)  # whatever threads the module has started before it failed
         if self._worker_age == 1 or self._reload:
             logger.info("Build information: name=%s; version=%s; revision=unknown", service.name, service.version)
+            for line in service.lines:
+                logger.info("%s", line)
             for doubt in [*unknown_variables(service.variables), *service.registry.doubts()]:
                 logger.warning("%s", doubt)
         if service.durability is not None:

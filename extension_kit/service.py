@@ -133,6 +133,15 @@ class Service:
         classes = (type(settings) for _, settings in self.protocols)
         return {declaration.variable for each in classes for _, declaration in declarations(each)}
 
+    @property
+    def lines(self) -> list[str]:
+        """What the log says at the start: a line for each listener."""
+        return [
+            f"Listening at POST {listener.path}: {listener.name}, {'immediate' if listener.immediate else 'durable'}, "
+            f"for {', '.join(listener.names)}"
+            for listener in self.registry.listeners
+        ]
+
     @cached_property
     def pool(self) -> Pool:
         """The threads for functions; made at the first use, so that a forked process has its own."""

@@ -53,6 +53,8 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
         raise RegistrationError(f"{service.name} has no durable listener, so that a worker has nothing to deliver")
     metrics.describe(service.name, service.version, (), durability.keys)
     if supervisor is None:
+        for line in service.lines:
+            logger.info("%s", line)
         for doubt in unknown_variables(service.variables):
             logger.warning("%s", doubt)
     worker = durability.worker(f"worker-{os.getpid()}")

@@ -28,6 +28,8 @@ def create_app(*targets: str) -> Flask:
         ConfigurationError: a target cannot be loaded, there is no listener, or a setting has a bad value.
     """
     service = Service.of(load_extensions(targets), Settings.from_environment())
+    for line in service.lines:
+        logger.info("%s", line)
     for doubt in [*unknown_variables(service.variables), *service.registry.doubts()]:
         logger.warning("%s", doubt)
     return create_flask_app(service)

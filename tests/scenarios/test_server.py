@@ -52,6 +52,44 @@ def is_ready(server):
     return server.health("readiness") == 200
 
 
+LISTENERS = """
+from extension_kit import Extension
+
+extension = Extension("extension-several")
+
+@extension.listen_to("experiment.execution.failed", "killswitch.*")
+def page(event): ...
+
+@extension.listen_to("*", path="/hooks/all", name="everything", immediate=True)
+def log(event): ...
+"""
+
+
+LISTENED = [
+    "POST /events/page: page, durable, for experiment.execution.failed, killswitch.*",
+    "POST /hooks/all: everything, immediate, for *",
+]
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_the_log_says_at_the_start_what_is_listened_to(tmp_path, command):
+    (tmp_path / "several.py").write_text(LISTENERS)
+    with run_server([SERVE[0], command, "several.py"], tmp_path / "log", cwd=tmp_path) as server:
+        wait_until(lambda: is_ready(server) and "Delivering with" in server.log)
+        assert re.findall("INF Listening at (.*)", server.log) == LISTENED
+
+
+def test_an_application_for_other_servers_logs_it_too(tmp_path, monkeypatch, caplog):
+    from extension_kit.wsgi import create_app
+
+    monkeypatch.setenv("EXTENSION_DATABASE_URL", f"sqlite:///{tmp_path}/extension.db")
+    caplog.set_level("INFO")
+    (tmp_path / "several_listeners.py").write_text(LISTENERS)
+    app = create_app(str(tmp_path / "several_listeners.py"))
+    assert [line.removeprefix("Listening at ") for line in caplog.messages if "Listening at" in line] == LISTENED
+    app.extensions["extension_kit"].durability.close(5)
+
+
 class TestRefusingToStart:
     """One clear line, exit code 2, and nothing left behind."""
 
@@ -86,6 +124,17 @@ class TestRefusingToStart:
                 "@extension.listen_to('a..b')\ndef page(event): ...",
                 "parts are joined by single dots.*line 3",
             ),
+            (
+                "from extension_kit import Extension\nextension = Extension('x')\n"
+                "@extension.listen_to('a.failed')\ndef page(event): ...\n"
+                "@extension.listen_to('a.completed')\ndef page(event): ...",
+                r"page is registered twice.*@extension.listen_to\('a.completed', name='page-completed'\) .*line 5",
+            ),
+            (
+                "from extension_kit import Extension\nextension = Extension('x')\n"
+                "@extension.listen_to('*', retry=5)\ndef page(event): ...",
+                r"such as retry=\[5, 300\].*line 3",
+            ),
         ],
     )
     def test_a_broken_handler_file(self, tmp_path, monkeypatch, content, message):
@@ -114,7 +163,10 @@ class TestRefusingToStart:
 
     def test_two_files_that_contradict_each_other(self, start, tmp_path, oncall):
         other = tmp_path / "other.py"
-        other.write_text(ONCALL.replace('"killswitch.engaged"', '"killswitch.engaged", restrict_to="any"'))
+        text = ONCALL.replace('"killswitch.engaged"', '"killswitch.engaged", restrict_to="any"')
+        other.write_text(text)
+        assert "two extensions are called extension-oncall" in self.refused(start, oncall, other)
+        other.write_text(text.replace("extension-oncall", "extension-other"))
         assert "share /events/page" in self.refused(start, oncall, other)
 
     def test_a_bad_setting(self, start, oncall):
