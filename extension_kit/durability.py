@@ -152,9 +152,13 @@ class Durability:
         """Remove what is over once an hour, and do the tasks of protocols, in threads that end with the process."""
         _repeat("retention", _HOUR, self._clean)
         for protocol, settings in self._protocols:
-            for task in protocol.tasks:
-                name = f"{protocol.source}-{getattr(task.run, '__name__', 'task')}"
-                _repeat(name, task.every, partial(task.run, self.host, settings))
+            called = [f"{protocol.source}-{getattr(task.run, '__name__', 'task')}" for task in protocol.tasks]
+            for number, (name, task) in enumerate(zip(called, protocol.tasks, strict=True), 1):
+                _repeat(
+                    name if called.count(name) == 1 else f"{name}-{number}",
+                    task.every,
+                    partial(task.run, self.host, settings),
+                )
 
     def _clean(self) -> None:
         settings = self._settings

@@ -119,6 +119,19 @@ class TestParts:
         service.durability.keep_house()
         wait_until(lambda: "the task echo-<lambda> returned something to await (coroutine)" in caplog.text)
 
+    def test_tasks_that_are_called_the_same_are_told_apart(self, serve, caplog):
+        def fail(why, host, settings):
+            raise ValueError(why)
+
+        service = serve(speaking(tasks=tuple(Task(3600, partial(fail, why)) for why in ("first", "second"))))
+        service.durability.keep_house()
+        wait_until(lambda: len(caplog.records) == 2)
+        told = {record.exc_info[1].args[0]: record.getMessage() for record in caplog.records}
+        assert told == {
+            "first": "The task echo-task-1 failed and is tried again in 3600 s",
+            "second": "The task echo-task-2 failed and is tried again in 3600 s",
+        }
+
     def test_a_task_need_not_be_a_function(self, serve):
         done = []
         service = serve(speaking(tasks=(Task(3600, partial(lambda word, host, settings: done.append(host), "hi")),)))
