@@ -3,9 +3,9 @@
 import importlib
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from extension_kit.errors import ConfigurationError, HandlerFileError
 from extension_kit.extension import Extension
@@ -22,8 +22,13 @@ def load_extensions(targets: Sequence[str]) -> list[Extension]:
         HandlerFileError: a target is not there, raises while it is imported, or defines no extension.
     """
     extensions: dict[int, Extension] = {}
+    folders: set[Path] = set()
     for target in targets:
-        found = [value for value in vars(_import(target)).values() if isinstance(value, Extension)]
+        name, folder = _module_of(target)
+        module = _import(target, name, folder)
+        _refuse_helpers_of_others(module, target, folder, folders - {folder})
+        folders.add(folder)
+        found = [value for value in vars(module).values() if isinstance(value, Extension)]
         if not found:
             raise HandlerFileError(
                 f"{target} defines no extension: write  extension = Extension('extension-...')  at its top level"
@@ -32,8 +37,7 @@ def load_extensions(targets: Sequence[str]) -> list[Extension]:
     return list(extensions.values())
 
 
-def _import(target: str) -> ModuleType:
-    name, folder = _module_of(target)
+def _import(target: str, name: str, folder: Path) -> ModuleType:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     if (loaded := sys.modules.get(name)) is not None and not _is_from(loaded, target):
@@ -70,6 +74,24 @@ def _is_from(module: ModuleType, target: str) -> bool:
     if not path.exists():
         return True
     return file is not None and Path(file).resolve() in (path.resolve(), path.resolve() / "__init__.py")
+
+
+def _refuse_helpers_of_others(module: ModuleType, target: str, folder: Path, others: Collection[Path]) -> None:
+    """Refuse what Python does where two folders have files of one name: whoever imports it second gets the first.
+
+    Raises:
+        HandlerFileError: the module holds something of another target's file, and has one of that name beside it.
+    """
+    for value in vars(module).values():
+        if not isinstance(value, ModuleType | FunctionType | type):
+            continue
+        name = (value.__name__ if isinstance(value, ModuleType) else value.__module__).partition(".")[0]
+        beside = [own for own in (folder / f"{name}.py", folder / name / "__init__.py") if own.exists()]
+        if not beside or not (file := getattr(sys.modules.get(name), "__file__", None)):
+            continue
+        loaded = Path(file).resolve()
+        if loaded not in (own.resolve() for own in beside) and any(map(loaded.is_relative_to, others)):
+            raise HandlerFileError(f"{target}: another module called {name} is loaded already, rename {beside[0]}")
 
 
 def _place(error: BaseException, folder: Path) -> str:

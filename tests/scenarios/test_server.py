@@ -169,6 +169,30 @@ class TestRefusingToStart:
         other.write_text(text.replace("extension-oncall", "extension-other"))
         assert "share /events/page" in self.refused(start, oncall, other)
 
+    @pytest.mark.parametrize("line", ["from helpers import call", "import helpers", "from helpers import Telephone"])
+    def test_two_folders_with_helpers_of_one_name(self, tmp_path, line):
+        """Python would give both of them those that are loaded first."""
+        targets = ["one.py", "inner/other.py"]
+        for target in targets:
+            path = tmp_path / target
+            path.parent.mkdir(exist_ok=True)
+            (path.parent / "helpers.py").write_text("def call(): ...\n\nclass Telephone: ...\n")
+            text = ONCALL.replace("extension-oncall", path.stem).replace("def page", f"def page_{path.stem}")
+            path.write_text(f"{line}\nimport json\n{text}")
+
+        def load(*targets):
+            for name in ("one", "other", "helpers"):
+                sys.modules.pop(name, None)
+            return extension_kit("openapi", *targets, cwd=tmp_path)
+
+        said = "extension-kit: {}: another module called helpers is loaded already, rename {}/helpers.py\n"
+        assert load(*targets).stderr == said.format(targets[1], tmp_path / "inner")
+        assert load(*reversed(targets)).stderr == said.format(targets[0], tmp_path)
+        assert [load(target).returncode for target in targets] == [0, 0]
+        (tmp_path / "helpers.py").rename(tmp_path / "my_helpers.py")
+        (tmp_path / "one.py").write_text((tmp_path / "one.py").read_text().replace("helpers", "my_helpers"))
+        assert load(*targets).returncode == 0
+
     def test_a_bad_setting(self, start, oncall):
         line = self.refused(start, oncall, STEADYBIT_EXTENSION_VALIDATION="strictly")
         assert "STEADYBIT_EXTENSION_VALIDATION" in line
