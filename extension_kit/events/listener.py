@@ -42,7 +42,7 @@ class Listener:
 
     @property
     def former_keys(self) -> tuple[str, ...]:
-        """What release 0.1 kept its deliveries under: its module, by the name that was given to load it by."""
+        """What earlier versions kept its deliveries under: its module, by the name that was given to load it by."""
         qualified = getattr(self.function, "__qualname__", _name_of(self.function))
         parts = getattr(self.function, "__module__", "").split(".")
         return tuple(f"{'.'.join(parts[place:])}.{qualified}@{self.path}" for place in range(len(parts)))
