@@ -8,20 +8,32 @@ from typing import Any
 # What is left of a string and of a list, and the keys whose values are hidden.
 _CHARACTERS, _ITEMS = 200, 20
 _SECRET = re.compile("passw|pwd|passphrase|secret|token|authorization|apikey|accesskey|privatekey|credential|cookie")
+# Secrets in the middle of a text: of a URL, of a header, and tokens that show what they are.
+_IN_TEXT = (
+    (re.compile(r"(?<=://)[^/\s@]+(?=@)"), "***"),
+    (re.compile(r"(?i)\b(bearer) +[a-z0-9._~+/-]{8,}=*"), r"\1 ***"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), "***"),
+)
+_NAMES, _VALUE = ("name", "key"), "value"
+"""Keys of an object that stands for a pair, such as ``{"name": "API_TOKEN", "value": "..."}``."""
 
 
 def redact(data: object, depth: int = 10) -> Any:
     """A copy of JSON-like data that may be logged: secrets replaced, long strings and lists cut, ``depth`` levels deep.
 
-    A value is secret by its key's name, whatever the case and the separators: ``apiKey``, ``API_KEY``, ``x-api-key``.
+    A value is secret by its key's name, whatever the case and the separators: ``apiKey``, ``API_KEY``, ``x-api-key``;
+    also where name and value stand beside each other. Of other texts, what looks like a password or a token is hidden.
     """
     if data is None or isinstance(data, int | float):
         return data
     if isinstance(data, Mapping | list | tuple) and depth == 0:
         return "..."
     if isinstance(data, Mapping):
+        names_a_secret = any(_is_secret(str(data[name])) for name in _NAMES if name in data)
         shown = {
-            _cut(str(key)): "***" if _is_secret(str(key)) else redact(value, depth - 1)
+            _cut(str(key)): "***"
+            if _is_secret(str(key)) or (key == _VALUE and names_a_secret)
+            else redact(value, depth - 1)
             for key, value in itertools.islice(data.items(), _ITEMS)
         }
         return shown if len(data) <= _ITEMS else shown | {"...": f"{len(data) - _ITEMS} more"}
@@ -36,4 +48,8 @@ def _is_secret(key: str) -> bool:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}... {len(text) - _CHARACTERS} more"
+    """Shorten a text, once the secrets are out of its beginning: cut in two, they might not be seen any more."""
+    shown = text[: 10 * _CHARACTERS]
+    for pattern, instead in _IN_TEXT:
+        shown = pattern.sub(instead, shown)
+    return shown if len(text) <= _CHARACTERS else f"{shown[:_CHARACTERS]}... {len(text) - _CHARACTERS} more"

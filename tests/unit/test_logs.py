@@ -542,6 +542,23 @@ def test_depth_is_bounded() -> None:
     assert shown == "..."
 
 
+@pytest.mark.parametrize(
+    ("data", "redacted"),
+    [
+        ({"name": "API_TOKEN", "value": "hush"}, {"name": "API_TOKEN", "value": "***"}),
+        ([{"key": "db-password", "value": ["hush"]}], [{"key": "db-password", "value": "***"}]),
+        ({"name": "region", "value": "eu"}, {"name": "region", "value": "eu"}),
+        ("postgresql://oncall:hush@db/x and https://hush@h/y", "postgresql://***@db/x and https://***@h/y"),
+        ("https://example.com/a@b", "https://example.com/a@b"),
+        ("curl -H 'Authorization: Bearer hush-hush-1'", "curl -H 'Authorization: Bearer ***'"),
+        ("it is eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl!", "it is ***!"),
+        ("x" * 195 + "https://u:hush-hush@h", "x" * 195 + "https... 16 more"),
+    ],
+)
+def test_secrets_in_the_middle_of_something_are_redacted(data: object, redacted: object) -> None:
+    assert redact(data) == redacted
+
+
 def test_redact_leaves_the_original_alone() -> None:
     event = {"token": "hush", "list": list(range(25))}
 
