@@ -34,6 +34,23 @@ def opened(url: str) -> Iterator[Database]:
         database.dispose()
 
 
+@contextmanager
+def existing(url: str) -> Iterator[Database]:
+    """A database that has been made before, closed afterwards.
+
+    Raises:
+        SettingError: the URL cannot be used.
+        StoreError: there is no such file: most often the command runs in another directory than the extension.
+    """
+    with opened(url) as database:
+        if _is_missing(database):
+            raise StoreError(
+                f"There is no database {database.path}: run this in the directory where the extension runs, "
+                "or set EXTENSION_DATABASE_URL to the one that it uses"
+            )
+        yield database
+
+
 def upgrade_database(url: str, targets: Sequence[str]) -> None:
     """Make the tables, or bring them up to date, with those of extensions.
 
@@ -58,7 +75,7 @@ def show_status(url: str) -> None:
         SettingError: the URL cannot be used.
         StoreError: the database cannot be used, or has to be upgraded first, or needs a later release.
     """
-    with opened(url) as database:
+    with existing(url) as database:
         database.check_writable()
         with database.read() as connection:
             by_status = select(deliveries.c.status, func.count().label("number")).group_by(deliveries.c.status)
@@ -93,6 +110,8 @@ def copy_database(from_url: str, to_url: str, targets: Sequence[str]) -> None:
     with opened(from_url) as source, opened(to_url) as target:
         if source.url == target.url:
             raise ConfigurationError(f"{source.name} cannot be copied to itself: name another database")
+        if _is_missing(source):
+            raise StoreError(f"There is no database {source.path} to copy")
         upgrade(source, Engine(source).create_tables, tables, only_check=True)
         with source.read() as reading:
             if left_out := extensions_in(reading) - {own.name for own in tables}:
@@ -110,6 +129,10 @@ def copy_database(from_url: str, to_url: str, targets: Sequence[str]) -> None:
             jobs = rebuild(writing, engine)
     click.echo(f"Copied {rows} rows to {target.name}, where {jobs} deliveries wait now.")
     click.echo("Set EXTENSION_DATABASE_URL to it before you start the extension again.")
+
+
+def _is_missing(database: Database) -> bool:
+    return database.is_sqlite and not database.path.exists()
 
 
 def _tables(targets: Sequence[str]) -> list[Tables]:

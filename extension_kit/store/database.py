@@ -61,12 +61,12 @@ class Database:
         self.url = _parsed(url)
         self._flush = flush
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.name = self.url.set(drivername=self.url.get_backend_name(), query={}).render_as_string()
-        """How messages call it: the URL without what may be secret in it."""
         self.path = Path(self.url.database or "").absolute()
         """The file, of a SQLite database."""
         if self.is_sqlite:
             self.url = self.url.set(database=str(self.path))
+        self.name = self.url.set(drivername=self.url.get_backend_name(), query={}).render_as_string()
+        """How messages call it: the URL without what may be secret in it, with a file's absolute path."""
         self._processes: dict[int, _Process] = {}
         if self.is_sqlite:
             _sqlite_databases.add(self)

@@ -134,12 +134,39 @@ def test_a_later_release_has_upgraded_it(url: str, command: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_there_is_none(url: str) -> None:
+def test_there_is_none_yet(url: str) -> None:
+    with opened(url, upgraded=False) as database:
+        database.create()
+
     done = db("status", url=url)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "run `extension-kit db upgrade`" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_in_another_directory_nobody_is_advised_to_make_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    done = db("status")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"Error: There is no database {tmp_path}/extension.db: run this in the directory where the extension runs, "
+        "or set EXTENSION_DATABASE_URL to the one that it uses\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_path_is_shown_as_an_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "extension.db").write_text("no database at all, but long enough to be read as the head of one" * 20)
+
+    done = db("status")
+
+    assert f"The database sqlite:///{tmp_path}/extension.db is no SQLite file" in done.stderr
 
 
 def test_the_server_is_down() -> None:
@@ -224,7 +251,7 @@ def test_a_database_that_is_not_there_is_not_copied(pair: tuple[str, str]) -> No
     done = db("copy", old, new)
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert "run `extension-kit db upgrade`" in done.stderr
+    assert "There is no database " in done.stderr or "run `extension-kit db upgrade`" in done.stderr
     assert db("status", url=new).returncode == 1
 
 

@@ -63,7 +63,7 @@ def with_option(url: str, option: str) -> str:
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        ("sqlite:///./extension.db", "sqlite:///./extension.db"),
+        ("sqlite:///./extension.db", f"sqlite:///{Path.cwd()}/extension.db"),
         ("sqlite:////var/lib/extension.db", "sqlite:////var/lib/extension.db"),
         ("postgresql://h/d", "postgresql://h/d"),
         ("postgres://u:hush@h:5433/d", "postgresql://u:***@h:5433/d"),
