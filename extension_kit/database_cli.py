@@ -5,6 +5,7 @@ commands should start as fast as if they did not exist.
 """
 
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def _database_url() -> str:
 
 @click.group(cls=_Commands)
 def deliveries() -> None:
-    """Look at deliveries; try dead letters again, or throw them away.
+    """Look at deliveries; have them tried again, or throw them away.
 
     A delivery is one event for one listener. It waits for its next attempt, was delivered, is a dead letter because it
     was given up, or was discarded. The database is that of EXTENSION_DATABASE_URL; the extension may be running.
@@ -114,25 +115,30 @@ def list_deliveries(limit: int, as_json: bool, **wanted: Any) -> None:
 @click.argument("ref", type=_REF, metavar="DELIVERY")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object; times are in UTC.")
 def show(ref: int, as_json: bool) -> None:
-    """Show one delivery and its attempts.
+    """Show one delivery, its attempts, and the event's body.
 
-    What went wrong, and what the receiver answered, is shown as it was written down, without secrets.
+    What went wrong, and what the receiver answered, is shown as it was written down. Of the body, the values of keys
+    that sound secret are hidden, and long texts and lists are cut.
     """
     from extension_kit.delivery_commands import show_delivery
 
     show_delivery(_database_url(), ref, as_json=as_json)
 
 
-def _dead_letters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the arguments that say which dead letters are meant."""
-    command = click.option("--all", "everything", is_flag=True, help="All dead letters.")(_filtered(command))
-    return click.argument("refs", nargs=-1, type=_REF, metavar="[DELIVERY]...")(command)
+def _several(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the arguments that say which deliveries are meant."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        command = click.option("--all", "everything", is_flag=True, help=f"All {what}.")(_filtered(command))
+        return click.argument("refs", nargs=-1, type=_REF, metavar="[DELIVERY]...")(command)
+
+    return add
 
 
-def _chosen(refs: tuple[int, ...], everything: bool, wanted: dict[str, Any]) -> "Filter":
+def _chosen(refs: tuple[int, ...], everything: bool, status: str | None, wanted: dict[str, Any]) -> "Filter":
     if (bool(refs), everything, any(wanted.values())).count(True) != 1:
         raise click.UsageError("say which: numbers, or a filter, or --all")
-    return _filter(refs=refs, status="dead", **wanted)
+    return _filter(refs=refs, status=status, **wanted)
 
 
 @deliveries.command(
@@ -142,7 +148,7 @@ def _chosen(refs: tuple[int, ...], everything: bool, wanted: dict[str, Any]) -> 
         "deliveries replay --all",
     ),
 )
-@_dead_letters
+@_several("dead letters")
 def replay(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
     """Try dead letters again.
 
@@ -151,25 +157,76 @@ def replay(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
     """
     from extension_kit.delivery_commands import replay_deliveries
 
-    replay_deliveries(_database_url(), _chosen(refs, everything, wanted))
+    replay_deliveries(_database_url(), _chosen(refs, everything, "dead", wanted))
+
+
+@deliveries.command(
+    "retry-now",
+    epilog=_examples(
+        "deliveries retry-now 7 8",
+        "deliveries retry-now --listener oncall.page",
+    ),
+)
+@_several("that wait")
+def retry_now(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
+    """Make the next attempt of deliveries that wait at once.
+
+    Those of the numbers, of a filter, or all. The attempts that are left to them stay the same; what waits behind
+    another delivery goes on waiting for that.
+    """
+    from extension_kit.delivery_commands import retry_deliveries_now
+
+    retry_deliveries_now(_database_url(), _chosen(refs, everything, None, wanted))
 
 
 @deliveries.command(
     epilog=_examples(
         "deliveries discard 7 8",
         "deliveries discard --before 30d",
+        "deliveries discard --status waiting --listener oncall.page",
     ),
 )
-@_dead_letters
-def discard(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
-    """Throw dead letters away.
+@click.option(
+    "--status",
+    type=click.Choice(["dead", "waiting"]),
+    help="With a filter or --all: dead letters (the default), or what waits.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_several("dead letters, or with --status waiting all that wait")
+def discard(refs: tuple[int, ...], everything: bool, status: str | None, yes: bool, **wanted: Any) -> None:
+    """Throw dead letters away, or deliveries that wait.
 
-    Those of the numbers, of a filter, or all; they cannot be replayed any more. `list --status dead` with the same
-    filter shows which they are.
+    Those of the numbers, of a filter, or all; they cannot be replayed any more. `list` with the same filter and
+    `--status` shows which they are. What is being attempted right now is left alone.
     """
     from extension_kit.delivery_commands import discard_deliveries
 
-    discard_deliveries(_database_url(), _chosen(refs, everything, wanted))
+    if refs and status:
+        raise click.UsageError("--status goes with a filter or --all: numbers say which by themselves")
+
+    def confirm(question: str) -> None:
+        if not yes and not sys.stdin.isatty():
+            raise click.UsageError("there is nobody to ask: --yes throws away what waits")
+        if not yes:
+            click.confirm(question, abort=True, err=True)
+
+    discard_deliveries(_database_url(), _chosen(refs, everything, status, wanted), confirm)
+
+
+@deliveries.command(epilog=_examples("deliveries adopt oncall.page@/events/page oncall.call@/events/call oncall.py"))
+@click.argument("old")
+@click.argument("new")
+@click.argument("targets", nargs=-1, metavar="[FILE_OR_MODULE]...")
+def adopt(old: str, new: str, targets: tuple[str, ...]) -> None:
+    """Hand over what the listener OLD has left to the listener NEW.
+
+    For a function, a file or a path that was renamed: nothing handles what waits for the old name any more. Both are
+    keys of listeners, as `deliveries list` shows them. What waits is tried at once, with as many attempts as a new
+    delivery; dead letters stay dead, and can be replayed. With files or modules, NEW has to be in one of them.
+    """
+    from extension_kit.delivery_commands import adopt_deliveries
+
+    adopt_deliveries(_database_url(), old, new, targets)
 
 
 @deliveries.command()

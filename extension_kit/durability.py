@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy import Connection
 
 from extension_kit.deliveries.abandoned import AbandonedRuns
+from extension_kit.deliveries.adoption import orphans, sentence
 from extension_kit.deliveries.attempt import Attempts, FindHandler, Handler
 from extension_kit.deliveries.backlog import read_backlog
-from extension_kit.deliveries.functions import function_handlers
+from extension_kit.deliveries.functions import function_handlers, listeners_by_key
 from extension_kit.deliveries.group import GroupCommit
 from extension_kit.deliveries.matching import matching, subscription_ref, wanted_names
 from extension_kit.deliveries.outbox import Outbox
@@ -109,6 +110,17 @@ class Durability:
         """What the listeners' deliveries are kept under."""
         return [listener.key for listener in self._listeners]
 
+    def tell_of_orphans(self) -> None:
+        """Say what waits for functions that are not loaded, where something does: most often one was renamed."""
+        try:
+            with self.database.read() as connection:
+                found = orphans(connection, listeners_by_key(self._listeners).keys())
+        except StoreError as error:
+            logger.debug("not known what waits in vain: %s", error)
+            return
+        if found:
+            logger.warning("%s", sentence(found, "which is not loaded here"))
+
     def worker(self, name: str) -> "DeliveryWorker":
         """Make a worker for deliveries; ``run`` starts it."""
         # Only now: a process that only takes events does without procrastinate.
@@ -179,6 +191,7 @@ class Durability:
             if self._embedded is not None:
                 return
             self._embedded = self.worker("embedded")
+            self.tell_of_orphans()
             self.keep_house()
         thread = threading.Thread(target=self._embedded.run, name="deliveries", daemon=True)
         _before_threads_end(partial(self._end_embedded, thread))

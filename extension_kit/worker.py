@@ -71,6 +71,7 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
     signal.signal(signal.SIGINT, end)
     if supervisor is None and (probes := binding.probes(settings, is_ready, durability.backlog)):
         probes.start()
+    durability.tell_of_orphans()
     durability.keep_house()
     logger.info("Delivering with %d threads", settings.worker_threads)
     garbage.spare_what_is_there()

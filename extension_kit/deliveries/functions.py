@@ -19,6 +19,8 @@ from extension_kit.senders import Outcome
 
 logger = logging.getLogger("extension_kit.events")
 
+NOT_LOADED = "is not loaded in this worker"
+"""What the error ends with of a delivery to a function that the worker did not know."""
 
 Views = Mapping[str, type[PublishedEvent]]
 """How functions see the events of each source but Steadybit's."""
@@ -98,4 +100,4 @@ def listeners_by_key(listeners: Iterable[Listener]) -> dict[str, Listener]:
 
 
 def _not_loaded(due: Due) -> Outcome:
-    return Outcome("failed", f"{due.listener} is not loaded in this worker")
+    return Outcome("failed", f"{due.listener} {NOT_LOADED}")

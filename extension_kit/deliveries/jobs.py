@@ -1,6 +1,6 @@
 """What deliveries need of the engine, which they are handed: they do not know it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -43,3 +43,32 @@ class Rebuild(Protocol):
 
         ``jobs`` is read after others have been kept from adding any.
         """
+
+
+class Chosen(NamedTuple):
+    """A delivery that somebody has chosen: its number, and its lock, by which its job is found faster."""
+
+    ref: int
+    lock: str | None
+
+
+class ByHand(Protocol):
+    """Changes the jobs of deliveries, within the transaction of the connection; those that are being done stay."""
+
+    def take_out(self, connection: Connection, chosen: Sequence[Chosen]) -> set[int]:
+        """Take jobs that wait off the queue; return the deliveries of those that were."""
+
+    def make_due(self, connection: Connection, chosen: Sequence[Chosen]) -> set[int]:
+        """Let jobs wait for their time no more; return the deliveries of those that wait."""
+
+    def hand_over(self, connection: Connection, old: str, new: str) -> int | None:
+        """Make the jobs that wait for one listener those of another; they keep their places in the line.
+
+        Returns a delivery to the first one that is being attempted, whose job was left alone; None without any.
+        """
+
+    def doing(self, connection: Connection) -> set[int]:
+        """Return the deliveries that are being attempted."""
+
+    def first_in_line(self, connection: Connection, locks: Collection[str]) -> dict[str, int]:
+        """Find the delivery of each lock that the others wait for."""

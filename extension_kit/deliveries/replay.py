@@ -1,4 +1,4 @@
-"""What people do with deliveries: look at them, try dead ones again, throw some away, fill the engine's queue anew."""
+"""What people do with deliveries: look at them, try dead ones again, throw those away, fill the engine's queue anew."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,6 +65,13 @@ def count(connection: Connection, wanted: Filter) -> int:
     """Say how many deliveries there are."""
     query = select(func.count()).select_from(deliveries.join(events)).where(*wanted.conditions())
     return connection.execute(query).scalar_one()
+
+
+def body_of(connection: Connection, ref: int) -> bytes:
+    """Return the body of the event of a delivery that is there."""
+    query = select(events.c.body).join(deliveries).where(deliveries.c.ref == ref)
+    body: bytes = connection.execute(query).scalar_one()
+    return body
 
 
 def history(connection: Connection, ref: int) -> Sequence[Row[Any]]:

@@ -3,23 +3,31 @@
 import json
 import os
 import pty
+import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, make_url, select, update
+from sqlalchemy import Connection, insert, make_url, select, update
 
-from extension_kit.deliveries.models import DEAD, DELIVERED, attempts, deliveries
+from extension_kit.deliveries.abandoned import AbandonedRuns
+from extension_kit.deliveries.attempt import Attempts, Due, Handler
+from extension_kit.deliveries.models import DEAD, DELIVERED, WAITING, attempts, deliveries
 from extension_kit.deliveries.outbox import Entry, Outbox
-from extension_kit.engine.app import Engine
+from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.engine.app import Engine, Job
+from extension_kit.senders import Outcome
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from tests.commands import extension_kit
-from tests.conftest import BIN
+from tests.conftest import BIN, run_server, wait_until
 from tests.databases import opened, postgresql_database, postgresql_schema, postgresql_server
+from tests.unit.deliveries.recording import queued
+from tests.workers import working
 
 PASSWORD = "hush"
 SECRET = "s3cret-in-the-body"
@@ -82,12 +90,14 @@ def records(url: str, *arguments: str) -> Any:
     return json.loads(invoke(url, *arguments, "--json"))
 
 
-def record(url: str, *names: str, series: str | None = "t/1") -> None:
+BODY = json.dumps({"token": SECRET, "reason": "the shop \x9bwas down"}).encode()
+
+
+def record(url: str, *names: str, series: str | None = "t/1", body: bytes = BODY) -> None:
     """What a server does for events that come in; each is for two listeners."""
     with opened(url, upgraded=False) as database:
         engine = Engine(database)
         upgrade(database, engine.create_tables)
-        body = json.dumps({"token": SECRET}).encode()
         Outbox(database, engine).record(
             [
                 Entry(
@@ -117,6 +127,41 @@ def become(url: str, status: str, *refs: int, attempts_made: int = 0, **values: 
         ref = "json_extract(args, '$.delivery_ref')" if database.is_sqlite else "(args ->> 'delivery_ref')::bigint"
         gone = ", ".join(str(number) for number in refs)
         connection.exec_driver_sql(f"DELETE FROM procrastinate_jobs WHERE {ref} IN ({gone})")
+
+
+@contextmanager
+def doing(url: str, *refs: int) -> Iterator[None]:
+    """Have a worker attempt deliveries."""
+    with opened(url, upgraded=False) as database:
+        ref = "json_extract(args, '$.delivery_ref')" if database.is_sqlite else "(args ->> 'delivery_ref')::bigint"
+
+        def change(status: str) -> None:
+            among = ", ".join(map(str, refs))
+            with database.transaction() as connection:
+                connection.exec_driver_sql(
+                    f"UPDATE procrastinate_jobs SET status = '{status}' WHERE {ref} IN ({among})"
+                )
+
+        change("doing")
+        yield
+        change("todo")
+
+
+def on_terminal(url: str, *arguments: str, width: int = 100, answer: str = "", code: int = 0) -> list[str]:
+    """What a command shows on a terminal, line by line, when its question is answered."""
+    line, environment = command_line(url, *arguments)
+    ours, theirs = pty.openpty()
+    environment |= {"TERM": "xterm", "COLUMNS": str(width)}
+    with subprocess.Popen(line, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        if answer:
+            os.write(ours, f"{answer}\n".encode())
+        seen = b""
+        while chunk := _read(ours):
+            seen += chunk
+        assert process.wait(60) == code, seen
+    os.close(ours)
+    return seen.decode().splitlines()
 
 
 def waiting_jobs(url: str) -> int:
@@ -149,20 +194,61 @@ def test_listing(filled: str) -> None:
         "listener": "oncall.page@/x",
         "series": "t/1",
         "place_in_series": 2,
+        "behind": None,
+        "attempted_since": None,
         "error": ERROR,
     }
     assert found[3]["due_at"] is None
     assert found[0]["due_at"] is None
     assert found[1]["due_at"] is not None
 
-    table = run(filled, "list").splitlines()
-    rows = [line.split() for line in table if "id-" in line]
-    assert [row[:3] for row in rows] == [[str(n), s, a] for n, s, a in [
-        (6, "dead", "2"), (5, "waiting", "0"), (4, "waiting", "0"),
-        (3, "dead", "2"), (2, "waiting", "0"), (1, "delivered", "0"),
-    ]]  # fmt: skip
-    assert rows[3][3:6] == ["c.d", "id-2", "oncall.page@/x"]
-    assert [line.rstrip().endswith(ERROR[:80]) for line in table if " dead " in line] == [True, True]
+    head, *lines = run(filled, "list").splitlines()
+    assert head.split() == ["delivery", "status", "attempts", "event", "subject", "listener", "error"]
+    rows = [re.split("  +", line) for line in lines]
+    assert [row[0] for row in rows] == ["6", "5", "4", "3", "2", "1"]
+    assert [re.sub(r"\d+ (s|min)", "N", row[1]) for row in rows] == [
+        "dead N ago", "due now", "behind delivery 2", "dead N ago", "due now", "delivered N ago",
+    ]  # fmt: skip
+    assert rows[3][2:6] == ["2", "c.d", "ADM-1/7", "oncall.page@/x"]
+    assert [line.endswith(f"  {ERROR[:200]}") for line in lines] == [True, False, False, True, False, False]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_listing_on_a_terminal(sqlite_url: str, width: int) -> None:
+    record(sqlite_url, "experiment.execution.step-completed", "experiment.execution.failed")
+    become(sqlite_url, DEAD, 1, attempts_made=2, error=ERROR)
+    lines = on_terminal(sqlite_url, "list", "--listener", "oncall.page", width=width)
+    assert max(map(len, lines)) <= width
+    head, waiting, dead, error = lines
+    assert re.match(r"3 +due now +0 +\S*ecution\.failed +ADM-1/7 +oncall.page@/x", waiting)
+    assert re.match(r"1 +dead \d+ (s|min) ago +2 +\S*step-completed +ADM", dead)
+    assert error.startswith(" " * 10 + ERROR[:60])
+    assert (error == " " * 10 + ERROR[:200]) == (width > 210)
+    assert [head.index("listener")] * 2 == [line.index("oncall.page@/x") for line in (waiting, dead)]
+
+
+def test_an_empty_list_says_so(sqlite_url: str) -> None:
+    record(sqlite_url)
+    name = Database(sqlite_url).name
+    assert invoke(sqlite_url, "list") == f"There are no deliveries in {name}.\n"
+    assert records(sqlite_url, "list") == []
+    record(sqlite_url, "a.b")
+    assert invoke(sqlite_url, "list", "--status", "dead") == (
+        f"None of the deliveries in {name} is like that: there are 2.\n"
+    )
+
+
+def test_what_waits_behind_another_says_so(url: str) -> None:
+    record(url, "a.b", "c.d", "e.f")
+    become(url, DELIVERED, 1)
+    with doing(url, 3):
+        behind = {each["delivery"]: each["behind"] for each in records(url, "list")}
+        assert behind == {6: 2, 5: 3, 4: 2, 3: None, 2: None, 1: None}
+        assert "behind:          3" in invoke(url, "show", "5").splitlines()
+    # What is replayed goes to the end of the line.
+    become(url, DEAD, 2)
+    invoke(url, "replay", "2")
+    assert records(url, "show", "2")["behind"] == 4
 
 
 @pytest.mark.parametrize(
@@ -215,6 +301,17 @@ def test_showing_one(filled: str) -> None:
     assert records(filled, "show", "2")["history"] == []
 
 
+def test_the_body_is_shown_without_secrets(filled: str) -> None:
+    assert records(filled, "show", "1")["body"] == {"token": "***", "reason": "the shop \x9bwas down"}
+    lines = invoke(filled, "show", "1").splitlines()
+    assert lines[-4:] == ["{", '  "token": "***",', '  "reason": "the shop  was down"', "}"]
+
+
+def test_a_body_that_is_no_json(sqlite_url: str) -> None:
+    record(sqlite_url, "a.b", body=b"\xff\x00")
+    assert records(sqlite_url, "show", "1")["body"] == "2 bytes that are not JSON"
+
+
 def test_what_others_wrote_is_shown_as_it_is(sqlite_url: str) -> None:
     record(sqlite_url, "[/b]")
     become(sqlite_url, DEAD, 1, error="[red]no[/blue] \x1b]0;title\x07")
@@ -257,14 +354,252 @@ def test_discarding(filled: str) -> None:
     assert invoke(filled, "replay", "--all") == "Replayed 0 dead letters.\n"
 
 
-@pytest.mark.parametrize("change", ["replay", "discard"])
-def test_what_is_no_dead_letter_is_refused_and_nothing_changed(filled: str, change: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("replay", "delivery 1 is no dead letter, it is delivered"),
+        ("discard", "delivery 1 is no dead letter and no waiting delivery, it is delivered"),
+        ("retry-now", "delivery 3 is no waiting delivery, it is dead"),
+    ],
+)
+def test_what_cannot_be_changed_is_refused_and_nothing_changed(filled: str, change: str, expected: str) -> None:
     before = records(filled, "list")
-    assert invoke(filled, change, "3", "1", code=1) == (
-        "Error: delivery 1 is no dead letter, it is delivered; nothing was changed\n"
+    others = ["2"] if change == "retry-now" else ["3"]
+    assert invoke(filled, change, *others, "1" if "1" in expected else "3", code=1) == (
+        f"Error: {expected}; nothing was changed\n"
     )
-    assert invoke(filled, change, "3", "99", code=1) == "Error: there is no delivery 99; nothing was changed\n"
+    assert invoke(filled, change, *others, "99", code=1) == "Error: there is no delivery 99; nothing was changed\n"
     assert records(filled, "list") == before
+
+
+def postpone(url: str, *refs: int) -> None:
+    """Have deliveries wait for an hour, as after an attempt that failed."""
+    with opened(url, upgraded=False) as database, database.transaction() as connection:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        waiting = select(deliveries.c.ref, deliveries.c.lock, deliveries.c.listener)
+        chosen = connection.execute(waiting.where(deliveries.c.status == WAITING).order_by(deliveries.c.ref)).all()
+        queue = Engine(database)
+        connection.execute(update(deliveries).where(deliveries.c.ref.in_(refs)).values(due_at=later, attempts=1))
+        connection.exec_driver_sql("DELETE FROM procrastinate_jobs")
+        queue.defer(
+            connection, [Job(ref, lock, later if ref in refs else None, listener) for ref, lock, listener in chosen]
+        )
+
+
+class Worker:
+    """Makes deliveries in a thread, and remembers which; those that ``fail`` are to be tried again in an hour."""
+
+    def __init__(self, url: str, *fail: int) -> None:
+        self.made: list[int] = []
+        self._url, self._fail = url, fail
+
+    @contextmanager
+    def working(self) -> Iterator[list[int]]:
+        def find(key: str, connection: Connection) -> Handler:
+            return Handler(self._make, RetrySchedule((3600,) * 3), 10.0)
+
+        with opened(self._url, upgraded=False) as database:
+            engine = Engine(database)
+            attempts = Attempts(database, find, AbandonedRuns(9, bool), engine.is_held, engine.end_held)
+            with working(engine, attempts):
+                yield self.made
+
+    def _make(self, due: Due) -> Outcome:
+        self.made.append(due.ref)
+        return Outcome("failed" if due.ref in self._fail else "delivered", ERROR)
+
+
+@pytest.mark.parametrize("series", ["t/1", None])
+def test_what_waits_is_tried_at_once_when_somebody_wants_it(url: str, series: str | None) -> None:
+    record(url, "a.b", "c.d", series=series)
+    postpone(url, 1, 2, 3, 4)
+    with Worker(url).working() as made:
+        assert invoke(url, "retry-now", "--listener", "nobody") == "Due now: 0 waiting deliveries.\n"
+        assert run(url, "retry-now", "1") == "Due now: 1 waiting delivery.\n"
+        wait_until(lambda: made == [1])
+        assert invoke(url, "retry-now", "--event", "c.d") == "Due now: 2 waiting deliveries.\n"
+        wait_until(lambda: {3, 4} < set(made) or (series == "t/1" and 3 in made))
+        assert invoke(url, "retry-now", "--all").startswith("Due now: ")
+        wait_until(lambda: sorted(made) == [1, 2, 3, 4])
+    wait_until(lambda: not records(url, "list", "--status", "waiting"))
+
+
+def test_what_stands_behind_another_is_told_so_when_it_is_to_be_tried(url: str) -> None:
+    record(url, "a.b", "c.d")
+    postpone(url, 1)
+    assert invoke(url, "retry-now", "3") == (
+        "Due now: 1 waiting delivery.\nDelivery 3 goes on waiting behind delivery 1, which has to end before.\n"
+    )
+
+
+def test_what_is_not_in_the_queue_is_told(url: str) -> None:
+    record(url, "a.b")
+    become(url, DEAD, 1)
+    become(url, WAITING, 1, ended_at=None)
+    assert invoke(url, "retry-now", "1", "2") == (
+        "Due now: 1 waiting delivery.\n1 more not in the queue: `extension-kit deliveries rebuild` puts them there.\n"
+    )
+
+
+@pytest.mark.parametrize("series", ["t/1", None])
+def test_a_poison_delivery_is_thrown_away_and_those_behind_it_go_on(url: str, series: str | None) -> None:
+    record(url, "a.b", "c.d", series=series)
+    postpone(url, 1)
+    with Worker(url, 1).working() as made:
+        wait_until(lambda: {2, 4} <= set(made))
+        assert run(url, "discard", "1") == "Discarded 1 waiting delivery.\n"
+        wait_until(lambda: 3 in made)
+    shown = records(url, "show", "1")
+    assert (shown["status"], shown["ended_at"] is None) == ("discarded", False)
+    assert 1 not in made
+    assert waiting_jobs(url) == 0
+
+
+def test_what_is_being_attempted_is_left_alone(url: str) -> None:
+    record(url, "a.b", "c.d")
+    with doing(url, 1):
+        left = "1 more being attempted right now, and left alone.\n"
+        assert invoke(url, "retry-now", "1", "2") == f"Due now: 1 waiting delivery.\n{left}"
+        assert invoke(url, "discard", "1", "2") == f"Discarded 1 waiting delivery.\n{left}"
+        assert [each["status"] for each in records(url, "list")] == ["waiting", "waiting", "discarded", "waiting"]
+    with Worker(url).working() as made:
+        wait_until(lambda: sorted(made) == [1, 3, 4])
+
+
+def test_by_a_filter_what_waits_is_thrown_away_only_when_that_is_confirmed(filled: str) -> None:
+    wanted = ["discard", "--status", "waiting", "--listener", "oncall"]
+    assert "there is nobody to ask: --yes throws away what waits" in invoke(filled, *wanted, code=2)
+    question = "Throw away 1 waiting delivery? [y/N]: "
+    assert on_terminal(filled, *wanted, answer="n", code=1)[-1] == f"{question}Aborted!"
+    assert len(records(filled, "list", "--status", "waiting")) == 3
+    said = on_terminal(filled, *wanted, answer="y")
+    assert any(question in line for line in said)
+    assert said[-1].endswith("Discarded 1 waiting delivery.")
+    assert invoke(filled, *wanted[:3], "--all", "--yes") == "Discarded 2 waiting deliveries.\n"
+    assert waiting_jobs(filled) == 0
+    assert len(records(filled, "list", "--status", "dead")) == 2
+
+
+def test_by_number_what_waits_and_what_is_dead_is_thrown_away(filled: str) -> None:
+    assert invoke(filled, "discard", "5", "6") == "Discarded 1 dead letter and 1 waiting delivery.\n"
+
+
+class TestAdopting:
+    OLD, NEW = "oncall.page@/x", "oncall.call@/y"
+
+    @pytest.mark.parametrize("series", ["t/1", None])
+    def test_what_waits_is_handed_over_in_order(self, url: str, series: str | None) -> None:
+        record(url, "a.b", "c.d", "e.f", series=series)
+        become(url, DEAD, 3, attempts_made=2, error=ERROR)
+        postpone(url, 1)
+        with opened(url, upgraded=False) as database:
+            later = Entry("steadybit", "id-9", "g.h", None, NOW, BODY, series, (self.NEW,))
+            Outbox(database, Engine(database)).record([later])
+        assert run(url, "adopt", self.OLD, self.NEW) == (
+            f"{self.NEW} has 2 waiting deliveries and 1 dead letter of {self.OLD} now.\n"
+        )
+        rows = {each["delivery"]: each for each in records(url, "list", "--listener", self.NEW)}
+        assert {ref: row["status"] for ref, row in rows.items()} == {
+            7: "waiting", 5: "waiting", 3: "dead", 1: "waiting",
+        }  # fmt: skip
+        assert invoke(url, "replay", "3") == "Replayed 1 dead letter.\n"
+        with Worker(url).working() as made:
+            wait_until(lambda: set(made) == {1, 2, 3, 4, 5, 6, 7})
+        mine = [ref for ref in made if ref in rows]
+        assert series is None or mine == [1, 5, 7, 3]
+
+    def test_the_queue_made_anew_is_the_same(self, url: str) -> None:
+        record(url, "a.b", "c.d")
+        before = self.queued(url)
+        invoke(url, "adopt", self.OLD, self.NEW)
+        adopted = self.queued(url)
+        assert adopted == [
+            (ref, lock and lock.replace(self.OLD, self.NEW), listener.replace(self.OLD, self.NEW))
+            for ref, lock, listener in before
+        ]
+        invoke(url, "rebuild")
+        assert self.queued(url) == adopted
+
+    def queued(self, url: str) -> list[tuple[int, str | None, str]]:
+        with opened(url, upgraded=False) as database:
+            return queued(database)
+
+    def test_attempts_are_counted_anew(self, sqlite_url: str) -> None:
+        record(sqlite_url, "a.b")
+        postpone(sqlite_url, 1)
+        invoke(sqlite_url, "adopt", self.OLD, self.NEW)
+        with opened(sqlite_url) as database, database.read() as connection:
+            row = connection.execute(select(deliveries).where(deliveries.c.ref == 1)).one()
+        assert (row.attempts, row.earlier, row.error, row.due_at <= datetime.now(UTC)) == (1, 1, None, True)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "complaint"),
+        [
+            (OLD, OLD, "both are the same listener"),
+            ("subscription:7", NEW, "subscription:7 is a subscription"),
+            (OLD, "subscription:7", "subscription:7 is a subscription"),
+            (OLD, "oncall", "oncall is no listener's key, which looks like oncall.page@/events/page"),
+            ("gone.page@/x", NEW, "nothing waits for gone.page@/x, and it has no dead letters; deliveries wait for"),
+            (
+                OLD,
+                "audit.log@/x",
+                "audit.log@/x has got an event of oncall.page@/x already, delivery 2 beside",
+            ),
+        ],
+    )
+    def test_what_cannot_be_right_is_refused(self, url: str, old: str, new: str, complaint: str) -> None:
+        record(url, "a.b")
+        before = records(url, "list")
+        said = invoke(url, "adopt", old, new, code=1)
+        assert said.startswith(f"Error: {complaint}")
+        assert said.endswith("; nothing was changed\n")
+        assert records(url, "list") == before
+
+    def test_what_is_being_attempted_is_not_handed_over(self, url: str) -> None:
+        record(url, "a.b", "c.d")
+        with doing(url, 1):
+            before = records(url, "list")
+            said = invoke(url, "adopt", self.OLD, self.NEW, code=1)
+            assert said.startswith("Error: delivery 1 is being attempted right now")
+            assert records(url, "list") == before
+        assert waiting_jobs(url) == 4
+
+    def test_a_key_can_be_looked_up_in_files(self, sqlite_url: str, tmp_path: Path) -> None:
+        record(sqlite_url, "a.b")
+        (tmp_path / "renamed.py").write_text(
+            "from extension_kit import Extension\nextension = Extension('x')\n"
+            "@extension.listen_to('a.b', path='/y')\ndef call(): ...\n"
+        )
+        said = invoke(sqlite_url, "adopt", self.OLD, "renamed.page@/y", str(tmp_path / "renamed.py"), code=1)
+        assert said.startswith(f"Error: renamed.page@/y is not in {tmp_path}/renamed.py; there are: renamed.call@/y")
+        said = run(sqlite_url, "adopt", self.OLD, "renamed.call@/y", str(tmp_path / "renamed.py"))
+        assert said.startswith("renamed.call@/y has 1 waiting delivery and 0 dead letters of")
+
+
+def test_a_renamed_function_is_told_of_by_the_worker_and_the_list(tmp_path: Path, sqlite_url: str) -> None:
+    """As it happens: events wait for a function that fails, its file is renamed, then what waits is handed over."""
+    record(sqlite_url, "a.b", "c.d")
+    (tmp_path / "renamed.py").write_text(
+        "from extension_kit import Extension\nextension = Extension('x')\n"
+        "@extension.listen_to('a.b', path='/x')\ndef page(): print('got one', flush=True)\n"
+        "@extension.listen_to('a.b', path='/z')\ndef log(): ...\n"
+    )
+    invoke(sqlite_url, "discard", "--status", "waiting", "--listener", "audit", "--yes")
+    command = [str(BIN / "extension-kit"), "worker", "renamed.py"]
+    with run_server(command, tmp_path / "log", cwd=tmp_path, EXTENSION_DATABASE_URL=sqlite_url) as worker:
+        wait_until(lambda: "Deliveries wait in vain: 2 for oncall.page@/x, which is not loaded here" in worker.log)
+        wait_until(lambda: "oncall.page@/x is not loaded in this worker" in worker.log)
+        assert worker.log.count("Deliveries wait in vain") == 1
+        told = (
+            "Deliveries wait in vain: 2 for oncall.page@/x, which the worker did not know that last tried. "
+            "If a function or its file was renamed, `extension-kit deliveries adopt OLD NEW` hands them over; "
+            "`discard --status waiting` throws them away.\n"
+        )
+        wait_until(lambda: invoke(sqlite_url, "list").endswith(told))
+        adopt = ["adopt", "oncall.page@/x", "renamed.page@/x", str(tmp_path / "renamed.py")]
+        assert run(sqlite_url, *adopt).startswith("renamed.page@/x has 2 waiting deliveries")
+        wait_until(lambda: worker.log.count("got one") == 2)
+    assert "in vain" not in invoke(sqlite_url, "list")
 
 
 def test_making_the_queue_anew(filled: str) -> None:
@@ -316,6 +651,8 @@ def _read(terminal: int) -> bytes:
         (["replay", "--all", "--listener", "x"], "say which: numbers, or a filter, or --all"),
         (["replay", "3", "--event", "x"], "say which: numbers, or a filter, or --all"),
         (["discard", "3", "--all"], "say which: numbers, or a filter, or --all"),
+        (["discard", "3", "--status", "dead"], "--status goes with a filter or --all"),
+        (["retry-now"], "say which: numbers, or a filter, or --all"),
         (["replay", "three"], "'three' is not a valid integer range"),
         (["show"], "Missing argument 'DELIVERY'"),
         (["show", "99999999999999999999"], "is not in the range"),
@@ -339,10 +676,21 @@ def test_there_is_no_such_delivery(url: str) -> None:
     assert run(url, "show", "7", code=1) == "Error: there is no delivery 7\n"
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["show", "1"], ["replay", "--all"], ["discard", "1"], ["rebuild"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["show", "1"],
+        ["replay", "--all"],
+        ["discard", "1"],
+        ["retry-now", "1"],
+        ["adopt", "a@/a", "b@/b"],
+        ["rebuild"],
+    ],
+)
 def test_there_is_no_database(sqlite_url: str, arguments: list[str]) -> None:
     said = invoke(sqlite_url, *arguments, code=1)
-    assert said.startswith(f"Error: The database {Database(sqlite_url).name} cannot be opened: ")
+    assert said.startswith(f"Error: There is no database {Database(sqlite_url).path}: run this in the directory where ")
     assert said.count("\n") == 1
 
 
@@ -351,7 +699,7 @@ def test_the_server_is_down() -> None:
     assert said.startswith("Error: The database postgresql://u:***@127.0.0.1:1/d cannot be reached (")
 
 
-@pytest.mark.parametrize("name", ["list", "show", "replay", "discard", "rebuild"])
+@pytest.mark.parametrize("name", ["list", "show", "replay", "retry-now", "discard", "adopt", "rebuild"])
 def test_help_says_how(name: str) -> None:
     said = invoke("sqlite:///unused.db", name, "--help")
     assert name == "rebuild" or f"  extension-kit deliveries {name} " in said.partition("Examples:")[2]

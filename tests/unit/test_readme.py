@@ -105,12 +105,16 @@ def test_every_documented_command_works_on_a_database(tmp_path, monkeypatch, ser
     seed.mkdir()
     (seed / "doorbell.py").write_text(PROTOCOL_EXAMPLE)
     (seed / "extensions").symlink_to(ROOT / "extensions")
-    always_dead = EXAMPLE.replace("print(", "raise GiveUp(").replace("import Event", "import GiveUp, Event")
+    failing = 'raise (ZeroDivisionError if run.reason == "later" else GiveUp)('
+    always_dead = EXAMPLE.replace("print(", failing).replace("import Event", "import GiveUp, Event")
     (tmp_path / "oncall.py").write_text(always_dead)
     with served(str(tmp_path / "oncall"), EXTENSION_DATABASE_URL=f"sqlite:///{seed}/extension.db") as server:
         for _ in range(8):
             assert server.post("/events/page", event("experiment.execution.failed")).status == 200
         wait_until(lambda: server.log.count("is dead after attempt 1") == 8)
+        for _ in range(2):
+            assert server.post("/events/page", event("experiment.execution.failed", reason="later")).status == 200
+        wait_until(lambda: server.log.count("attempt 1 failed, again in") == 2)
     monkeypatch.delenv("EXTENSION_DATABASE_URL", raising=False)
     ran = set()
     for number, arguments in enumerate(documented_commands()):

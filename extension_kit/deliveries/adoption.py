@@ -1,0 +1,127 @@
+"""Deliveries of a listener that has another name now: found, and handed over to the one that it has become."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, exists, func, literal, select, update
+from sqlalchemy.exc import IntegrityError
+
+from extension_kit.deliveries.functions import NOT_LOADED
+from extension_kit.deliveries.jobs import ByHand
+from extension_kit.deliveries.matching import subscription_ref
+from extension_kit.deliveries.models import DEAD, WAITING, bounded, deliveries
+from extension_kit.errors import ExtensionKitError
+
+_MOST = 5  # that a sentence names
+
+
+class AdoptionError(ExtensionKitError):
+    """Deliveries cannot be handed over; nothing was changed."""
+
+
+class Adopted(NamedTuple):
+    """How many deliveries have another listener now, by what has become of them."""
+
+    waiting: int
+    dead: int
+
+
+def orphans(connection: Connection, known: Collection[str]) -> dict[str, int]:
+    """Find what waits for functions that are not loaded.
+
+    Args:
+        connection: to read with.
+        known: the keys of those that are.
+
+    Returns:
+        How many deliveries, by the listener's key, in the order of the keys.
+    """
+    keys = {bounded(key) for key in known}
+    return {key: number for key, number in _waiting(connection).items() if key not in keys}
+
+
+def last_unknown(connection: Connection) -> dict[str, int]:
+    """Find what waits for functions that the worker did not know which last tried; as ``orphans`` returns it."""
+    tried = deliveries.c.error.endswith(NOT_LOADED, autoescape=True)
+    unknown = select(deliveries.c.listener).where(deliveries.c.status == WAITING, tried)
+    return _waiting(connection, deliveries.c.listener.in_(unknown))
+
+
+def sentence(orphans: dict[str, int], which: str) -> str:
+    """Say what waits in vain, and what to do about it, in one line.
+
+    Args:
+        orphans: at least one, as ``orphans`` returns it.
+        which: why it does, as a relative clause.
+    """
+    named = [f"{number} for {key}" for key, number in list(orphans.items())[:_MOST]]
+    if len(orphans) > _MOST:
+        named.append(f"more for {len(orphans) - _MOST} others")
+    return (
+        f"Deliveries wait in vain: {', '.join(named)}, {which}. If a function or its file was renamed, "
+        "`extension-kit deliveries adopt OLD NEW` hands them over; `discard --status waiting` throws them away"
+    )
+
+
+def adopt(connection: Connection, queue: ByHand, old: str, new: str) -> Adopted:
+    """Hand over what waits for one listener, and its dead letters, to another.
+
+    Each has a whole retry schedule before it, and is made in the order of the events, those of the other one included.
+
+    Args:
+        connection: in a transaction that writes, which is to be rolled back for an error.
+        queue: where the jobs are.
+        old: the key of the listener that is no more.
+        new: the key of the one that it has become.
+
+    Raises:
+        AdoptionError: it cannot be right; the message says why, and what to do.
+    """
+    old, new = bounded(old), bounded(new)
+    _check(connection, old, new)
+    lock = literal(new).concat(func.substr(deliveries.c.lock, len(old) + 1))
+    adopted = {"listener": new, "lock": lock}
+    anew = {"error": None, "earlier": deliveries.c.attempts, "begun_at": None, "due_at": datetime.now(UTC)}
+    try:
+        waiting = connection.execute(update(deliveries).where(_of(old, WAITING)).values({**adopted, **anew})).rowcount
+        dead = connection.execute(update(deliveries).where(_of(old, DEAD)).values(adopted)).rowcount
+    except IntegrityError:
+        raise AdoptionError(f"an event that {old} has got has come in for {new} at this moment: try again") from None
+    if attempted := queue.hand_over(connection, old, new):
+        raise AdoptionError(
+            f"delivery {attempted} is being attempted right now: try again in a moment, or stop the worker that does it"
+        )
+    return Adopted(waiting, dead)
+
+
+def _of(listener: str, *status: str) -> ColumnElement[bool]:
+    return (deliveries.c.listener == listener) & deliveries.c.status.in_(status)
+
+
+def _waiting(connection: Connection, *conditions: ColumnElement[bool]) -> dict[str, int]:
+    """How many deliveries wait, by listener, for functions."""
+    query = select(deliveries.c.listener, func.count()).where(deliveries.c.status == WAITING, *conditions)
+    found = connection.execute(query.group_by(deliveries.c.listener).order_by(deliveries.c.listener))
+    return {key: number for key, number in found if subscription_ref(key) is None}
+
+
+def _check(connection: Connection, old: str, new: str) -> None:
+    if old == new:
+        raise AdoptionError("both are the same listener")
+    for key in (old, new):
+        if subscription_ref(key) is not None:
+            raise AdoptionError(f"{key} is a subscription, which has a number and no name: change its target instead")
+        if "@/" not in key:
+            raise AdoptionError(f"{key} is no listener's key, which looks like oncall.page@/events/page")
+    if not connection.execute(select(exists().where(_of(old, WAITING, DEAD)))).scalar():
+        waiting = ", ".join(list(_waiting(connection))[:_MOST]) or "nobody"
+        raise AdoptionError(f"nothing waits for {old}, and it has no dead letters; deliveries wait for {waiting}")
+    both = deliveries.alias()
+    twice = select(deliveries.c.ref, both.c.ref).join(both, deliveries.c.event_ref == both.c.event_ref)
+    twice = twice.where(_of(old, WAITING, DEAD), both.c.listener == new).order_by(deliveries.c.ref).limit(1)
+    if found := connection.execute(twice).one_or_none():
+        raise AdoptionError(
+            f"{new} has got an event of {old} already, delivery {found[1]} beside delivery {found[0]}: "
+            f"`extension-kit deliveries discard {found[0]}` throws that one away"
+        )

@@ -1,0 +1,97 @@
+"""What people do with deliveries that wait: have them attempted now, throw them away, see what they wait for."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, select, update
+
+from extension_kit.deliveries.jobs import ByHand, Chosen
+from extension_kit.deliveries.models import DISCARDED, WAITING, attempts, deliveries, events
+from extension_kit.deliveries.replay import Filter
+from extension_kit.store.database import Database
+
+_BATCH = 5000
+
+
+class Changed(NamedTuple):
+    """How many were changed, how many were being attempted and left alone, and how many have no job in the queue."""
+
+    changed: int
+    attempted: int
+    lost: int
+
+
+def retry_now(database: Database, queue: ByHand, wanted: Filter) -> Iterator[Changed]:
+    """Have what waits attempted as soon as what is before it in its line lets it; yields what was done, in batches."""
+
+    def change(connection: Connection, chosen: Sequence[Chosen]) -> Changed:
+        due = queue.make_due(connection, chosen)
+        attempted = _refs(chosen) & queue.doing(connection)
+        changed = _update(connection, due, due_at=datetime.now(UTC))
+        return Changed(changed, len(attempted), len(_refs(chosen) - due - attempted))
+
+    return _in_batches(database, wanted, change)
+
+
+def discard_waiting(database: Database, queue: ByHand, wanted: Filter) -> Iterator[Changed]:
+    """Throw away what waits, but for what is being attempted right now; yields what was done, in batches."""
+
+    def change(connection: Connection, chosen: Sequence[Chosen]) -> Changed:
+        queue.take_out(connection, chosen)
+        attempted = _refs(chosen) & queue.doing(connection)
+        ended = {"status": DISCARDED, "ended_at": datetime.now(UTC)}
+        return Changed(_update(connection, _refs(chosen) - attempted, **ended), len(attempted), 0)
+
+    return _in_batches(database, wanted, change)
+
+
+def obstacles(connection: Connection, queue: ByHand, rows: Sequence[Row[Any]]) -> dict[int, int]:
+    """Find what deliveries wait for: the number of the one that has to end before, by the number of each that has one.
+
+    Args:
+        connection: to read with.
+        queue: knows the order.
+        rows: of the table of deliveries.
+    """
+    locks = {row.ref: row.lock for row in rows if row.status == WAITING and row.lock is not None}
+    first = queue.first_in_line(connection, set(locks.values()))
+    return {ref: first[lock] for ref, lock in locks.items() if first.get(lock, ref) != ref}
+
+
+def under_way(connection: Connection, refs: Sequence[int]) -> dict[int, datetime]:
+    """Find since when deliveries are being attempted; those that are not are left out."""
+    found: dict[int, datetime] = {}
+    for start in range(0, len(refs), _BATCH):
+        some = attempts.c.delivery_ref.in_(refs[start : start + _BATCH])
+        open_ = attempts.c.ended_at.is_(None) & (deliveries.c.status == WAITING)
+        query = select(attempts.c.delivery_ref, attempts.c.started_at).join(deliveries).where(some, open_)
+        found |= {row.delivery_ref: row.started_at for row in connection.execute(query)}
+    return found
+
+
+def _in_batches(
+    database: Database, wanted: Filter, change: Callable[[Connection, Sequence[Chosen]], Changed]
+) -> Iterator[Changed]:
+    waiting = select(deliveries.c.ref, deliveries.c.lock).join(events)
+    waiting = waiting.where(*replace(wanted, status=WAITING).conditions()).order_by(deliveries.c.ref).limit(_BATCH)
+    last = 0
+    while True:
+        with database.transaction() as connection:
+            chosen = [Chosen(*row) for row in connection.execute(waiting.where(deliveries.c.ref > last))]
+            if not chosen:
+                return
+            changed = change(connection, chosen)
+        last = chosen[-1].ref
+        yield changed
+
+
+def _refs(chosen: Sequence[Chosen]) -> set[int]:
+    return {ref for ref, _ in chosen}
+
+
+def _update(connection: Connection, refs: set[int], **values: Any) -> int:
+    """Change those that still wait, and say how many."""
+    mine = deliveries.c.ref.in_(refs) & (deliveries.c.status == WAITING)
+    return connection.execute(update(deliveries).where(mine).values(values)).rowcount

@@ -1,0 +1,104 @@
+"""What people change of the queue by hand: the jobs of some deliveries, but never one that is being done."""
+
+# ruff: noqa: S608 (only constants are put into queries)
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from extension_kit.deliveries.jobs import Chosen
+from extension_kit.engine.app import QUEUE
+from extension_kit.engine.store import JOB_INSERTED
+
+_REF = {
+    "sqlite": "json_extract(args, '$.delivery_ref')",
+    "postgresql": "CAST(args ->> 'delivery_ref' AS bigint)",
+}
+_AMONG = {"sqlite": "IN (SELECT value FROM json_each({}))", "postgresql": "= ANY({})"}
+_LINES = {
+    "sqlite": "(SELECT value AS line FROM json_each(:locks)) AS lines",
+    "postgresql": "unnest(CAST(:locks AS text[])) AS lines (line)",
+}
+_OURS = f"queue_name = '{QUEUE}'"
+_NOTIFY = text("SELECT pg_notify(:channel, :payload)").bindparams(
+    channel=f"procrastinate_queue_v1#{QUEUE}", payload=JOB_INSERTED
+)
+_WITHOUT_NOTE = "waits_for = CASE WHEN waits_for = '{}' THEN NULL ELSE waits_for END"
+
+
+class QueueByHand:
+    """The queue of a database, for people.
+
+    A job that waits is locked, on PostgreSQL, by what changes it, and can be taken by no worker until the transaction
+    ends. So whoever finds a delivery's job changed here may change the delivery: no attempt of it begins meanwhile.
+    """
+
+    def take_out(self, connection: Connection, chosen: Sequence[Chosen]) -> set[int]:
+        """Take the jobs of deliveries that wait off the queue, and return the deliveries of those jobs."""
+        return self._change(connection, "DELETE FROM procrastinate_jobs", chosen)
+
+    def make_due(self, connection: Connection, chosen: Sequence[Chosen]) -> set[int]:
+        """Let jobs that wait for their time wait for it no more, and return the deliveries of those jobs."""
+        due = f"UPDATE procrastinate_jobs SET scheduled_at = NULL, {_WITHOUT_NOTE.format('time')}"
+        changed = self._change(connection, due, chosen)
+        self._tell(connection)
+        return changed
+
+    def hand_over(self, connection: Connection, old: str, new: str) -> int | None:
+        """Make the jobs that wait for one listener those of another; they keep their places in the line.
+
+        Returns:
+            A delivery to the first listener that is being attempted, whose job was left alone; None without any.
+        """
+        # A note that a job waits for one before it may not hold in the other line. Without it, it is looked at again.
+        connection.execute(
+            text(
+                "UPDATE procrastinate_jobs SET listener = :new, lock = :new || substr(lock, :rest), "
+                f"scheduled_at = NULL, waits_for = NULL WHERE {_OURS} AND status = 'todo' AND listener = :old"
+            ),
+            {"old": old, "new": new, "rest": len(old) + 1},
+        )
+        self._tell(connection)
+        # Asked at the end: what was begun before its job was changed is seen now.
+        ref = _REF[connection.dialect.name]
+        doing = f"SELECT {ref} FROM procrastinate_jobs WHERE {_OURS} AND status = 'doing' AND listener = :old LIMIT 1"
+        attempted: int | None = connection.execute(text(doing), {"old": old}).scalar()
+        return attempted
+
+    def doing(self, connection: Connection) -> set[int]:
+        """The deliveries that are being attempted, by a worker that lives or is believed to."""
+        query = f"SELECT {_REF[connection.dialect.name]} FROM procrastinate_jobs WHERE {_OURS} AND status = 'doing'"
+        return set(connection.execute(text(query)).scalars())
+
+    def first_in_line(self, connection: Connection, locks: Collection[str]) -> dict[str, int]:
+        """Find the delivery of each lock that the others wait for: the one that is attempted, or is to be next."""
+        dialect = connection.dialect.name
+        mine = f"SELECT {_REF[dialect]} FROM procrastinate_jobs WHERE lock = line"
+        doing = f"{mine} AND status = 'doing'"
+        next_ = f"{mine} AND status = 'todo' ORDER BY priority DESC, id LIMIT 1"
+        query = text(f"SELECT line, coalesce(({doing}), ({next_})) FROM {_LINES[dialect]}")
+        lines = json.dumps(list(locks)) if dialect == "sqlite" else list(locks)
+        return {lock: ref for lock, ref in connection.execute(query, {"locks": lines}) if ref is not None}
+
+    def _change(self, connection: Connection, change: str, chosen: Sequence[Chosen]) -> set[int]:
+        """Change the jobs that wait; those with a lock are found by it, for which there is an index."""
+        dialect = connection.dialect.name
+        among = _AMONG[dialect]
+        where = (
+            f"{_OURS} AND status = 'todo' AND {_REF[dialect]} {among.format(':refs')}"
+            f" AND (lock {among.format(':locks')} OR lock IS NULL AND :unlocked)"
+        )
+        locks = {lock for _, lock in chosen if lock is not None}
+        values: dict[str, Any] = {"refs": [ref for ref, _ in chosen], "locks": list(locks)}
+        if dialect == "sqlite":
+            values = {name: json.dumps(value) for name, value in values.items()}
+        values["unlocked"] = any(lock is None for _, lock in chosen)
+        statement = text(f"{change} WHERE {where} RETURNING {_REF[dialect]}")
+        return set(connection.execute(statement, values).scalars())
+
+    def _tell(self, connection: Connection) -> None:
+        """Tell workers; on SQLite they look by themselves, every other second."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(_NOTIFY)
