@@ -3,21 +3,30 @@
 import keyword
 import re
 import shlex
-from importlib.metadata import version
+from importlib.metadata import distribution
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
 from extension_kit.errors import ConfigurationError
+from extension_kit.own_wheel import is_from_index, wheel_name, write_wheel
 
 _PREFIX = "extension-"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 53  # of a Helm release
+_WHEELS = "wheels"
+_ABOUT_WHEEL = f"""
+`{_WHEELS}/` holds extension-kit itself, as it was when this was made: keep it with the rest. For a later one, put its
+wheel there and name it in `requirements.txt`.
+"""
 
 
 def write_extension(name: str, directory: Path) -> str:
     """Write the extension ``name`` into a directory that is empty or does not exist.
+
+    Where this kit did not come from an index, but from a checkout for example, it is put beside the extension as a
+    wheel: by its name nobody could install it.
 
     ``oncall`` and ``extension-oncall`` are the same: the module is oncall.py, the extension is called extension-oncall.
 
@@ -37,7 +46,15 @@ def write_extension(name: str, directory: Path) -> str:
         raise ConfigurationError(f"{name!r} is too long: {_PREFIX}... may have {_LONGEST_NAME} characters")
     if keyword.iskeyword(module) or find_spec(module):
         raise ConfigurationError(f"{name!r} would hide the Python module {module}: choose another name")
-    placeholders = {"name": _PREFIX + short, "module": module, "version": version("extension-kit")}
+    kit = distribution("extension-kit")
+    brings_kit = not is_from_index(kit)
+    placeholders = {
+        "name": _PREFIX + short,
+        "module": module,
+        "kit": f"./{_WHEELS}/{wheel_name(kit)}" if brings_kit else f"extension-kit=={kit.version}",
+        "about_kit": _ABOUT_WHEEL if brings_kit else "",
+        "copied": f"COPY requirements.txt .\nCOPY {_WHEELS} {_WHEELS}" if brings_kit else "COPY requirements.txt .",
+    }
     written = {}
     for template in (files("extension_kit") / "templates/extension").iterdir():
         file = template.name.removesuffix(".tmpl").replace("MODULE", module)
@@ -48,10 +65,14 @@ def write_extension(name: str, directory: Path) -> str:
         directory.mkdir(parents=True, exist_ok=True)
         for file, text in written.items():
             (directory / file).write_text(text, encoding="utf-8")
+        if brings_kit:
+            (directory / _WHEELS).mkdir()
+            write_wheel(directory / _WHEELS)
     except OSError as error:
         raise ConfigurationError(f"{directory} cannot be written: {error}") from None
+    files_written = ", ".join(sorted([*written, *([f"{_WHEELS}/"] if brings_kit else [])]))
     return f"""\
-Wrote {", ".join(sorted(written))} to {directory}. Next:
+Wrote {files_written} to {directory}. Next:
 
   cd {shlex.quote(str(directory))}
   python -m pytest

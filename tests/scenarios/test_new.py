@@ -3,16 +3,24 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import yaml
 
+import extension_kit as extension_kit_package
+from extension_kit.own_wheel import write_wheel
 from tests.commands import extension_kit
+from tests.conftest import free_port
+from tests.helm.image import ROOT_ONLY, instructions
 
 COMMAND = Path(sys.executable).with_name("extension-kit")
 CHART = Path(__file__).parents[2] / "helm/extension"
@@ -26,6 +34,7 @@ FILES = {
     "test_oncall.py",
     "values.yaml",
 }
+WHEEL = f"wheels/extension_kit-{version('extension-kit')}-py3-none-any.whl"
 
 
 def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -40,8 +49,8 @@ def new(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return extension_kit("new", *arguments, cwd=cwd)
 
 
-def tree(directory: Path) -> dict[str, str]:
-    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+def tree(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def event(name: str, **objects: object) -> dict[str, object]:
@@ -66,7 +75,7 @@ def test_writes_every_file_with_every_placeholder_filled(oncall: Path) -> None:
 
 def test_says_what_to_do_next(tmp_path: Path) -> None:
     result = run(COMMAND, "new", "oncall", "--directory", "my extensions/on call", cwd=tmp_path)
-    assert {path.name for path in (tmp_path / "my extensions" / "on call").iterdir()} == FILES
+    assert tree(tmp_path / "my extensions" / "on call").keys() == FILES | {WHEEL}
     for line in ("cd 'my extensions/on call'", "python -m pytest", "extension-kit serve oncall.py"):
         assert f"  {line}\n" in result.stdout
 
@@ -123,8 +132,125 @@ def test_has_nothing_for_ruff_to_find(oncall: Path, check: tuple[str, ...]) -> N
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_pins_the_kit_it_was_made_with(oncall: Path) -> None:
-    assert (oncall / "requirements.txt").read_text() == f"extension-kit=={version('extension-kit')}\n"
+@pytest.fixture(scope="module")
+def dependencies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is installed for these tests, but for the kit itself."""
+    directory = tmp_path_factory.mktemp("dependencies")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if "extension_kit" not in path.name:
+            (directory / path.name).symlink_to(path)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("made")
+    assert new("oncall", cwd=directory).returncode == 0
+    return directory / "oncall"
+
+
+def shell(*lines: str, cwd: Path, code: int = 0, **more: object) -> str:
+    """What shell commands say; they find no package index, and nothing that this process has activated."""
+    mine = ("PYTHON", "PYTEST", "STEADYBIT", "EXTENSION", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
+    environment |= {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment |= {name: str(value) for name, value in more.items()}
+    done = subprocess.run(
+        ["sh", "-e"], input="\n".join(lines), cwd=cwd, env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(made: Path, dependencies: Path) -> Path:
+    """The extension after the first commands of its README."""
+    venv, activate, install, _ = commands(made, "Run it")
+    python = shlex.quote(sys.executable)
+    lend = f"echo {dependencies} > $(python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))')/lent.pth"
+    shell(venv.replace("python3", python), activate, lend, install, cwd=made)
+    return made
+
+
+class TestInstalling:
+    """The README and the Dockerfile, to the letter; only what the kit depends on comes from this machine."""
+
+    def test_its_readme_can_be_followed(self, installed: Path, tmp_path: Path) -> None:
+        _, activate, _, serve = commands(installed, "Run it")
+        (agent,) = commands(installed, "Try it")
+        port, health_port = free_port(), free_port()
+        ports = {"STEADYBIT_EXTENSION_PORT": port, "STEADYBIT_EXTENSION_HEALTH_PORT": health_port}
+        said = shell(
+            activate,
+            f"{serve} > {tmp_path}/log 2>&1 &",
+            "trap 'kill $!; wait $! || true' EXIT",
+            f"{agent.replace('8080', str(port))} --wait 30 --seed 3",
+            cwd=installed,
+            **ports,
+        )
+        assert "refused: 0" in said
+        assert str(installed / ".venv") in shell(activate, "command -v extension-kit", cwd=installed)
+        install_pytest, test = commands(installed, "Test it")
+        assert "3 passed" in shell(activate, install_pytest, test, cwd=installed)
+
+    def test_its_dockerfile_can_be_followed(self, installed: Path, tmp_path: Path) -> None:
+        """Its steps in a directory that has only what they copy, with the machine for the base image."""
+        activate = f". {shlex.quote(str(installed / '.venv/bin/activate'))}"
+        shell(activate, "pip uninstall --yes extension-kit", cwd=installed)
+        ran = []
+        for name, rest in instructions((installed / "Dockerfile").read_text()):
+            if name == "COPY":
+                source, target = rest.split()
+                copy = shutil.copytree if (installed / source).is_dir() else shutil.copy
+                copy(installed / source, tmp_path / target)
+            elif name == "RUN" and not rest.startswith(ROOT_ONLY):
+                ran.append(rest)
+                shell(activate, rest, cwd=tmp_path)
+            elif name == "CMD":
+                command = json.loads(rest)
+        assert len(ran) == 1
+        start = f"{shlex.join(command)} & trap 'kill $!; wait $! || true' EXIT"
+        agent = f"extension-kit agent unix:{tmp_path}/s --fast --wait 30"
+        socket = {"STEADYBIT_EXTENSION_UNIX_SOCKET": tmp_path / "s"}
+        assert "refused: 0" in shell(activate, start, agent, cwd=tmp_path, **socket)
+
+    def test_the_wheel_is_the_kit(self, made: Path) -> None:
+        assert (made / "requirements.txt").read_text() == f"./{WHEEL}\n"
+        package = Path(extension_kit_package.__file__).parent
+        with ZipFile(made / WHEEL) as wheel:
+            assert wheel.testzip() is None
+            names = set(wheel.namelist())
+            assert wheel.read("extension_kit/cli.py") == (package / "cli.py").read_bytes()
+        assert {name for name in names if ".dist-info/" not in name} == {
+            f"extension_kit/{path.relative_to(package)}"
+            for path in package.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        assert "extension_kit/templates/extension/Dockerfile.tmpl" in names
+
+    def test_the_wheel_is_the_same_each_time(self, made: Path, tmp_path: Path) -> None:
+        write_wheel(tmp_path)
+        assert (tmp_path / Path(WHEEL).name).read_bytes() == (made / WHEEL).read_bytes()
+
+    def test_what_came_from_an_index_is_named_as_it_is_there(self, tmp_path: Path) -> None:
+        """From a copy of this kit, installed without a note of where it came from."""
+        made_of = tmp_path / "site"
+        write_wheel(tmp_path)
+        with ZipFile(tmp_path / Path(WHEEL).name) as wheel:
+            wheel.extractall(made_of)
+        command = "import sys; from extension_kit.cli import main; sys.argv[0] = 'extension-kit'; main()"
+        environment = {**os.environ, "PYTHONPATH": str(made_of)}
+        line = [sys.executable, "-c", command, "new", "oncall"]
+        subprocess.run(line, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
+        assert tree(tmp_path / "oncall").keys() == FILES
+        assert (tmp_path / "oncall/requirements.txt").read_text() == f"extension-kit=={version('extension-kit')}\n"
+        assert "wheels" not in "".join(path.read_text() for path in (tmp_path / "oncall").iterdir())
+
+
+def commands(directory: Path, heading: str) -> list[str]:
+    """The commands of a section of the README."""
+    section = (directory / "README.md").read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
 
 
 def test_image_serves_the_module_as_an_ordinary_user(oncall: Path) -> None:
@@ -185,7 +311,7 @@ def test_refuses_a_bad_name_and_writes_nothing(tmp_path: Path, name: str, compla
 def test_takes_an_empty_directory(tmp_path: Path) -> None:
     (tmp_path / "oncall").mkdir()
     assert new("oncall", cwd=tmp_path).returncode == 0
-    assert tree(tmp_path / "oncall").keys() == FILES
+    assert tree(tmp_path / "oncall").keys() == FILES | {WHEEL}
 
 
 @pytest.mark.parametrize("taken", ["oncall/.hidden", "oncall", "oncall.py"])
@@ -196,4 +322,4 @@ def test_leaves_alone_what_is_there(tmp_path: Path, taken: str) -> None:
     result = new("oncall", "--directory", directory, cwd=tmp_path)
     assert result.returncode == 2
     assert re.fullmatch(f"extension-kit: {directory} (exists already|cannot be written).*\n", result.stderr)
-    assert tree(tmp_path) == {taken: "mine"}
+    assert tree(tmp_path) == {taken: b"mine"}
