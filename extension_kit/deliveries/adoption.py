@@ -59,7 +59,7 @@ def sentence(orphans: dict[str, int], which: str) -> str:
     if len(orphans) > _MOST:
         named.append(f"more for {len(orphans) - _MOST} others")
     return (
-        f"Deliveries wait in vain: {', '.join(named)}, {which}. If a function or its file was renamed, "
+        f"Deliveries wait in vain: {', '.join(named)}, {which}. If a function, its path or its extension was renamed, "
         "`extension-kit deliveries adopt OLD NEW` hands them over; `discard --status waiting` throws them away"
     )
 

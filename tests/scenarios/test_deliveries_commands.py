@@ -570,14 +570,14 @@ class TestAdopting:
             "from extension_kit import Extension\nextension = Extension('x')\n"
             "@extension.listen_to('a.b', path='/y')\ndef call(): ...\n"
         )
-        said = invoke(sqlite_url, "adopt", self.OLD, "renamed.page@/y", str(tmp_path / "renamed.py"), code=1)
-        assert said.startswith(f"Error: renamed.page@/y is not in {tmp_path}/renamed.py; there are: renamed.call@/y")
-        said = run(sqlite_url, "adopt", self.OLD, "renamed.call@/y", str(tmp_path / "renamed.py"))
-        assert said.startswith("renamed.call@/y has 1 waiting delivery and 0 dead letters of")
+        said = invoke(sqlite_url, "adopt", self.OLD, "x.page@/y", str(tmp_path / "renamed.py"), code=1)
+        assert said.startswith(f"Error: x.page@/y is not in {tmp_path}/renamed.py; there are: x.call@/y")
+        said = run(sqlite_url, "adopt", self.OLD, "x.call@/y", str(tmp_path / "renamed.py"))
+        assert said.startswith("x.call@/y has 1 waiting delivery and 0 dead letters of")
 
 
 def test_a_renamed_function_is_told_of_by_the_worker_and_the_list(tmp_path: Path, sqlite_url: str) -> None:
-    """As it happens: events wait for a function that fails, its file is renamed, then what waits is handed over."""
+    """As it happens: events wait for a function that fails, it is renamed, then what waits is handed over."""
     record(sqlite_url, "a.b", "c.d")
     (tmp_path / "renamed.py").write_text(
         "from extension_kit import Extension\nextension = Extension('x')\n"
@@ -592,12 +592,12 @@ def test_a_renamed_function_is_told_of_by_the_worker_and_the_list(tmp_path: Path
         assert worker.log.count("Deliveries wait in vain") == 1
         told = (
             "Deliveries wait in vain: 2 for oncall.page@/x, which the worker did not know that last tried. "
-            "If a function or its file was renamed, `extension-kit deliveries adopt OLD NEW` hands them over; "
+            "If a function, its path or its extension was renamed, `extension-kit deliveries adopt OLD NEW` hands them over; "
             "`discard --status waiting` throws them away.\n"
         )
         wait_until(lambda: invoke(sqlite_url, "list").endswith(told))
-        adopt = ["adopt", "oncall.page@/x", "renamed.page@/x", str(tmp_path / "renamed.py")]
-        assert run(sqlite_url, *adopt).startswith("renamed.page@/x has 2 waiting deliveries")
+        adopt = ["adopt", "oncall.page@/x", "x.page@/x", str(tmp_path / "renamed.py")]
+        assert run(sqlite_url, *adopt).startswith("x.page@/x has 2 waiting deliveries")
         wait_until(lambda: worker.log.count("got one") == 2)
     assert "in vain" not in invoke(sqlite_url, "list")
 
