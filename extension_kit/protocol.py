@@ -26,6 +26,8 @@ from extension_kit.environment import whole_number as whole_number
 from extension_kit.errors import RegistrationError
 from extension_kit.errors import SettingError as SettingError
 from extension_kit.errors import StoreError as StoreError
+from extension_kit.events.foreign_json import ForeignJson as ForeignJson
+from extension_kit.events.foreign_json import read_foreign_json as read_foreign_json
 from extension_kit.events.published import PublishedEvent as PublishedEvent
 from extension_kit.events.schema_guard import OPENAPI_VERSION as OPENAPI_VERSION
 from extension_kit.events.schema_guard import json_schema_components as json_schema_components

@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
-import orjson
 from flask import Blueprint, Response, request
 from jsonschema_rs import Draft202012Validator
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from extension_kit.protocol import Host
+from extension_kit.protocol import Host, read_foreign_json
 
 from . import queries
 from .accounts import Accounts
@@ -169,8 +168,8 @@ def _body(validator: Draft202012Validator, *, may_be_empty: bool = False) -> dic
     """
     sent = request.get_data(cache=False, parse_form_data=False)
     try:
-        body: dict[str, Any] = orjson.loads(sent) if sent or not may_be_empty else {}
-    except orjson.JSONDecodeError as error:
+        body: dict[str, Any] = read_foreign_json(sent).value if sent or not may_be_empty else {}
+    except ValueError as error:
         raise bad_request() from error
     if not validator.is_valid(body):
         raise bad_request()

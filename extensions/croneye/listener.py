@@ -30,6 +30,9 @@ def listener_view(host: Host, settings: CronEyeSettings) -> Callable[[], Respons
             logger.warning("An event is refused: %s", error)
             raise bad_request() from error
         if posted is not None:
+            if posted.repairs:
+                done = ", ".join(posted.repairs)
+                logger.warning("The body of %s is not JSON, and is taken all the same: %s", posted, done)
             with host.transaction() as transaction:
                 take(transaction, posted, body, datetime.now(UTC))
         return success(data={})

@@ -7,10 +7,13 @@ from typing import Any
 
 import orjson
 
+from extension_kit.protocol import read_foreign_json
+
 from .codes import EXECUTION, JOB, SCHEDULER, Code
 from .moments import moment
 
 _LONGEST_KEY = 255  # characters of a name that a column holds
+_LOGGED = 80  # characters of a name that a line of the log shows
 _DEEPEST = 200  # what is nested deeper cannot be written again
 
 
@@ -33,6 +36,7 @@ class Posted:
         next_run: when the job is to run next; None where it is not, or where that is not said.
         says_next_run: which of the two.
         payload: the decoded body.
+        repairs: what of the body was not JSON, in words.
     """
 
     code: Code
@@ -44,6 +48,13 @@ class Posted:
     next_run: datetime | None
     says_next_run: bool
     payload: dict[str, Any]
+    repairs: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return what the log calls it: its name, its job and its scheduler, on one line."""
+        job = f" of the job {self.job_id[:_LOGGED]!r}" if self.job_id is not None else ""
+        scheduler = f" at the scheduler {self.scheduler[:_LOGGED]!r}" if self.scheduler is not None else ""
+        return f"{self.code.event_name}{job}{scheduler}"
 
 
 def read(body: bytes) -> Posted | None:
@@ -58,7 +69,7 @@ def read(body: bytes) -> Posted | None:
     Raises:
         InvalidPayload: it is no JSON object, or lacks what is needed, or has an impossible value.
     """
-    payload = _decoded(body)
+    payload, repairs = _decoded(body)
     if (code := Code.of(payload.get("event_code"))) is None:
         return None
     scheduler = _scheduler(payload, code)
@@ -81,6 +92,7 @@ def read(body: bytes) -> Posted | None:
         _time(payload, "next_scheduled_run_time", needs_sense=submits),
         submits or "next_scheduled_run_time" in payload,
         payload,
+        repairs,
     )
 
 
@@ -92,17 +104,17 @@ def text(value: Any) -> str | None:
     return written.replace("\x00", "\ufffd")
 
 
-def _decoded(body: bytes) -> dict[str, Any]:
+def _decoded(body: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
     try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        payload, repairs = read_foreign_json(body)
+    except ValueError as error:
         raise InvalidPayload("the body is not JSON") from error
     if not isinstance(payload, dict):
         raise InvalidPayload("the body is not an object")
     # Counted only where the body has enough brackets to be that deep: nearly never.
     if body.count(b"{") + body.count(b"[") > _DEEPEST and _is_too_deep(payload):
         raise InvalidPayload(f"the body is nested deeper than {_DEEPEST} levels")
-    return payload
+    return payload, repairs
 
 
 def _is_too_deep(payload: dict[str, Any]) -> bool:

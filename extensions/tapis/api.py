@@ -1,16 +1,16 @@
 """What all routes need: who calls, what is in the body and in the query, and the database."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 from marshmallow import Schema, ValidationError
 from werkzeug.routing import BaseConverter
 
-from extension_kit.protocol import Host
+from extension_kit.protocol import Host, read_foreign_json
 
 from .access import Access
 from .envelope import ApiError, answer_error, bad_request
@@ -19,6 +19,12 @@ from .paging import once
 from .schemas import problems_of
 from .settings import TapisSettings
 from .tokens import HEADERS, Authenticator, Caller, UnauthorizedError
+
+logger = logging.getLogger("extension_kit.tapis")
+
+_LOGGED = 80  # characters of a value that a line of the log shows
+_NAMING = ("type", "source", "subject", "seriesId", "name", "subjectFilter")
+"""What a line of the log calls an event or a subscription by."""
 
 _SUBJECT = "tapis_subject"
 
@@ -99,17 +105,21 @@ class Api:
         return loaded
 
     def json(self) -> dict[str, Any]:
-        """Return the request's body as it is.
+        """Return the request's body as it is, but for what is not JSON in what Python writes.
 
         Raises:
             ApiError: 400, it is no JSON object.
         """
         try:
-            found = orjson.loads(request.get_data())
-        except orjson.JSONDecodeError:
-            found = None
+            found, repairs = read_foreign_json(request.get_data())
+        except ValueError:
+            found, repairs = None, ()
         if not isinstance(found, dict):
             raise bad_request("the body is not a JSON object", "NTFAPI_INVALID_JSON")
+        if repairs:
+            named = " ".join(f"{key}={found[key]!r:.{_LOGGED}}" for key in _NAMING if found.get(key) is not None)
+            done = ", ".join(repairs)
+            logger.warning("The body of %s %s is not JSON, and is taken all the same: %s", request.path, named, done)
         return found
 
     def query(self) -> Mapping[str, str]:

@@ -84,14 +84,53 @@ def test_other_paths_and_methods(api, method, path, status, message):
         pytest.param(b'"text"', id="a text"),
         pytest.param(b"event_code=1&alias=billing", id="a form"),
         pytest.param(b'{"event_code": 1, "alias": "\xff"}', id="no UTF-8"),
-        pytest.param(b'{"event_code": 1, "alias": "\\ud800"}', id="half a surrogate pair"),
-        pytest.param(b'{"event_code": 4096, "job_id": 1, "return_value": NaN}', id="not a number"),
+        pytest.param(b'{"event_code": 1, "alias": nan}', id="nearly NaN"),
+        pytest.param(b'\xef\xbb\xbf\xef\xbb\xbf{"event_code": 1, "alias": "a"}', id="two byte order marks"),
+        pytest.param(b'{"event_code": 1, "alias": ' + b"[" * 50_000 + b"NaN", id="deep, and not JSON"),
         pytest.param(b'{"event_code": 4096, "job_id": 1, "return_value": ' + b"[" * 300 + b"]" * 300 + b"}", id="deep"),
     ],
 )
 def test_what_is_malformed_is_refused(api, body):
     assert answer(api.send(body)) == BAD_REQUEST
     assert api.is_empty
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "kept", "told", "done"),
+    [
+        (b'"exception": "caf\\udce9"', "exception", "caf\ufffd", "caf\ufffd", "half a character was read as U+FFFD"),
+        (b'"traceback": "a\xed\xb3\xa9b"', "traceback", "a\ufffdb", "a\ufffdb", "half a character was read as U+FFFD"),
+        (b'"return_value": NaN', "return_value", None, None, "NaN or Infinity was read as null"),
+        (b'"return_value": [1, -Infinity, 1e999]', "return_value", "[1,null,null]", [1, None, None], "NaN or Infinity"),
+        (b'"return_value": {"\\ud83d": Infinity}', "return_value", '{"\ufffd":null}', {"\ufffd": None}, "U+FFFD"),
+        # What is beside it is read as ever.
+        (
+            b'"return_value": [NaN, "\\ud83d\\ude00"]',
+            "return_value",
+            '[null,"\U0001f600"]',
+            [None, "\U0001f600"],
+            "NaN",
+        ),
+        (b'"return_value": [NaN, 1%s]' % (b"0" * 30), "return_value", "[null,1e+30]", [None, 1e30], "NaN"),
+        (b'"return_value": [NaN, 18446744073709551615]', "return_value", "[null,18446744073709551615]", None, "NaN"),
+        (b'"return_value": 5', "return_value", "5", 5, ""),
+    ],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
+def test_what_python_writes_for_json_is_taken(api, caplog, mark, body, key, kept, told, done):
+    code = 4096 if key == "return_value" else 8192
+    event = b'{"event_code": %d, "job_id": "in\\nvoices", "alias": "billing", "time": %d, ' % (code, NOW)
+    assert answer(api.send(mark + event + body + b"}")) == SUCCESS
+    assert api.rows(log, key) == [(kept,)]
+    (event,) = api.events
+    assert told is None or event.payload[key] == told
+    assert json.loads(event.body, parse_constant=pytest.fail) == event.data
+    warnings = [record.getMessage() for record in caplog.records if record.name == "extension_kit.croneye"]
+    assert len(warnings) == (1 if mark or done else 0)
+    for warning in warnings:
+        assert f"The body of {event.name} of the job 'in\\nvoices' at the scheduler 'billing' is not JSON" in warning
+        assert done in warning
+        assert ("byte order mark" in warning) == bool(mark)
 
 
 IMPOSSIBLE = [

@@ -1,5 +1,6 @@
 """Events over the API, on both stores: who may publish what, series, and what follows from an event."""
 
+import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -132,6 +133,40 @@ class TestPublishing:
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\x00"])
     def test_bodies_that_are_no_json_object(self, jobs, body):
         jobs.post("/events/publish", body, status=400)
+
+    @pytest.mark.parametrize(
+        ("more", "key", "kept", "done"),
+        [
+            (b'"data": "caf\\udce9"', "data", "caf\ufffd", "half a character was read as U+FFFD"),
+            (b'"subject": "a\xed\xb3\xa9b"', "subject", "a\ufffdb", "half a character was read as U+FFFD"),
+            (b'"data": NaN', "data", None, "NaN or Infinity was read as null"),
+            (b'"more": [Infinity]', "data", None, "NaN or Infinity was read as null"),
+            (b'"data": "{\\"a\\": NaN}"', "data", '{"a": NaN}', ""),  # a text, which is not read
+        ],
+    )
+    @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
+    def test_what_python_writes_for_json_is_taken(self, subscribed, world, caplog, mark, more, key, kept, done):
+        event = b'{"source": "s\\n", "type": "jobs.a.b", "timestamp": "t", '
+        subscribed.post("/events/publish", mark + event + more + b"}")
+        (found,) = world.notifications()
+        assert found["event"][key] == kept
+        warnings = [record.getMessage() for record in caplog.records if record.name == "extension_kit.tapis"]
+        assert len(warnings) == (1 if mark or done else 0)
+        for warning in warnings:
+            assert "The body of /v3/notifications/events/publish type='jobs.a.b' source='s\\n'" in warning
+            assert done in warning
+            assert ("byte order mark" in warning) == bool(mark)
+
+    def test_other_bodies_are_read_like_this_too(self, subscribed):
+        subscribed.post("/events/endSeries", b'\xef\xbb\xbf{"source": "s", "subject": "a", "seriesId": "b\\udce9"}')
+        targets = json.dumps([WEBHOOK]).encode()
+        wanted = (
+            b'\xef\xbb\xbf{"typeFilter": "jobs.*.*", "subjectFilter": "a", "deliveryTargets": %s, "ttlMinutes": NaN}'
+        )
+        subscribed.post("/subscriptions", wanted % targets, status=400)  # null is not allowed there
+        subscribed.post("/subscriptions", b"\xef\xbb\xbf" + wanted.replace(b"NaN", b"5") % targets, status=201)
+        subscribed.ask("PATCH", "/subscriptions/byName/mine", b'{"description": "caf\\udce9"}')
+        assert subscribed.found("mine")["description"] == "caf\ufffd"
 
     def test_for_another_tenant(self, world, make_world):
         other = World(world.database, world.service)
