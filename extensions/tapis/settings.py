@@ -150,6 +150,10 @@ class TapisSettings:
     jwt_secret: str = setting(
         "EXTENSION_TAPIS_JWT_SECRET", "", SECRET,
         "The secret that tokens are signed with (HS256), for development.", secret=True)
+    token_leeway: float = setting(
+        "EXTENSION_TAPIS_TOKEN_LEEWAY", 60.0, seconds(0, 3600),
+        "Seconds by which the clock that a token was made with may differ: so long before its `iat` and `nbf`, and "
+        "after its `exp`, it is still taken.")
     site: str = setting(
         "EXTENSION_TAPIS_SITE", "tacc", TENANT,
         "The site which this server stands at: the tokens of services are taken when they are made for it.")

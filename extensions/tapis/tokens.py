@@ -98,14 +98,16 @@ class Authenticator:
         for key in self._keys(algorithm, tenant):
             try:
                 found: dict[str, Any] = jwt.decode(
-                    token, key, algorithms=[str(algorithm)], options={"require": ["exp"], "verify_aud": False}
+                    token,
+                    key,
+                    algorithms=[str(algorithm)],
+                    leeway=self._settings.token_leeway,
+                    options={"require": ["exp"], "verify_aud": False},
                 )
             except jwt.InvalidSignatureError:
                 continue
-            except jwt.ExpiredSignatureError:
-                raise UnauthorizedError("the token has expired") from None
-            except (jwt.PyJWTError, ValueError, OverflowError):
-                raise UnauthorizedError("the token's times are missing or not valid now") from None
+            except (jwt.PyJWTError, ValueError, OverflowError) as error:
+                raise UnauthorizedError(_reason(error)) from None
             return found
         raise UnauthorizedError("the token's signature is not by a key that is known for its algorithm and tenant")
 
@@ -139,6 +141,26 @@ class Authenticator:
         if self._settings.tenants and tenant not in self._settings.tenants:
             raise UnauthorizedError(f"the tenant {tenant} is not served here")
         return Caller(user, tenant, user, tenant, is_service=False)
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong with a token whose signature is right."""
+    match error:
+        case jwt.ExpiredSignatureError():
+            return "the token has expired"
+        case jwt.ImmatureSignatureError():
+            return "the token's claim iat or nbf is later than now: the clocks differ"
+        case jwt.MissingRequiredClaimError():
+            return f"the token's claim {error.claim} is missing"
+        case jwt.exceptions.InvalidSubjectError():
+            return "the token's claim sub is not a text"
+        case jwt.exceptions.InvalidJTIError():
+            return "the token's claim jti is not a text"
+        case jwt.InvalidIssuedAtError():
+            return "the token's claim iat is not a number"
+        case jwt.DecodeError():
+            return "the token's claim exp or nbf is not a number"
+    return "the token's claims are not valid"
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> str | None:

@@ -65,14 +65,26 @@ def test_empty_obo_headers_are_none(authenticate):
         ({"delegation": "yes"}, "tapis/delegation"),
         ({"delegation": True}, "tapis/delegation_sub"),
         ({"delegation": True, "delegation_sub": "nobody"}, "tapis/delegation_sub"),
-        ({"exp": None}, "times"),
-        ({"exp": "tomorrow"}, "times"),
-        ({"exp": int(time.time()) - 1}, "expired"),
-        ({"nbf": int(time.time()) + 1000}, "times"),
+        ({"exp": None}, "claim exp is missing"),
+        ({"exp": "tomorrow"}, "claim exp or nbf is not a number"),
+        ({"nbf": "tomorrow"}, "claim exp or nbf is not a number"),
+        ({"iat": "yesterday"}, "claim iat is not a number"),
+        ({"exp": int(time.time()) - 61}, "expired"),
+        ({"nbf": int(time.time()) + 1000}, "claim iat or nbf is later than now"),
+        ({"iat": int(time.time()) + 1000}, "claim iat or nbf is later than now"),
+        ({"sub": 7}, "claim sub is not a text"),
+        ({"jti": 7}, "claim jti is not a text"),
     ],
 )
 def test_wrong_claims(authenticate, changes, reason):
     assert reason in refusal(authenticate, {"X-Tapis-Token": token(**changes), **OBO})
+
+
+@pytest.mark.parametrize("offsets", [{"iat": 30}, {"nbf": 30}, {"iat": 30, "nbf": 30}, {"exp": -30}], ids=str)
+def test_clocks_may_differ_for_as_long_as_the_setting_says(authenticate, offsets):
+    headers = {"X-Tapis-Token": token(**{claim: int(time.time()) + offset for claim, offset in offsets.items()}), **OBO}
+    assert authenticate(headers).jwt_user == "jobs"
+    assert refusal(authenticate, headers, token_leeway=0)
 
 
 def test_right_claims_beside_the_usual_ones(authenticate):

@@ -19,7 +19,7 @@ def claims(user="jobs", tenant="admin", kind="service", **more):
         "target_site": SITE if kind == "service" else None,
     }
     plain = {"exp": int(time.time()) + 3600, "sub": f"{user}@{tenant}", "iss": "https://admin.tapis.io/v3/tokens"}
-    plain |= {name: more.pop(name) for name in ("exp", "iat", "nbf", "aud") if name in more}
+    plain |= {name: more.pop(name) for name in ("exp", "iat", "nbf", "aud", "sub", "jti") if name in more}
     all_claims = {**plain, **{f"tapis/{name}": value for name, value in {**named, **more}.items()}}
     return {name: value for name, value in all_claims.items() if value is not None}
 
