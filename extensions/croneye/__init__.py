@@ -3,8 +3,8 @@
 from extension_kit import Extension
 from extension_kit.protocol import EventProtocol, Task
 
-from . import overdue, retention
-from .codes import EVENT_NAMES, OVERDUE
+from . import retention, watch
+from .codes import EVENT_NAMES, LOST, OVERDUE
 from .events import SOURCE, CronEyeEvent
 from .routes import routes
 from .settings import CronEyeSettings
@@ -18,11 +18,11 @@ extension.speak(
         SOURCE,
         settings=CronEyeSettings,
         routes=routes,
-        names=(*EVENT_NAMES.values(), OVERDUE),
+        names=(*EVENT_NAMES.values(), OVERDUE, LOST),
         event=CronEyeEvent,
         tables=TABLES,
         tasks=(
-            Task(overdue.EVERY, overdue.OverdueWatch()),
+            Task(watch.EVERY, watch.Watch()),
             Task(retention.EVERY, retention.remove_old),
         ),
     )

@@ -1,19 +1,25 @@
 """Who may look at the dashboards: one administrator, who logs in and gets a token for five days."""
 
+import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from secrets import token_hex
+from hmac import compare_digest
 from typing import Any
 
 import jwt
 from sqlalchemy import Row, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from werkzeug.security import check_password_hash, generate_password_hash
 
 from extension_kit.protocol import Host
 
 from .answers import Refusal
+from .passwords import Busy, PasswordGate, hashed, is_of
+from .secret import secret_of, signing_key
 from .settings import CronEyeSettings
 from .tables import users
+from .tries import TooManyTries, Tries, keys_of
+
+logger = logging.getLogger("extension_kit.croneye")
 
 _ID = 1
 _VALID_FOR = timedelta(days=5)
@@ -25,28 +31,44 @@ class Accounts:
 
     Args:
         host: where the account is kept: the password may be changed, and tokens hold in every process.
-        settings: the e-mail address, and the password of the first login.
+        settings: the e-mail address, the password of the first login, and the secret that signs tokens.
+
+    Raises:
+        SettingError: there is an administrator, and no secret.
     """
 
     def __init__(self, host: Host, settings: CronEyeSettings) -> None:
         self._host = host
         self._email = settings.admin_email
         self._password = settings.admin_password
+        self._secret = secret_of(host, settings) if self._email else b""
+        self._gate = PasswordGate(host.settings.web_threads, Tries())
         self._is_fresh = False
 
-    def log_in(self, email: Any, password: Any) -> str:
+    def log_in(self, email: str, password: str, address: str | None) -> str:
         """Check an e-mail address and a password, and make a token.
 
+        The answer to another address than the administrator's is that to a wrong password, after the same time.
+
+        Args:
+            email: whose.
+            password: as it was sent.
+            address: of the client, whose wrong tries are counted.
+
         Raises:
-            Refusal: they are not right.
+            Refusal: they are not right, or the try has to wait.
         """
-        if not self._email or email != self._email:
+        if not self._email:
             raise Refusal(404, "User does not exist")
-        account = self._account()
-        if not isinstance(password, str) or not check_password_hash(account.password_hash, password):
+
+        def is_right() -> bool:
+            of_account = is_of(password, self._account().password_hash)
+            return compare_digest(email.encode(), self._email.encode()) and of_account
+
+        if not self._checked(email, address, is_right):
             raise Refusal(401, "Password is not matching. Login again.")
         now = datetime.now(UTC)
-        return jwt.encode({"exp": now + _VALID_FOR, "iat": now, "id": _ID}, account.token_key, _ALGORITHM)
+        return jwt.encode({"exp": now + _VALID_FOR, "iat": now, "id": _ID}, self._key(self._account()), _ALGORITHM)
 
     def admit(self, authorization: str) -> dict[str, Any]:
         """Let in who has a token, which is the second word of a header, and say who it is.
@@ -62,7 +84,7 @@ class Accounts:
         try:
             token = authorization.split()[1]
             # The clock of the process that made it may be ahead.
-            jwt.decode(token, account.token_key, [_ALGORITHM], options={"require": ["exp"], "verify_iat": False})
+            jwt.decode(token, self._key(account), [_ALGORITHM], options={"require": ["exp"], "verify_iat": False})
         except jwt.ExpiredSignatureError as error:
             raise Refusal(401, "Signature expired. Please login again.") from error
         except (jwt.InvalidTokenError, IndexError) as error:
@@ -79,20 +101,50 @@ class Accounts:
             "user_group": "admin",
         }
 
-    def change_password(self, current: Any, new: str) -> None:
+    def change_password(self, current: str, new: str, address: str | None) -> None:
         """Change the password; tokens that were made before are not valid any more.
 
+        Args:
+            current: the password that holds, as it was sent.
+            new: the other one.
+            address: of the client, whose wrong tries are counted.
+
         Raises:
-            Refusal: the current password is another one.
+            Refusal: the current password is another one, or the try has to wait.
         """
+        refused = Refusal(400, "Current password is not matching.", data={})
         account = self._stored()
-        if account is None or not isinstance(current, str) or not check_password_hash(account.password_hash, current):
-            raise Refusal(400, "Current password is not matching.", data={})
-        changed = {"password_hash": generate_password_hash(new), "token_key": token_hex(32)}
+        if account is None:
+            raise refused
+        changed: dict[str, str] = {}
+
+        def is_right() -> bool:
+            if is_of(current, account.password_hash):
+                changed["password_hash"] = hashed(new)
+            return bool(changed)
+
+        if not self._checked(account.email, address, is_right, data={}):
+            raise refused
         mine = (users.c.id == _ID) & (users.c.password_hash == account.password_hash)
         with self._host.transaction() as transaction:
             if not transaction.connection.execute(update(users).where(mine).values(changed)).rowcount:
-                raise Refusal(400, "Current password is not matching.", data={})
+                raise refused
+
+    def _checked(self, name: str, address: str | None, is_right: Callable[[], bool], **content: Any) -> bool:
+        try:
+            if right := self._gate.check(keys_of(address, name), is_right):
+                return right
+        except TooManyTries as error:
+            message = "Too many wrong passwords. Wait, and try again."
+            raise Refusal(429, message, retry_after=error.seconds, **content) from error
+        except Busy as error:
+            raise Refusal(429, "Too many logins at once. Try again.", retry_after=1.0, **content) from error
+        logger.warning("A wrong name or password was sent from %s", address or "a client without an address")
+        return False
+
+    def _key(self, account: Row[Any]) -> str:
+        """The key of tokens: another one after each change of the password, which ends all logins."""
+        return signing_key(self._secret, account.password_hash).hex()
 
     def _stored(self) -> Row[Any] | None:
         with self._host.read() as connection:
@@ -107,8 +159,8 @@ class Accounts:
         if account is not None and (self._is_fresh or self._is_of_settings(account)):
             self._is_fresh = True
             return account
-        hashed = generate_password_hash(self._password)
-        values = {"email": self._email, "password_hash": hashed, "initial_hash": hashed, "token_key": token_hex(32)}
+        made = hashed(self._password)
+        values = {"email": self._email, "password_hash": made, "initial_hash": made}
         with self._host.transaction() as transaction:
             connection = transaction.connection
             if account is not None:
@@ -120,4 +172,4 @@ class Accounts:
         return self._account()
 
     def _is_of_settings(self, account: Row[Any]) -> bool:
-        return account.email == self._email and check_password_hash(account.initial_hash, self._password)
+        return account.email == self._email and is_of(self._password, account.initial_hash)

@@ -3,6 +3,7 @@
 Browsers let dashboards from anywhere read them, as upstream's do: who asks shows a token, never a cookie.
 """
 
+from math import ceil
 from typing import Any
 
 import orjson
@@ -28,13 +29,15 @@ class Refusal(HTTPException):
     Args:
         status: of HTTP.
         message: CronEye's words.
+        retry_after: seconds after which it may be tried again; None: that would be of no use.
         content: further keys of the answer.
     """
 
-    def __init__(self, status: int, message: str, **content: Any) -> None:
+    def __init__(self, status: int, message: str, *, retry_after: float | None = None, **content: Any) -> None:
         super().__init__(message)
         self.code = status
         self.message = message
+        self.retry_after = retry_after
         self.content = content
 
 
@@ -51,7 +54,10 @@ def bad_request() -> Refusal:
 def answer_error(error: Exception) -> Response:
     """Answer whatever went wrong, in CronEye's form; its documentation knows 400, 401 and 500 only."""
     if isinstance(error, Refusal):
-        return failure(error.code or 500, error.message, **error.content)
+        refused = failure(error.code or 500, error.message, **error.content)
+        if error.retry_after is not None:
+            refused.headers["Retry-After"] = f"{ceil(error.retry_after)}"
+        return refused
     code = (error.code or 500) if isinstance(error, HTTPException) else 500
     status = code if code in _REASONS else 400 if code < 500 else 500
     answer = failure(status, _REASONS[status], data={})

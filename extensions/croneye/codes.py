@@ -72,6 +72,9 @@ EVENT_NAMES = {
 OVERDUE = "croneye.job.overdue"
 """The name of the event that no service posts: a job was not seen when it should have run."""
 
+LOST = "croneye.job.lost"
+"""The name of the event that no service posts: a run began, and nothing is heard of its end."""
+
 SCHEDULER = frozenset({Code.SCHEDULER_STARTED, Code.SCHEDULER_SHUTDOWN, Code.SCHEDULER_PAUSED, Code.SCHEDULER_RESUMED})
 """What says how a scheduler is."""
 

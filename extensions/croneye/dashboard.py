@@ -77,7 +77,7 @@ class Dashboard:
             sent = _body(_LOGIN)
         except Refusal as refusal:
             raise Refusal(400, refusal.message) from refusal
-        return success(auth_token=self._accounts.log_in(sent["email"], sent["password"]))
+        return success(auth_token=self._accounts.log_in(sent["email"], sent["password"], request.remote_addr))
 
     def log_out(self, user: User) -> Response:
         """Say that it is done: it is for the client to forget its token."""
@@ -90,7 +90,7 @@ class Dashboard:
     def change_password(self, user: User) -> Response:
         """Change the password."""
         sent = _body(_PASSWORD_CHANGE)
-        self._accounts.change_password(sent["current_password"], sent["new_password"])
+        self._accounts.change_password(sent["current_password"], sent["new_password"], request.remote_addr)
         return success(data={})
 
     def summary(self, user: User) -> Response:

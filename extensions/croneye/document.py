@@ -84,6 +84,9 @@ _EVENTS = [
 _OPTIONAL = {"RunsQuery", "LogQuery"}
 """Bodies that may be left out."""
 
+_WITH_PASSWORD = {"Login", "PasswordChange"}
+"""Bodies with a password, whose wrong tries are counted."""
+
 _KEYS = ("openapi", "info", "jsonSchemaDialect", "tags", "paths", "components")
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -92,6 +95,7 @@ _FAILURES: Document = {
     "BadRequest": "A header is missing, or the request is malformed or says what cannot be",
     "Unauthorised": "The token is wrong, or is not valid any more",
     "NotFound": "There is no such user",
+    "TooManyTries": "There were too many wrong passwords, or there are too many logins at once",
     "TooLarge": "The body is larger than the server accepts",
     "Failed": "It could not be stored or read; nothing was changed",
 }
@@ -177,6 +181,8 @@ def _operation(
     failures = {"400": "BadRequest", "401": "Unauthorised", "413": "TooLarge", "500": "Failed"}
     if tag != "listener":
         failures["404"] = "NotFound"
+    if body in _WITH_PASSWORD:
+        failures["429"] = "TooManyTries"
     operation: Document = {
         "tags": [tag],
         "summary": summary,
@@ -215,6 +221,7 @@ _SUMMARY: dict[str, Document] = {
     "total_jobs": _COUNT,
     "running_jobs": _COUNT,
     "overrun_jobs": _COUNT,
+    "lost_jobs": _COUNT,
 }
 _RUN: dict[str, Document] = {
     "start": _MILLISECONDS,
@@ -224,14 +231,16 @@ _RUN: dict[str, Document] = {
     "traceback": _TEXT,
     "miss_flag": {"type": "boolean"},
     "max_instance_count": {"type": "array", "items": {"type": "integer"}},
-    "outcome": {"enum": ["succeeded", "failed", "missed", None]},
+    "outcome": {"enum": ["succeeded", "failed", "missed", "lost", None]},
     "duration": _MILLISECONDS,
 }
+_STATUS: Document = {"enum": ["active", "removed"]}
 _JOB: dict[str, Document] = {
     "id": {"type": "string"},
     "name": {"type": "string"},
     "next_scheduled_run": _MILLISECONDS,
     "events": _list_of(_RUN),
+    "job_status": _STATUS,
 }
 _ENTRY: dict[str, Document] = {
     "scheduler_name": _TEXT,
@@ -244,6 +253,7 @@ _ENTRY: dict[str, Document] = {
     "event_return_value": _TEXT,
     "event_exception": _TEXT,
     "event_traceback": _TEXT,
+    "job_status": {"enum": [*_STATUS["enum"], None]},
 }
 _PAGES = dict.fromkeys(("current_page", "per_page", "total", "total_pages"), _COUNT)
 _PAGINATION = _object({"pagination": _object(_PAGES)})

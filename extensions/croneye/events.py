@@ -6,7 +6,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from extension_kit.protocol import PublishedEvent
 
-from .codes import OVERDUE
+from .codes import LOST, OVERDUE
 from .moments import moment
 from .payload import Posted, text
 
@@ -45,6 +45,11 @@ class CronEyeEvent(PublishedEvent):
         return moment(self.data.get("next_run"))
 
     @property
+    def started(self) -> datetime | None:
+        """When the run began that is lost; None for other events."""
+        return moment(self.data.get("started"))
+
+    @property
     def duration(self) -> timedelta | None:
         """How long the run took, of an event that ends one whose begin is known."""
         seconds = self.data.get("duration")
@@ -67,7 +72,7 @@ class CronEyeEvent(PublishedEvent):
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What the service has sent; empty for an overdue job, of which it has sent nothing."""
+        """What the service has sent; empty for overdue jobs and lost runs, of which it has sent nothing."""
         payload: dict[str, Any] = self.data.get("payload", {})
         return payload
 
@@ -125,6 +130,44 @@ def of_overdue(scheduler: str | None, job_id: str, task: str | None, next_run: d
             "job_id": job_id,
             "task": task,
             "next_run": next_run,
+            "duration": None,
+            "payload": {},
+        },
+    )
+
+
+def of_lost(
+    scheduler: str | None,
+    job_id: str,
+    task: str | None,
+    next_run: datetime | None,
+    *,
+    started: datetime,
+    due: datetime | None,
+    now: datetime,
+) -> CronEyeEvent:
+    """Make the event that is published for a run of whose end nothing is heard; always the same one for a run.
+
+    Args:
+        scheduler: whose job it is, where that is known.
+        job_id: the job.
+        task: the job's name, where it is known.
+        next_run: when the job is to run next, where that is known.
+        started: when the run began.
+        due: when it was to begin, where the service says so.
+        now: when it is reported.
+    """
+    run = f"{started.isoformat()} {due.isoformat() if due else None}"
+    return _made(
+        str(uuid5(_NAMESPACE, f"lost {scheduler!r} {job_id!r} {run}")),
+        LOST,
+        now,
+        {
+            "scheduler": scheduler,
+            "job_id": job_id,
+            "task": task,
+            "next_run": next_run,
+            "started": started,
             "duration": None,
             "payload": {},
         },

@@ -24,6 +24,7 @@ _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('croneye ' || :job_i
 _OF_ID = select(jobs).where(jobs.c.job_id == bindparam("job_id")).order_by(jobs.c.ref).with_for_update()
 # Never both: the job of nobody is given to the first scheduler that names it, before another one could be made.
 _OF_SCHEDULER = _OF_ID.where((jobs.c.scheduler == bindparam("scheduler")) | (jobs.c.scheduler == UNKNOWN))
+_OF_REF = select(jobs).where(jobs.c.ref == bindparam("ref")).with_for_update()
 _MAKE = insert(jobs).returning(*jobs.c)
 _CHANGE = update(jobs).where(jobs.c.ref == bindparam("changed_ref"))
 _CLAIM = _CHANGE.returning(*jobs.c)
@@ -58,6 +59,11 @@ def lock_job(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
     if not found:
         return _make(connection, posted, now)
     return connection.execute(_CLAIM, {"changed_ref": found[0].ref, "scheduler": posted.scheduler}).one()
+
+
+def lock_row(connection: Connection, job_ref: int) -> Row[Any] | None:
+    """Keep others from changing a job until the commit; None where it is gone."""
+    return connection.execute(_OF_REF, {"ref": job_ref}).one_or_none()
 
 
 def _make(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:

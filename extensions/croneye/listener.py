@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hmac import compare_digest
 
 from flask import Response, request
@@ -19,6 +19,7 @@ logger = logging.getLogger("extension_kit.croneye")
 
 def listener_view(host: Host, settings: CronEyeSettings) -> Callable[[], Response]:
     """Make the view. It answers success once the event is committed, and stores nothing otherwise."""
+    shortest = timedelta(seconds=settings.lost_after)
     allowed = [f"Token {token}".encode() for token in settings.tokens]
 
     def receive() -> Response:
@@ -34,7 +35,7 @@ def listener_view(host: Host, settings: CronEyeSettings) -> Callable[[], Respons
                 done = ", ".join(posted.repairs)
                 logger.warning("The body of %s is not JSON, and is taken all the same: %s", posted, done)
             with host.transaction() as transaction:
-                take(transaction, posted, body, datetime.now(UTC))
+                take(transaction, posted, body, datetime.now(UTC), shortest)
         return success(data={})
 
     return receive

@@ -1,8 +1,6 @@
 """Reports jobs that were not seen when they should have run, once for each time."""
 
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
@@ -13,33 +11,7 @@ from .events import of_overdue
 from .settings import CronEyeSettings
 from .tables import ACTIVE, UNKNOWN, jobs, schedulers
 
-EVERY = 2.0
-"""Seconds between looks."""
-
-_CATCHING_UP = 60.0  # seconds
 _BATCH = 100
-
-
-class OverdueWatch:
-    """Looks for overdue jobs again and again, from a while after its first time on.
-
-    Services send what happened while this extension was away once it is back: the kit's after half a minute at most.
-
-    Args:
-        clock: seconds that go by.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._began: float | None = None
-
-    def __call__(self, host: Host, settings: CronEyeSettings) -> None:
-        """Report what is overdue."""
-        now = self._clock()
-        if self._began is None:
-            self._began = now
-        if now - self._began >= min(settings.overdue_after, _CATCHING_UP):
-            report_overdue(host, settings, datetime.now(UTC))
 
 
 def report_overdue(host: Host, settings: CronEyeSettings, now: datetime) -> int:

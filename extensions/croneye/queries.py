@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, select
 from .codes import EXECUTION, Code
 from .moments import milliseconds
 from .runs import Mark, Run
-from .tables import ACTIVE, FAILED, MISSED, jobs, log, runs, schedulers
+from .tables import ACTIVE, FAILED, LOST, MISSED, jobs, log, runs, schedulers
 
 _MOST_RUNS = 5000
 """What one answer shows of a window, newest first."""
@@ -33,20 +33,22 @@ class Filters(NamedTuple):
 
 
 def summary(connection: Connection) -> dict[str, Any]:
-    """Count jobs: those that are there, that run, and that could not run because they still ran."""
+    """Count jobs: those that are there, that run, that could not run because they still ran, and that are lost."""
     overran = jobs.c.last_code == Code.JOB_MAX_INSTANCES
     counted = select(
         func.count(),
         func.count(jobs.c.running_since),
         func.count().filter(overran),
+        func.count(jobs.c.lost_since),
         exists().where(schedulers.c.status == ACTIVE),
     ).where(jobs.c.is_active)
-    total, running, overrun, is_active = connection.execute(counted).one()
+    total, running, overrun, lost, is_active = connection.execute(counted).one()
     return {
         "scheduler": "active" if is_active else "inactive",
         "total_jobs": total,
         "running_jobs": running,
         "overrun_jobs": overrun,
+        "lost_jobs": lost,
     }
 
 
@@ -75,13 +77,16 @@ def jobs_with_runs(connection: Connection, start: datetime, end: datetime) -> li
         shown.setdefault(row.job_ref, []).append(_shown_run(row))
     for job_ref, at in reversed(connection.execute(breaches).all()):
         _add_breach(shown.setdefault(job_ref, []), milliseconds(at))
-    described = select(jobs.c.ref, jobs.c.job_id, _TASK.label("name"), jobs.c.next_run).order_by("name", jobs.c.ref)
+    described = select(jobs.c.ref, jobs.c.job_id, jobs.c.is_active, _TASK.label("name"), jobs.c.next_run).order_by(
+        "name", jobs.c.ref
+    )
     return [
         {
             "id": row.job_id,
             "name": row.name,
             "next_scheduled_run": milliseconds(row.next_run),
             "events": shown[row.ref],
+            "job_status": _job_status(row.is_active),
         }
         for row in connection.execute(described.where(jobs.c.ref.in_(list(shown))))
     ]
@@ -101,7 +106,7 @@ def _shown_run(row: Any) -> dict[str, Any]:
         "traceback": row.traceback,
         "miss_flag": missed,
         "max_instance_count": [],
-        "outcome": row.outcome,
+        "outcome": LOST if end is None and row.lost_at is not None else row.outcome,
         "duration": None if duration is None else round(duration.total_seconds() * 1000),
     }
 
@@ -138,6 +143,7 @@ def logs(connection: Connection, filters: Filters, page: int, size: int) -> tupl
             _SCHEDULER.label("scheduler"),
             schedulers.c.status,
             jobs.c.job_id,
+            jobs.c.is_active,
             _TASK.label("task"),
             jobs.c.next_run,
             log.c.code,
@@ -183,7 +189,13 @@ def _shown_entry(row: Any) -> dict[str, Any]:
         "event_return_value": row.return_value,
         "event_exception": row.exception,
         "event_traceback": row.traceback,
+        "job_status": _job_status(row.is_active),
     }
+
+
+def _job_status(is_active: bool | None) -> str | None:
+    """How a job is; None for what is about none."""
+    return None if is_active is None else "active" if is_active else "removed"
 
 
 def choices(connection: Connection) -> Mapping[str, list[str]]:

@@ -35,13 +35,14 @@ _NEAR = (
     .limit(bindparam("most"))
 )
 _NEWEST = (
-    select(runs.c.started_at, runs.c.ended_at)
+    select(runs.c.ref, runs.c.started_at, runs.c.ended_at, runs.c.due_at, runs.c.lost_at)
     .where(runs.c.job_ref == bindparam("job_ref"), runs.c.started_at.is_not(None))
     .order_by(runs.c.started_at.desc(), runs.c.ref.desc())
     .limit(1)
 )
 _MAKE = insert(runs)
 _CHANGE = update(runs).where(runs.c.ref == bindparam("changed_ref"))
+_LOSE = _CHANGE.where(runs.c.ended_at.is_(None), runs.c.lost_at.is_(None)).values(lost_at=bindparam("at"))
 
 
 class Mark(NamedTuple):
@@ -84,7 +85,19 @@ def pair(marks: Iterable[Mark]) -> list[Run]:
     return [*paired, *(Run(start, None) for start in open_starts), *(Run(None, end) for end in lone_ends)]
 
 
-def note(connection: Connection, job_ref: int, mark: Mark, due_at: datetime | None) -> Run:
+class _Loss(NamedTuple):
+    """When a run counts as lost, and when it was reported as such."""
+
+    since: datetime | None
+    reported_at: datetime | None
+
+
+_NO_LOSS = _Loss(None, None)
+
+
+def note(
+    connection: Connection, job_ref: int, mark: Mark, due_at: datetime | None, lost_from: datetime | None = None
+) -> Run:
     """Write down one end of a run.
 
     Args:
@@ -92,26 +105,33 @@ def note(connection: Connection, job_ref: int, mark: Mark, due_at: datetime | No
         job_ref: the job.
         mark: the end.
         due_at: what tells the run apart from others of the job; None: it is not known.
+        lost_from: when the run counts as lost, if it begins now and does not end; None: it is not known.
 
     Returns:
         The run that it belongs to.
     """
+    loss = _Loss(lost_from, None) if mark.outcome is None else _NO_LOSS
     if due_at is None:
-        return _note_near(connection, job_ref, mark)
+        return _note_near(connection, job_ref, mark, loss)
     query = _DUE_WITHOUT_START if mark.outcome is None else _DUE_WITHOUT_END
     known = connection.execute(query, {"job_ref": job_ref, "due_at": due_at}).first()
     if known is None:
         run = Run(mark, None) if mark.outcome is None else Run(None, mark)
     else:
         start, end = _marks(known)
-        run = Run(mark, end) if mark.outcome is None else Run(start, mark)
-    _store(connection, job_ref, run, known.ref if known else None, due_at)
+        if mark.outcome is None:
+            run = Run(mark, end)
+        else:
+            run, loss = Run(start, mark), _Loss(known.lost_from, known.lost_at)
+    _store(connection, job_ref, run, known.ref if known else None, due_at, loss)
     return run
 
 
-def _note_near(connection: Connection, job_ref: int, mark: Mark) -> Run:
+def _note_near(connection: Connection, job_ref: int, mark: Mark, loss: _Loss) -> Run:
     near = {"job_ref": job_ref, "since": mark.at - 2 * SKEW, "most": _MOST}
-    known = [(_marks(row), row.ref) for row in connection.execute(_NEAR, near)]
+    rows = connection.execute(_NEAR, near).all()
+    known = [(_marks(row), row.ref) for row in rows]
+    losses = {mark.at: loss, **{row.started_at: _Loss(row.lost_from, row.lost_at) for row in rows}}
     paired = pair([mark, *(each for run, _ in known for each in run if each is not None)])
     changed = []
     for run in paired:
@@ -120,7 +140,8 @@ def _note_near(connection: Connection, job_ref: int, mark: Mark) -> Run:
         else:
             known.remove(same)
     for run in changed:
-        _store(connection, job_ref, run, known.pop()[1] if known else None, None)
+        begun = losses[run.start.at] if run.start else _NO_LOSS
+        _store(connection, job_ref, run, known.pop()[1] if known else None, None, begun)
     if known:
         connection.execute(delete(runs).where(runs.c.ref.in_([ref for _, ref in known])))
     return next(run for run in paired if any(each is mark for each in run))
@@ -131,7 +152,9 @@ def _marks(row: Row[Any]) -> Run:
     return Run(start, Mark(row.ended_at, row.outcome, row.ended_log) if row.ended_at else None)
 
 
-def _store(connection: Connection, job_ref: int, run: Run, ref: int | None, due_at: datetime | None) -> None:
+def _store(
+    connection: Connection, job_ref: int, run: Run, ref: int | None, due_at: datetime | None, loss: _Loss
+) -> None:
     start, end = run
     times = [mark.at for mark in run if mark is not None]
     values = {
@@ -143,6 +166,8 @@ def _store(connection: Connection, job_ref: int, run: Run, ref: int | None, due_
         "outcome": end.outcome if end else None,
         "begun_at": min(times),
         "until": max(times) if end else LATER,
+        "lost_from": loss.since,
+        "lost_at": loss.reported_at,
     }
     if ref is None:
         connection.execute(_MAKE, values)
@@ -150,8 +175,22 @@ def _store(connection: Connection, job_ref: int, run: Run, ref: int | None, due_
         connection.execute(_CHANGE, {"changed_ref": ref, **values})
 
 
-def running_since(connection: Connection, job_ref: int) -> datetime | None:
-    """When the newest run of a job was submitted, if it has not ended; None: the job does not run."""
-    found = connection.execute(_NEWEST, {"job_ref": job_ref}).first()
-    since: datetime | None = found.started_at if found and found.ended_at is None else None
-    return since
+def newest(connection: Connection, job_ref: int) -> Any:
+    """The run of a job that was submitted last; None where none was.
+
+    Returns:
+        ``ref``, ``started_at``, ``ended_at``, ``due_at`` and ``lost_at``.
+    """
+    return connection.execute(_NEWEST, {"job_ref": job_ref}).first()
+
+
+def state(run: Any) -> dict[str, datetime | None]:
+    """What a job's newest run says of the job, by column: that it runs, or is lost, since the run was submitted."""
+    since = run.started_at if run and run.ended_at is None else None
+    is_lost = run is not None and run.lost_at is not None
+    return {"running_since": None if is_lost else since, "lost_since": since if is_lost else None}
+
+
+def note_lost(connection: Connection, run_ref: int, at: datetime) -> bool:
+    """Write down that a run is lost; False where it has ended meanwhile, or that was written down before."""
+    return bool(connection.execute(_LOSE, {"changed_ref": run_ref, "at": at}).rowcount)

@@ -23,6 +23,15 @@ def _tokens(text: str) -> tuple[str, ...]:
     return tokens
 
 
+LEAST_SECRET_BYTES = 32
+
+
+def _secret(text: str) -> str:
+    if len(text.encode()) < LEAST_SECRET_BYTES:
+        raise ValueError(text)
+    return text
+
+
 @dataclasses.dataclass(frozen=True)
 class CronEyeSettings:
     """How CronEye's API is served.
@@ -45,9 +54,17 @@ class CronEyeSettings:
     admin_password: str = setting(
         "EXTENSION_CRONEYE_ADMIN_PASSWORD", "", TEXT,
         "The password of the first login, until it is changed there. Another one here takes effect again.", secret=True)
+    secret: str = setting(
+        "EXTENSION_CRONEYE_SECRET", "", Kind(_secret, f"a secret of at least {LEAST_SECRET_BYTES} bytes"),
+        "What the tokens of logins are signed with, the same in every process. Needed for an administrator on "
+        "PostgreSQL. Unset on SQLite: one that is made, in a file beside the database. Another one ends all logins.",
+        secret=True)
     overdue_after: float = setting(
         "EXTENSION_CRONEYE_OVERDUE_AFTER", 60.0, seconds(0, 604_800),
         "Seconds after its time from when on a job that was not seen counts as overdue.")
+    lost_after: float = setting(
+        "EXTENSION_CRONEYE_LOST_AFTER", 60.0, seconds(0, 604_800),
+        "Seconds after its begin before which no run counts as lost, however short the job's runs usually are.")
     # fmt: on
 
     def __post_init__(self) -> None:

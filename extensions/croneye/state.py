@@ -1,6 +1,6 @@
 """Takes a posted event: into the tables and to those who listen, in one transaction."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, update
@@ -10,8 +10,9 @@ from extension_kit.protocol import Transaction
 
 from . import runs
 from .codes import EXECUTION, SCHEDULER, Code
-from .events import event_id, of_posted
+from .events import CronEyeEvent, event_id, of_posted
 from .jobs import change, changes, lock_job, remove_all
+from .lost import lose_refusing, lost_from, usual_seconds
 from .payload import Posted, text
 from .tables import ACTIVE, LATER, PAUSED, SHUTDOWN, UNKNOWN, log, schedulers
 
@@ -34,7 +35,7 @@ _ENTER = {
 }
 
 
-def take(transaction: Transaction, posted: Posted, body: bytes, now: datetime) -> None:
+def take(transaction: Transaction, posted: Posted, body: bytes, now: datetime, shortest: timedelta) -> None:
     """Keep an event and its consequences, and publish it; one that has come before changes nothing.
 
     So that no two wait for each other for ever, all lock in the same order: a job by its id, its row, then those of the
@@ -46,10 +47,12 @@ def take(transaction: Transaction, posted: Posted, body: bytes, now: datetime) -
         posted: the event.
         body: what it was read from.
         now: aware.
+        shortest: no run counts as lost before it has lasted for so long.
     """
     connection = transaction.connection
     id = event_id(posted, body)
     scheduler, task, duration = posted.scheduler, None, None
+    lost: list[CronEyeEvent] = []
     if posted.job_id is not None:
         job = lock_job(connection, posted, now)
         scheduler = job.scheduler if job.scheduler != UNKNOWN else None
@@ -57,17 +60,23 @@ def take(transaction: Transaction, posted: Posted, body: bytes, now: datetime) -
             return
         changed = changes(job, posted, now)
         if posted.code in EXECUTION and posted.code is not Code.JOB_MAX_INSTANCES:
-            run = runs.note(connection, job.ref, _mark(posted, entry, now), posted.due)
-            duration = run.duration if run.end is not None and run.end.log == entry else None
-            changed["running_since"] = runs.running_since(connection, job.ref)
+            mark = _mark(posted, entry, now)
+            from_then_on = lost_from(job.usual_seconds, max(mark.at, now), shortest)
+            run = runs.note(connection, job.ref, mark, posted.due, from_then_on)
+            if run.end is not None and run.end.log == entry:
+                duration = run.duration
+                changed["usual_seconds"] = usual_seconds(job.usual_seconds, run)
+            changed |= runs.state(runs.newest(connection, job.ref))
         change(connection, job.ref, changed)
+        if posted.code is Code.JOB_MAX_INSTANCES:
+            lost = lose_refusing(connection, job, posted.time or now, now)
         task = changed.get("task", job.task)
     else:
         if _log(connection, posted, id, None, now) is None:
             return
         if posted.scheduler is not None and (posted.code in SCHEDULER or posted.code is Code.ALL_JOBS_REMOVED):
             _note_scheduler(connection, posted, now)
-    transaction.publish(of_posted(posted, id, scheduler=scheduler, task=task, duration=duration))
+    transaction.publish(of_posted(posted, id, scheduler=scheduler, task=task, duration=duration), *lost)
 
 
 def _log(connection: Connection, posted: Posted, id: str, job_ref: int | None, now: datetime) -> int | None:

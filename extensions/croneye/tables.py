@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import (
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -56,6 +57,8 @@ jobs = Table(
     Column("last_code", Integer),  # of its last execution event, by the time of the event
     Column("last_at", UtcDateTime),
     Column("running_since", UtcDateTime),  # null: it does not run
+    Column("usual_seconds", Float),  # how long its runs take; null: none has ended yet
+    Column("lost_since", UtcDateTime),  # when its newest run began, of which nothing is expected any more
     Column("seen_at", UtcDateTime, nullable=False),
     UniqueConstraint("job_id", "scheduler"),
     Index(None, "scheduler"),
@@ -65,6 +68,9 @@ jobs = Table(
 
 SUCCEEDED, FAILED, MISSED = "succeeded", "failed", "missed"
 """How a run ended."""
+
+LOST = "lost"
+"""How a run is shown that began, and of whose end nothing was heard, when it was reported."""
 
 runs = Table(
     "croneye_runs",
@@ -76,6 +82,8 @@ runs = Table(
     Column("ended_at", UtcDateTime),
     Column("ended_log", NUMBER),  # the log entry that says so
     Column("outcome", String(16)),  # null: it runs, or its end was lost
+    Column("lost_from", UtcDateTime),  # when it counts as lost, if it has not ended; null: it is not known
+    Column("lost_at", UtcDateTime),  # when it was reported as lost
     Column("begun_at", UtcDateTime, nullable=False),  # the earlier of both times, as far as they are known
     Column("until", UtcDateTime, nullable=False),  # the later of both; LATER without an end
     Index(None, "job_ref", "due_at"),
@@ -83,6 +91,7 @@ runs = Table(
     Index(None, "job_ref", "until"),
     Index(None, "until"),
     Index(None, "begun_at"),
+    Index(None, "lost_from"),
 )
 
 log = Table(
@@ -114,7 +123,6 @@ users = Table(
     Column("email", String(255), nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("initial_hash", Text, nullable=False),  # of the password that the environment had when it was last taken
-    Column("token_key", String(64), nullable=False),  # signs the tokens that a login gives
 )
 
 settings = Table(

@@ -10,9 +10,10 @@ from extensions.croneye import CronEyeEvent
 oncall = Extension("extension-oncall")
 
 
-@oncall.listen_to("croneye.job.error", "croneye.job.overdue")
+@oncall.listen_to("croneye.job.error", "croneye.job.overdue", "croneye.job.lost")
 def call(event: CronEyeEvent) -> None:
-    print(f"{event.scheduler}: {event.task or event.job_id}: {event.exception or 'did not run'}")
+    problem = f"runs since {event.started:%H:%M}" if event.started else event.exception or "did not run"
+    print(f"{event.scheduler}: {event.task or event.job_id}: {problem}")
 
 
 @pytest.fixture
@@ -26,13 +27,19 @@ def event(name, **data):
 
 FAILED = event("croneye.job.error", task="invoices", payload={"exception": "no paper"})
 OVERDUE = event("croneye.job.overdue", next_run="2026-11-21T10:00:00Z")
+LOST = event("croneye.job.lost", started="2026-11-21T10:00:00Z")
 EXECUTED = event("croneye.job.executed")
 
 
 @pytest.mark.parametrize(
     ("told", "said"),
-    [(FAILED, "billing: invoices: no paper\n"), (OVERDUE, "billing: 7: did not run\n"), (EXECUTED, "")],
-    ids=["failed", "overdue", "executed"],
+    [
+        (FAILED, "billing: invoices: no paper\n"),
+        (OVERDUE, "billing: 7: did not run\n"),
+        (LOST, "billing: 7: runs since 10:00\n"),
+        (EXECUTED, ""),
+    ],
+    ids=["failed", "overdue", "lost", "executed"],
 )
 def test_who_is_on_call_is_told(agent, capsys, told, said):
     assert agent.publish(told).error is None
@@ -42,7 +49,7 @@ def test_who_is_on_call_is_told(agent, capsys, told, said):
 def test_what_an_event_does_not_say_is_none():
     empty = event("croneye.job.executed")
     assert (empty.task, empty.next_run, empty.duration, empty.exception) == (None,) * 4
-    assert (empty.return_value, empty.traceback, empty.payload) == (None, None, {})
+    assert (empty.return_value, empty.traceback, empty.payload, empty.started) == (None, None, {}, None)
     full = event("croneye.job.executed", next_run="2026-11-21T10:00:00Z", duration=1.5)
     assert full.next_run == datetime(2026, 11, 21, 10, tzinfo=UTC)
     assert full.duration == timedelta(seconds=1.5)

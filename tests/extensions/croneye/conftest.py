@@ -21,12 +21,14 @@ from tests.databases import postgresql_database, postgresql_server
 
 TOKEN, OTHER_TOKEN = "secret", "old-secret"
 EMAIL, PASSWORD = "admin@example.com", "correct horse"
+SECRET = "a secret of the tests, which is long enough"
 VARIABLES = {
     "EXTENSION_CRONEYE_TOKEN": f"{TOKEN}, {OTHER_TOKEN}",
     "EXTENSION_CRONEYE_ADMIN_EMAIL": EMAIL,
     "EXTENSION_CRONEYE_ADMIN_PASSWORD": PASSWORD,
+    "EXTENSION_CRONEYE_SECRET": SECRET,
 }
-SETTINGS = CronEyeSettings(tokens=(TOKEN, OTHER_TOKEN), admin_email=EMAIL, admin_password=PASSWORD)
+SETTINGS = CronEyeSettings(tokens=(TOKEN, OTHER_TOKEN), admin_email=EMAIL, admin_password=PASSWORD, secret=SECRET)
 
 
 @pytest.fixture(scope="session")

@@ -21,27 +21,29 @@ REMIND = {"event_code": 512, "jobstore": "billing", "job_id": 9, "task": "Remind
 
 def summary(api):
     data = api.ask("/dashboard/summary", {}).json["data"]
-    assert list(data) == ["scheduler", "total_jobs", "running_jobs", "overrun_jobs"]
+    assert list(data) == ["scheduler", "total_jobs", "running_jobs", "overrun_jobs", "lost_jobs"]
     return tuple(data.values())
 
 
 def test_the_summary_counts(api):
-    assert summary(api) == ("inactive", 0, 0, 0)
+    assert summary(api) == ("inactive", 0, 0, 0, 0)
     api.take(STARTED, ADDED, PARCEL)
-    assert summary(api) == ("active", 2, 0, 0)
+    assert summary(api) == ("active", 2, 0, 0, 0)
     api.take(SUBMITTED)
-    assert summary(api) == ("active", 2, 1, 0)
+    assert summary(api) == ("active", 2, 1, 0, 0)
     api.take(BREACHED)
-    assert summary(api) == ("active", 2, 1, 1)
+    assert summary(api) == ("active", 2, 0, 1, 1)
     api.take(EXECUTED)
-    assert summary(api) == ("active", 2, 0, 0)
+    assert summary(api) == ("active", 2, 0, 0, 0)
+    api.take(SUBMITTED | {"time": NOW + 10}, BREACHED | {"time": NOW + 11})  # no longer than usual: it just runs
+    assert summary(api) == ("active", 2, 1, 1, 0)
     api.take({"event_code": 1024, "job_id": 8})
-    assert summary(api) == ("active", 1, 0, 0)
+    assert summary(api) == ("active", 1, 1, 1, 0)
 
 
 def test_a_paused_scheduler_is_inactive_and_its_jobs_are_still_counted(api):
     api.take(STARTED, ADDED, PAUSED)
-    assert summary(api) == ("inactive", 1, 0, 0)
+    assert summary(api) == ("inactive", 1, 0, 0, 0)
 
 
 def shown_jobs(api, body=None):
@@ -65,7 +67,7 @@ def test_the_runs_of_a_window(api):
     assert time_range == {"start": MS - 10_000, "end": MS + 10_000}
     (job,) = found
     events = job.pop("events")
-    assert job == {"id": "7", "name": "invoice", "next_scheduled_run": MS + 60_000}
+    assert job == {"id": "7", "name": "invoice", "next_scheduled_run": MS + 60_000, "job_status": "active"}
     done = {"return_value": "done", "outcome": "succeeded", "duration": 5000}
     assert events == [run(start=MS, end=MS + 5000, max_instance_count=[MS + 2000], **done)]
     assert list(events[0])[:7] == [
@@ -88,7 +90,7 @@ KINDS = {
     "could not run": ([BREACHED], run(max_instance_count=[MS + 2000])),
     "could not run twice": (
         [SUBMITTED, BREACHED, BREACHED | {"time": NOW + 3}],
-        run(start=MS, max_instance_count=[MS + 2000, MS + 3000]),
+        run(start=MS, max_instance_count=[MS + 2000, MS + 3000], outcome="lost"),
     ),
 }
 
@@ -160,6 +162,7 @@ def test_an_entry_of_the_log(api):
         ("event_return_value", None),
         ("event_exception", "no"),
         ("event_traceback", "line 1"),
+        ("job_status", "active"),
     ]
     assert submitted["event_time"] == MS
     assert pagination == {"current_page": 1, "per_page": 20, "total": 2, "total_pages": 1}
@@ -242,9 +245,20 @@ def test_the_history_of_a_scheduler_that_is_off_is_shown_with_its_state(filled, 
     assert states == {"billing": "paused" if code == 4 else "shutdown", "shipping": "active"}
 
 
-def test_the_history_of_a_removed_job_is_shown(filled):
+def test_the_history_of_a_removed_job_is_shown_with_its_state(filled):
     filled.take({"event_code": 1024, "job_id": 7})
     assert len(logs(filled, filters={"jobs": ["invoice"]})[0]) == 3
+    states = {entry["job_name"]: entry["job_status"] for entry in logs(filled)[0]}
+    assert states == {"invoice": "removed", "parcel 100%": "active", "Remind_all": "active"}
+    (job,) = (job for job in shown_jobs(filled, window(NOW - 10, NOW + 10))[0] if job["name"] == "invoice")
+    assert job["job_status"] == "removed"
+    filled.take(ADDED)
+    assert {entry["job_status"] for entry in logs(filled)[0]} == {"active"}
+
+
+def test_what_is_about_no_job_has_no_state_of_one(filled):
+    (entry,) = logs(filled, filters={"events": ["EVENT_SCHEDULER_STARTED"]})[0]
+    assert (entry["job_id"], entry["job_status"], entry["scheduler_status"]) == (None, None, "active")
 
 
 def test_a_job_that_only_ran_is_called_by_its_id(api):

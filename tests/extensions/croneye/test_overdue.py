@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from extensions.croneye.overdue import OverdueWatch, report_overdue
+from extensions.croneye.overdue import report_overdue
+from extensions.croneye.watch import Watch
 
 from .conftest import SETTINGS, at
 
@@ -124,7 +125,7 @@ def test_the_grace_may_be_nothing(api, look):
 def test_services_may_catch_up_after_a_start(api, grace, wait):
     api.take(SUBMITTED)
     clock = iter([1000.0, 999.9 + wait, 1000.0 + wait])
-    watch = OverdueWatch(lambda: next(clock))
+    watch = Watch(lambda: next(clock))
     reported = []
     for _ in range(3):
         watch(api.host, replace(SETTINGS, overdue_after=grace))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from extensions.croneye.codes import EVENT_NAMES, OVERDUE
+from extensions.croneye.codes import EVENT_NAMES, LOST, OVERDUE
 from tests.conftest import BIN, run_server, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -18,7 +18,7 @@ def test_every_event_name_is_listed():
     shown = []
     for name in re.findall("`((?:croneye)?[.][a-z.-]+)`", table):
         shown.append(name if name.startswith("croneye") else shown[-1].rpartition(".")[0] + name)
-    assert sorted(shown) == sorted([*EVENT_NAMES.values(), OVERDUE])
+    assert sorted(shown) == sorted([*EVENT_NAMES.values(), OVERDUE, LOST])
 
 
 def test_the_service_and_its_listener_work_as_they_stand(tmp_path):

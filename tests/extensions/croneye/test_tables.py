@@ -5,6 +5,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import event, text
 
+from extensions.croneye.lost import report_lost
 from extensions.croneye.overdue import report_overdue
 from extensions.croneye.tables import metadata
 
@@ -43,8 +44,9 @@ def test_nothing_looks_through_a_whole_table(api, statements):
     """On SQLite, whose plans, unlike PostgreSQL's, do not depend on how large tables are."""
     api.take({"event_code": 1, "alias": "billing"}, {"event_code": 512, **JOB}, {"event_code": 32768, **RUN})
     api.take({"event_code": 4096, **RUN}, {"event_code": 8192, "scheduled_run_time": 1_700_000_000, **RUN})
-    api.take({"event_code": 256, "alias": "billing"})
+    api.take({"event_code": 32768, **RUN}, {"event_code": 65536, **RUN}, {"event_code": 256, "alias": "billing"})
     report_overdue(api.host, SETTINGS, at(1_800_000_000))
+    report_lost(api.host, SETTINGS, at(4_000_000_000))
     seen = list(statements)
     assert len(seen) > 20
     with api.database.read() as connection:
@@ -58,4 +60,4 @@ def test_tables_are_called_after_the_extension(api):
     assert all(name.startswith("croneye_") for name in metadata.tables)
     with api.database.read() as connection:
         version = connection.execute(text("SELECT version_num FROM extension_kit_version_croneye")).scalar()
-    assert version == "0001"
+    assert version == "0002"
