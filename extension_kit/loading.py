@@ -10,6 +10,16 @@ from types import FunctionType, ModuleType
 from extension_kit.errors import ConfigurationError, HandlerFileError
 from extension_kit.extension import Extension
 
+_EXTRAS = {
+    "apscheduler": ("apscheduler",),
+    "cryptography": ("tapis",),
+    "jwt": ("croneye", "tapis"),
+    "kombu": ("amqp",),
+    "prometheus_client": ("metrics",),
+    "pytest": ("testing",),
+}
+"""The extras of this package that bring a module."""
+
 
 def load_extensions(targets: Sequence[str]) -> list[Extension]:
     """Import every target and return the extensions in them, each once, in the order of the targets.
@@ -44,6 +54,8 @@ def _import(target: str, name: str, folder: Path) -> ModuleType:
         raise HandlerFileError(f"{target}: another module called {name} is loaded already, rename the file")
     try:
         return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise HandlerFileError(f"{target}: {_missing(error)}{_place(error, folder)}") from error
     except ConfigurationError as error:
         raise HandlerFileError(f"{target}: {error}{_place(error, folder)}") from error
     except (Exception, SystemExit) as error:
@@ -92,6 +104,17 @@ def _refuse_helpers_of_others(module: ModuleType, target: str, folder: Path, oth
         loaded = Path(file).resolve()
         if loaded not in (own.resolve() for own in beside) and any(map(loaded.is_relative_to, others)):
             raise HandlerFileError(f"{target}: another module called {name} is loaded already, rename {beside[0]}")
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """What to do about a missing module: of several extras that bring it, that of the extension that fails."""
+    name = (error.name or "").partition(".")[0]
+    extras = _EXTRAS.get(name, ())
+    folders = {Path(frame.filename).parent.name for frame in traceback.extract_tb(error.__traceback__)}
+    named = [extra for extra in extras if len(extras) == 1 or extra in folders]
+    if not named:
+        return f"{type(error).__name__}: {error}"
+    return f"{name} is not installed: pip install 'extension-kit[{named[0]}]'"
 
 
 def _place(error: BaseException, folder: Path) -> str:
