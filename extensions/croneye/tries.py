@@ -97,9 +97,9 @@ def keys_of(address: str | None, name: str) -> tuple[Key, ...]:
 
     Args:
         address: of the client, where it has one.
-        name: that it tries.
+        name: that it tries, however long: its hash is kept.
     """
-    return ("address", _network(address or "")), ("name", name), ("all", "")
+    return ("address", _network(address or "")), ("name", str(hash(name))), ("all", "")
 
 
 def _network(address: str) -> str:
