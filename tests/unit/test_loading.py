@@ -1,5 +1,6 @@
 """A handler file that needs an extra which is not installed says so."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from extension_kit.loading import _EXTRAS
+from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 MISSING = """
@@ -23,7 +25,15 @@ main()
 def start(target, *missing):
     """Start a server without some modules; what it says."""
     code = MISSING.format(target=str(target), missing=missing)
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    ports = {f"STEADYBIT_EXTENSION_{name}": str(free_port()) for name in ("PORT", "HEALTH_PORT")}
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **ports},
+    )
     assert ended.returncode == 2, ended.stderr
     return ended.stderr.splitlines()[-1]
 
