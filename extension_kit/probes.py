@@ -140,7 +140,6 @@ class ProbesServer:
         return _Answer(status, body, content_type)
 
     def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
         for each in self._sockets:
             listening = self._loop.create_server(
                 lambda: _Connection(self, self._loop), sock=each, backlog=_MAX_CONNECTIONS

@@ -65,9 +65,6 @@ class _FollowingContext(ssl.SSLContext):
         self._newest: ssl.SSLContext = self
         _load(self, *self._files)
 
-    # What both of them make objects of, so that every handshake that fails is looked at.
-    sslobject_class = _WatchedObject
-
     def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
         return ssl.SSLContext.wrap_bio(self._current(), *arguments, **options)
 
@@ -96,6 +93,7 @@ def _load(context: ssl.SSLContext, cert: str, key: str, client_cas: Sequence[str
     _check_pem(_CERT, cert, b"CERTIFICATE-----")
     _check_pem(_KEY, key, b"PRIVATE KEY-----")
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslobject_class = _WatchedObject
     try:
         context.load_cert_chain(cert, key, passphrase)
     except OSError as error:

@@ -196,6 +196,10 @@ def test_what_clients_get_wrong_is_said_once(
             assert b"HTTP" not in connection.recv(100)
 
     with echoing(server_context(*map(str, pair), cas), loop_factory) as port:
+        call(port)
+        write_pair(tmp_path, authority.issue_cert("localhost"))
+        monkeypatch.setattr(mistakes, "_said", {})
+        caplog.clear()
         for _ in range(3):
             call(port)
         wait_until(lambda: caplog.records)
