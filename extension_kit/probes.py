@@ -73,7 +73,7 @@ class ProbesServer:
         self._is_ready = is_ready
         self._read_backlog = read_backlog
         self._loop = asyncio.SelectorEventLoop()
-        self._thread = threading.Thread(target=self._serve, name="probes", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="probes", daemon=True)
         self._waiting: dict[str, queue.Queue[_Connection]] = {}
 
     def start(self) -> None:
@@ -81,12 +81,19 @@ class ProbesServer:
         logger.info("Starting probes server on port %d (%s), ready: false", self.port, self._families)
         self._find_out("/health/readiness", self._readiness, _READINESS_THREADS)
         self._find_out("/metrics", self._metrics, _METRICS_THREADS)
+        for each in self._sockets:
+            listening = self._loop.create_server(
+                lambda: _Connection(self, self._loop), sock=each, backlog=_MAX_CONNECTIONS
+            )
+            self._loop.run_until_complete(listening)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop serving and close everything."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_ANSWER_TIMEOUT)
+        if accepting := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.wait(accepting, timeout=_ANSWER_TIMEOUT))
         for connection in list(self.connections):
             connection.drop()
         self._loop.run_until_complete(asyncio.sleep(0))
@@ -138,14 +145,6 @@ class ProbesServer:
     def _metrics(self) -> _Answer:
         status, content_type, body = page(self._read_backlog)
         return _Answer(status, body, content_type)
-
-    def _serve(self) -> None:
-        for each in self._sockets:
-            listening = self._loop.create_server(
-                lambda: _Connection(self, self._loop), sock=each, backlog=_MAX_CONNECTIONS
-            )
-            self._loop.run_until_complete(listening)
-        self._loop.run_forever()
 
 
 class _Connection(asyncio.Protocol):

@@ -98,10 +98,13 @@ def _end(run: str) -> None:
 def _drop_databases(url: str, run: str) -> None:
     import psycopg
 
-    with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-        names = connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [f"test_{run}_"])
-        for (name,) in names.fetchall():
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    ours = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+            for (name,) in connection.execute(ours, [f"test_{run}_"]).fetchall():
+                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    except psycopg.OperationalError as error:
+        sys.exit(f"databases whose names begin with test_{run}_ may be left: {error}")
 
 
 def _keep(pytest_process: int, run: str, directory: str) -> None:
