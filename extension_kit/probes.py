@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import queue
+import resource
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -22,7 +23,9 @@ from extension_kit.metrics_page import ReadBacklog, no_backlog, page
 
 logger = logging.getLogger("extension_kit.server")
 
-_MAX_CONNECTIONS = 400  # each is a file of the process, of which many machines allow 1024
+# Each is a file of the process, of which many machines allow 1024 and some 256.
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+_MAX_CONNECTIONS = 400 if _FILES == resource.RLIM_INFINITY else min(400, _FILES // 2)
 _MAX_REQUEST_BYTES = 16 * 1024
 _READ_TIMEOUT = 2.0  # seconds for a whole request, from the opening of the connection on
 _ANSWER_TIMEOUT = 10.0  # seconds for finding the answer, and again for taking it

@@ -18,6 +18,9 @@ _CERT = "STEADYBIT_EXTENSION_TLS_SERVER_CERT"
 _KEY = "STEADYBIT_EXTENSION_TLS_SERVER_KEY"
 _CLIENT_CAS = "STEADYBIT_EXTENSION_TLS_CLIENT_CAS"
 
+# Reasons of OpenSSL, of which the client is told by an alert.
+_TOLD = {"PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"}
+
 
 def server_context(cert: str, key: str, client_cas: Sequence[str] = ()) -> ssl.SSLContext:
     """A context for servers: TLS 1.2 or newer, client certificates required when there are client CAs.
@@ -36,16 +39,25 @@ def server_context(cert: str, key: str, client_cas: Sequence[str] = ()) -> ssl.S
 
 
 class _WatchedObject(ssl.SSLObject):
-    """A connection's TLS, which says in the log what a client got wrong in the handshake."""
+    """A connection's TLS, which says in the log, and to the client, what the client got wrong in the handshake."""
+
+    _refusal: ssl.SSLError | None = None
 
     def do_handshake(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
             mistakes.say_of_handshake(error)
-            raise
+            if error.reason not in _TOLD:
+                raise
+            # An event loop closes at once what has failed. While it believes that more has to be read, it sends the
+            # reason that OpenSSL has written for the client, who closes then; or it closes after its own patience.
+            self._refusal = error
+            raise ssl.SSLWantReadError from None
 
 
 class _FollowingContext(ssl.SSLContext):

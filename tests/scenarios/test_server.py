@@ -501,6 +501,9 @@ class TestTls:
             assert "Traceback" not in server.log
             assert server.log.count("A client shows no certificate, and STEADYBIT_EXTENSION_TLS_CLIENT_CAS") == 1
             assert server.log.count("A client's certificate is not accepted by the authorities in") == 1
+            authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+            agent = extension_kit("agent", f"https://127.0.0.1:{server.port}", "--ca", tmp_path / "authority.pem")
+            assert "it demands a certificate of the agent: give --client-cert FILE" in agent.stdout + agent.stderr
 
     @pytest.mark.parametrize("scheme", ["http", "https"])
     def test_a_client_that_speaks_the_other_is_one_line(self, start, oncall, files, scheme):

@@ -220,6 +220,35 @@ def test_a_mistake_that_goes_on_is_said_again_after_a_while(
     assert len(caplog.records) == lines
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("shows", "told"),
+    [
+        (False, {"SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV13_ALERT_CERTIFICATE_REQUIRED"}),
+        (True, {"TLSV1_ALERT_UNKNOWN_CA"}),
+    ],
+)
+def test_clients_are_told_what_is_wrong_with_their_certificate(
+    loop_factory: LoopFactory,
+    tmp_path: Path,
+    pair: tuple[Path, Path],
+    authority: trustme.CA,
+    agents: trustme.CA,
+    version: ssl.TLSVersion,
+    shows: bool,
+    told: set[str],
+) -> None:
+    agents.cert_pem.write_to_path(tmp_path / "agents.pem")
+    client = Client(authority, trustme.CA().issue_cert("agent") if shows else None)
+    client.context.maximum_version = version
+
+    with echoing(server_context(*map(str, pair), [str(tmp_path / "agents.pem")]), loop_factory) as port:
+        with pytest.raises(ssl.SSLError) as refused:
+            client.exchange(port)
+        assert refused.value.reason in told
+        Client(authority, agents.issue_cert("agent")).exchange(port)
+
+
 def test_client_cas_in_directories(
     tmp_path: Path, pair: tuple[Path, Path], authority: trustme.CA, caplog: pytest.LogCaptureFixture
 ) -> None:
