@@ -144,6 +144,9 @@ def new(name: str, directory: Path | None) -> None:
     "--concurrency", type=click.IntRange(1, 256), default=1, help="Events sent at a time; their order is lost."
 )
 @click.option("--redeliver", is_flag=True, help="Send every event twice.")
+@click.option(
+    "--fresh-ids", is_flag=True, help="Give events other ids: what an extension has got before, it does not run again."
+)
 @click.option("--basic", metavar="USER", help="Password: STEADYBIT_AGENT_BASIC_PASSWORD, or _FILE, or a prompt.")
 @click.option("--client-cert", metavar="FILE", help="PEM file with the agent's certificate.")
 @click.option("--client-key", metavar="FILE", help="PEM file with its key, unless that is in the same file.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
+from uuid import uuid4, uuid5
 
 import click
 
@@ -34,6 +35,7 @@ def run(
     client_key: str | None,
     ca: str | None,
     insecure: bool,
+    fresh_ids: bool = False,
     **how: Any,
 ) -> int:
     """Play an agent as the options of the command line say; ``how`` are those that ``Agent`` takes as they are.
@@ -55,11 +57,12 @@ def run(
     report = Report()
     with _source(replay, generate or 1, seed) as (groups, unit, total), progress(report, unit, total) as advance:
         try:
-            agent.play(_flattened(groups, advance), report)
+            events = _flattened(groups, advance)
+            agent.play(_with_fresh_ids(events) if fresh_ids else events, report)
             code = 0 if report.ok else 1
         except KeyboardInterrupt:
             code = 130
-    show(report)
+    show(report, fresh_ids)
     return code
 
 
@@ -84,6 +87,13 @@ def _flattened(groups: Groups, advance: Callable[[], None]) -> Iterator[dict[str
     for group in groups:
         yield from group
         advance()
+
+
+def _with_fresh_ids(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Give events ids that no extension knows; those of equal ids get equal ones."""
+    run = uuid4()
+    for event in events:
+        yield {**event, "id": str(uuid5(run, str(event.get("id"))))} if "id" in event else event
 
 
 @dataclass(frozen=True)

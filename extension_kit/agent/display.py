@@ -57,14 +57,16 @@ class _PlainLines:
             click.echo(_summary(self._report), err=True)
 
 
-def show(report: Report) -> None:
-    """Write to stdout what came of playing an agent."""
+def show(report: Report, fresh_ids: bool = False) -> None:
+    """Write to stdout what came of playing an agent, whose events have ids of their own if they are ``fresh_ids``."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDTH
     if report.tallies:
         console.print(_table(report.tallies))
     console.print(f"{_summary(report)}, events that nobody wanted: {report.unwanted}")
+    if report.known and not fresh_ids:
+        console.print("Nothing was run for what was known already: --fresh-ids makes other events of them.")
     for problem in report.problems:
         console.print(printable(f"problem: {problem}"), soft_wrap=True)
     for name, event_id, endpoint, outcome, reason in report.refusals:
@@ -77,7 +79,7 @@ def _summary(report: Report) -> str:
 
 def _table(tallies: dict[str, Tally]) -> Table:
     table = Table("event listener", box=box.SIMPLE_HEAD)
-    for heading in ("sent", "accepted", "refused", "p50 ms", "p99 ms"):
+    for heading in ("sent", "accepted", "known already", "refused", "p50 ms", "p99 ms"):
         table.add_column(heading, justify="right")
     for endpoint, tally in sorted(tallies.items()):
         refused = ", ".join(f"{outcome}: {count}" for outcome, count in sorted(tally.refused.items()))
@@ -85,6 +87,7 @@ def _table(tallies: dict[str, Tally]) -> Table:
             Text(printable(endpoint), overflow="fold"),
             str(tally.sent),
             str(tally.accepted),
+            str(tally.known) if tally.known else "-",
             refused or "-",
             _milliseconds(tally.percentile(50)),
             _milliseconds(tally.percentile(99)),

@@ -32,6 +32,8 @@ class Tally:
 
     sent: int = 0
     accepted: int = 0
+    known: int = 0
+    """Of these, those that the extension says had come before, so that nothing was run."""
     refused: Counter[str] = field(default_factory=Counter)
     """How often by status, or ``no answer``."""
     durations: "array[float]" = field(default_factory=lambda: array("d"))
@@ -73,6 +75,11 @@ class Report:
         return sum(tally.accepted for tally in list(self.tallies.values()))
 
     @property
+    def known(self) -> int:
+        """Those of them that had come before."""
+        return sum(tally.known for tally in list(self.tallies.values()))
+
+    @property
     def ok(self) -> bool:
         """Whether everything was accepted and nothing is wrong with the extension."""
         return self.sent == self.accepted and not self.problems
@@ -87,11 +94,12 @@ class Report:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def add_accepted(self, endpoint: str, seconds: float) -> None:
-        """Count an event that a listener accepted."""
+    def add_accepted(self, endpoint: str, seconds: float, *, known: bool = False) -> None:
+        """Count an event that a listener accepted, or knew already."""
         with self._lock:
             tally = self._tally(endpoint)
             tally.accepted += 1
+            tally.known += known
             tally.durations.append(seconds)
 
     def add_refused(self, refusal: Refusal, seconds: float | None) -> None:

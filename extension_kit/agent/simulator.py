@@ -178,7 +178,8 @@ class _Visit:
             return
         # Nothing but 200 counts as success (Steadybit's kits call every other status an error).
         if answer.status == 200:
-            self.report.add_accepted(listener.endpoint, answer.seconds)
+            known = answer.headers.get("Extension-Duplicate") == "true"
+            self.report.add_accepted(listener.endpoint, answer.seconds, known=known)
         else:
             self.report.add_refused(refused(str(answer.status), _reason(answer)), answer.seconds)
 

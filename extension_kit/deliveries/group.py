@@ -27,6 +27,7 @@ _LONGEST_GATHERING = 0.002  # seconds for which an event waits for others before
 class _Waiting(NamedTuple):
     entry: Entry
     tell: Tell
+    known: Callable[[], None]
 
 
 class _Loop(NamedTuple):
@@ -62,13 +63,18 @@ class GroupCommit:
         self.notice: Callable[[bool], None] = lambda works: None
         """Told whenever it turns out that the database can, or cannot, be written."""
 
-    def record(self, event: Event, listeners: Sequence[Listener], tell: Tell) -> bool:
+    def record(
+        self, event: Event, listeners: Sequence[Listener], tell: Tell, known: Callable[[], None] = lambda: None
+    ) -> bool:
         """Commit an event, and tell later whether that succeeded: in the loop's thread, else in another one.
+
+        Before that, ``known`` is called where nothing was to be delivered of the events that were committed with it:
+        the listeners had got all of them before.
 
         Returns:
             Whether ``tell`` will be called; False where too many wait already, or after ``close``.
         """
-        waiting = _Waiting(entry_of(event, listeners), tell)
+        waiting = _Waiting(entry_of(event, listeners), tell, known)
         with self._lock:
             if self._closed or len(self._waiting) >= self._limit:
                 return False
@@ -175,9 +181,13 @@ class GroupCommit:
         try:
             if not self._works:  # it may be there, and still not be fit for use
                 self._outbox.check_writable()
-            self._outbox.record([waiting.entry for waiting in group])
+            added = self._outbox.record([waiting.entry for waiting in group])
             metrics.committed(len(group), time.perf_counter() - started)
             stored = True
+            if added == 0:
+                for waiting in group:
+                    if waiting.entry.listeners:
+                        waiting.known()
         except StoreError as error:
             logger.error("%d events not stored: %s", len(group), error)  # noqa: TRY400 (one line, the cause is in it)
             stored = False

@@ -37,6 +37,8 @@ def problem(
 
 
 ACCEPTED = Answer(200, b"{}")
+KNOWN = Answer(200, b"{}", headers=(("Extension-Duplicate", "true"),))
+"""Nothing is run: the event has come before. Senders need not care; a person who replays events wants to know."""
 TIMEOUT = Answer(503, b"Timeout", "text/plain; charset=utf-8")
 BUSY = problem(
     503,

@@ -17,7 +17,7 @@ from uuid import uuid4
 import orjson
 
 from extension_kit.errors import GiveUp, RetryLater
-from extension_kit.events.answer import ACCEPTED, BUSY, NOT_STORED, TIMEOUT, Answer, problem
+from extension_kit.events.answer import ACCEPTED, BUSY, KNOWN, NOT_STORED, TIMEOUT, Answer, problem
 from extension_kit.events.duplicates import RecentEvents
 from extension_kit.events.event import Event, FindStep
 from extension_kit.events.registry import Listener, Registry, Route
@@ -37,7 +37,7 @@ class Pending:
     longer. So they hold few, and share a lock, which is only ever taken for a moment.
     """
 
-    __slots__ = ("_answer", "_event_id", "_path", "_recent", "_waiting")
+    __slots__ = ("_answer", "_event_id", "_known", "_path", "_recent", "_waiting")
     _lock = threading.Lock()
 
     def __init__(self, path: str, event_id: str, recent: "RecentEvents[Pending]") -> None:
@@ -45,6 +45,7 @@ class Pending:
         self._event_id = event_id
         self._recent = recent
         self._answer: Answer | None = None
+        self._known = False
         self._waiting: tuple[Callable[[Answer], None], ...] = ()
 
     def end(self, answer: Answer) -> None:
@@ -52,11 +53,21 @@ class Pending:
         event_id, self._event_id = self._event_id, ""  # this is remembered for a while, and ids may be long
         if answer is not ACCEPTED:
             self._recent.forget(self._path, event_id)
+        elif self._known:
+            answer = KNOWN
         with self._lock:
             self._answer = answer
             waiting, self._waiting = self._waiting, ()
         for tell in waiting:
             tell(answer)
+
+    def note_known(self) -> None:
+        """Take note that the event has come before, to another process or before a restart."""
+        self._known = True
+
+    def again(self) -> "Answer | Pending":
+        """What an event that comes again is answered with: the same, and where nothing went wrong that it is known."""
+        return KNOWN if self._answer is ACCEPTED else self
 
     def when_ended(self, tell: Callable[[Answer], None]) -> None:
         """Call ``tell`` with the answer, at once or from the thread that ends it."""
@@ -111,8 +122,21 @@ class Run:
 class Recorder(Protocol):
     """Where events for durable listeners are committed."""
 
-    def record(self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None]) -> bool:
-        """Commit an event, and tell later whether that succeeded; False where too many wait for it."""
+    def record(
+        self,
+        event: Event,
+        listeners: Sequence[Listener],
+        tell: Callable[[bool], None],
+        known: Callable[[], None],
+    ) -> bool:
+        """Commit an event, and tell later whether that succeeded; False where too many wait for it.
+
+        Before that, ``known`` is called where the event is found to have been recorded for these listeners before.
+        """
+
+
+def _nothing() -> None:
+    """Done where an event is known, but not to the immediate listeners, which are run."""
 
 
 def _failed(error: BaseException) -> Answer:
@@ -197,7 +221,7 @@ class Receiver:
         pending, is_new = self._recent.claim(path, event_id, partial(Pending, path, event_id, self._recent))
         if not is_new:
             logger.debug("%s %s came again at %s", name, event_id, path)
-            return pending
+            return pending.again()
         if not self._strict:
             for oddity in self._validator.oddities(data):
                 logger.warning("%s %s: %s", name, event_id, oddity)
@@ -227,7 +251,7 @@ class Receiver:
 
         if recorder is None or not (durable or route.for_subscriptions):
             proceed(True)
-        elif not recorder.record(event, durable, proceed):
+        elif not recorder.record(event, durable, proceed, _nothing if immediate else pending.note_known):
             pending.end(BUSY)
 
     def _refused(self, route: Route, data: dict[str, object]) -> Answer:

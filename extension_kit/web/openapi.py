@@ -66,6 +66,7 @@ _HEADERS: Document = {
     "RequestId": {"description": "Id of the request, which is in the extension's log, too", "required": True},
     "ETag": {"description": "Version of the registration document", "required": True},
     "Challenge": {"description": "How to authenticate", "required": True},
+    "Duplicate": {"description": "`true`: nothing is run, because the event has come to this path before"},
     "RetryAfter": {"description": "Seconds after which there may be room again"},
 }
 
@@ -198,7 +199,11 @@ def _event_listener(listener: Mapping[str, Any], mode: Mode, guard: Document) ->
     names = listener["listenTo"]
     wanted = "every event" if "*" in names else ", ".join(f"`{name}`" for name in names)
     responses = {
-        "200": _response("The event is accepted", _json({"type": "object", "maxProperties": 0})),
+        "200": _response(
+            "The event is accepted",
+            _json({"type": "object", "maxProperties": 0}),
+            **{"Extension-Duplicate": "Duplicate"},
+        ),
         "400": "NotAnEvent",
         **guard,
         "413": "TooLarge",

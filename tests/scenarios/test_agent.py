@@ -8,6 +8,7 @@ import pytest
 from extension_kit.agent import Agent
 from extension_kit.agent.replay import open_recording
 from extension_kit.testing import EventFactory
+from tests.conftest import wait_until
 
 RUNS = Path(__file__).parents[1] / "data" / "runs.jsonl"
 
@@ -51,6 +52,30 @@ def test_events_that_come_twice_are_run_once(answers, calls):
         report = Agent(server.url, fast=True, redeliver=True).play(EventFactory().events(30))
     assert report.tallies["POST /events/fine"].accepted == 60
     assert calls()["fine"] == 30
+
+
+def test_what_is_known_already_is_told_even_after_a_restart(served, tmp_path):
+    (tmp_path / "twice.py").write_text(
+        "from extension_kit import Extension\nextension = Extension('x')\n"
+        "@extension.listen_to('*')\ndef durable(): print('made', flush=True)\n"
+        "@extension.listen_to('killswitch.*', immediate=True)\ndef immediate(): ...\n"
+    )
+    factory = EventFactory()
+    events = [factory.event("killswitch.engaged"), factory.event("user.invited")]
+
+    def known(report):
+        assert report.ok
+        return {endpoint: tally.known for endpoint, tally in report.tallies.items()}
+
+    for restart in range(2):
+        with served(str(tmp_path / "twice"), EXTENSION_DATABASE_URL=f"sqlite:///{tmp_path}/x.db") as server:
+            for played in range(2):
+                first = restart == played == 0
+                expected = {"POST /events/durable": 0 if first else 2, "POST /events/immediate": played}
+                assert known(Agent(server.url, fast=True).play(events)) == expected
+            if restart == 0:
+                wait_until(lambda log=server: log.log.count("made") == 2)
+    assert server.log.count("made") == 0
 
 
 def test_the_registration_document_is_not_sent_again(served):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from extension_kit import Extension, GiveUp, RetryLater
-from extension_kit.events.answer import ACCEPTED, BUSY, NOT_STORED
+from extension_kit.events.answer import ACCEPTED, BUSY, KNOWN, NOT_STORED
 from extension_kit.events.receive import Pending, Receiver
 from extension_kit.events.registry import SUBSCRIPTIONS_PATH
 from extension_kit.testing.factory import EventFactory
@@ -64,7 +64,7 @@ class Recorder:
         self.recorded = []
         self.stored, self.takes = stored, takes
 
-    def record(self, event, listeners, tell):
+    def record(self, event, listeners, tell, known):
         if self.takes:
             self.recorded.append((event.name, event.id, [listener.name for listener in listeners]))
             tell(self.stored)
@@ -97,7 +97,7 @@ class TestForSubscriptions:
         receiver = self.receiver(recorder, mode)
         body = event(name)
         assert self.post(receiver, body) is ACCEPTED
-        assert self.post(receiver, body) is ACCEPTED
+        assert self.post(receiver, body) is KNOWN
         assert recorder.recorded == [(name, body["id"], [])]
         assert self.ran == []
 

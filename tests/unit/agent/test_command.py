@@ -41,7 +41,7 @@ def test_everything_accepted(run, extension, recording):
     code, out, err = run(extension.url, "--replay", recording, "--fast")
     assert code == 0
     assert [request.event for request in extension.received] == EVENTS
-    assert re.search(r"POST /events/all +3 +3 +- +\d+\.\d +\d+\.\d", out)
+    assert re.search(r"POST /events/all +3 +3 +- +- +\d+\.\d +\d+\.\d", out)
     assert "events: 3, requests: 3, refused: 0, events that nobody wanted: 0" in out
     assert err == ""
 
@@ -51,10 +51,34 @@ def test_something_refused(run, extension, recording):
     extension.answer = lambda request: next(answers)
     code, out, _ = run(extension.url, "--replay", recording, "--fast")
     assert code == 1
-    assert re.search(r"POST /events/all +3 +1 +422: 1, no answer: 1 ", out)
+    assert re.search(r"POST /events/all +3 +1 +- +422: 1, no answer: 1 ", out)
     assert "events: 3, requests: 3, refused: 2" in out
     assert "422: user.invited 1 to POST /events/all: No [bold]; wrong" in out
     assert "no answer: user.invited 2 to POST /events/all: " in out
+
+
+def test_what_the_extension_knew_already(run, extension, recording):
+    known = {"Extension-Duplicate": "true"}
+    answers = iter([(200, b"{}", known), (200, b"{}"), (200, b"{}", known)])
+    extension.answer = lambda request: next(answers)
+    code, out, _ = run(extension.url, "--replay", recording, "--fast")
+    assert code == 0
+    assert re.search(r"POST /events/all +3 +3 +2 +- ", out)
+    assert out.endswith("Nothing was run for what was known already: --fresh-ids makes other events of them.\n")
+
+
+def test_fresh_ids(run, extension, tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in [*EVENTS, EVENTS[0], {"eventName": "user.invited"}]))
+    for _ in range(2):
+        code, _, _ = run(extension.url, "--replay", path, "--fast", "--fresh-ids")
+        assert code == 0
+    ids = [request.event.get("id") for request in extension.received]
+    assert [ids[0], ids[5]] == [ids[3], ids[8]]  # what came twice comes twice
+    assert [ids[4], ids[9]] == [None, None]
+    assert len({*ids[:3], *ids[5:8]}) == 6
+    assert not {event["id"] for event in EVENTS} & set(ids)
+    assert {request.event["eventName"] for request in extension.received} == {"user.invited"}
 
 
 def test_events_nobody_wants(run, extension, recording):
