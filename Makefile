@@ -34,7 +34,8 @@ $(VENV)/.tapipy-installed: $(INSTALLED)
 .PHONY: run
 run: $(INSTALLED) ## Serve two examples, play recorded events, replay a dead letter (PORT=8080 HEALTH_PORT=8081)
 	@STEADYBIT_EXTENSION_PORT=$(PORT) STEADYBIT_EXTENSION_HEALTH_PORT=$(HEALTH_PORT) \
-		sh extensions/announce/demo.sh $(BIN)/extension-kit
+		sh extensions/announce/demo.sh $(BIN)/extension-kit || { code=$$?; \
+		[ $$code -ne 2 ] || echo "Other ports: make run PORT=9000 HEALTH_PORT=9001" >&2; exit $$code; }
 
 .PHONY: test
 test: $(INSTALLED) $(VENV)/.tapipy-installed ## Run all tests this machine can run

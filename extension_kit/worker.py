@@ -6,20 +6,24 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 
 from extension_kit import binding, garbage, logs, metrics
 from extension_kit.deliverer import PART
-from extension_kit.errors import RegistrationError
+from extension_kit.environment import FILE_SUFFIX
+from extension_kit.errors import ConfigurationError, RegistrationError
 from extension_kit.loading import load_extensions
+from extension_kit.metrics_page import ReadBacklog
+from extension_kit.probes import ProbesServer
 from extension_kit.service import Service
 from extension_kit.settings import Settings, unknown_variables
 from extension_kit.whole_lines import WholeLines
 
 logger = logging.getLogger("extension_kit.deliveries")
 
+_HEALTH_PORT = "STEADYBIT_EXTENSION_HEALTH_PORT"
 _PARENT_CHECK = 1.0  # seconds
 _CLOSE_TIMEOUT = 5.0  # seconds
 
@@ -69,7 +73,7 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    if supervisor is None and (probes := binding.probes(settings, is_ready, durability.backlog)):
+    if supervisor is None and (probes := _probes(settings, is_ready, durability.backlog)):
         probes.start()
     durability.tell_of_orphans()
     durability.keep_house()
@@ -79,6 +83,28 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
     durability.close(_CLOSE_TIMEOUT)
     logger.info("The delivery worker has ended")
     return 128 + received[0] if received else 1
+
+
+def _probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> ProbesServer | None:
+    """Bind the health port: any free one where the usual one is taken, by a server on this machine most often.
+
+    Raises:
+        ConfigurationError: the port that was chosen cannot be used.
+    """
+    try:
+        return binding.probes(settings, is_ready, read_backlog)
+    except ConfigurationError:
+        if any(os.environ.get(name) for name in (_HEALTH_PORT, f"{_HEALTH_PORT}{FILE_SUFFIX}")):
+            raise
+    found = binding.probes(replace(settings, health_port=0), is_ready, read_backlog)
+    if found is not None:
+        logger.warning(
+            "Health port %d is taken, so this worker has port %d: %s chooses one",
+            settings.health_port,
+            found.server_port,
+            _HEALTH_PORT,
+        )
+    return found
 
 
 def _less_than(patience: float) -> float:

@@ -108,6 +108,27 @@ def test_a_taken_port_is_said_in_one_line(demo, which):
     assert f"port {port} " in line
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("which", ["PORT", "HEALTH_PORT"])
+def test_make_run_says_how_to_take_other_ports(which):
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        ports = {"PORT": str(free_port()), "HEALTH_PORT": str(free_port()), which: str(taken.getsockname()[1])}
+        environment = BIN.parent
+        done = subprocess.run(
+            ["make", "-o", environment / ".installed", f"VENV={environment}", "run", *map("=".join, ports.items())],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    assert done.returncode == 2
+    assert f"port {ports[which]} " in done.stderr
+    assert "Other ports: make run PORT=9000 HEALTH_PORT=9001\n" in done.stderr
+
+
 def test_events_are_not_played_against_another_server(demo, served):
     with served("prints") as other:
         with demo(other.port, other.health_port) as running:

@@ -3,15 +3,17 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from extension_kit.settings import Settings
 from tests.conftest import APPS, BIN, SERVE, listens, run_server, wait_until
 
 ONCALL = """
@@ -337,6 +339,18 @@ class TestDeliveries:
             with run("worker", STEADYBIT_EXTENSION_HEALTH_PORT=taken.getsockname()[1]) as worker:
                 assert worker.process.wait(30) == 2
                 assert "STEADYBIT_EXTENSION_HEALTH_PORT" in worker.log.splitlines()[-1]
+
+    def test_a_worker_beside_a_server_takes_another_health_port(self, run):
+        """Where none is chosen: with the server's own, it could not run on the same machine."""
+        usual = Settings().health_port
+        with socket.socket() as taken:
+            with suppress(OSError):  # it is taken already
+                taken.bind(("0.0.0.0", usual))
+                taken.listen()
+            with run("worker", STEADYBIT_EXTENSION_HEALTH_PORT="") as worker:
+                said = rf"Health port {usual} is taken, so this worker has port (\d+): STEADYBIT_EXTENSION_HEALTH_PORT "
+                worker.health_port = int(wait_until(lambda: re.search(said, worker.log))[1])
+                wait_until(lambda: is_ready(worker))
 
 
 class TestWithoutTheLibrary:
