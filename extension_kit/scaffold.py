@@ -18,7 +18,7 @@ _LONGEST_NAME = 53  # of a Helm release
 _WHEELS = "wheels"
 _ABOUT_WHEEL = f"""
 `{_WHEELS}/` holds extension-kit itself, as it was when this was made: keep it with the rest. For a later one, put its
-wheel there and name it in `requirements.txt`.
+wheel there and name it in `requirements.txt`; extras follow it, as in `....whl[metrics]`.
 """
 
 

@@ -43,8 +43,10 @@ class InMemoryWorker:
         self._steps: dict[tuple[str, str], bytes] = {}
         self._refs = count(1)
 
-    def record(self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None]) -> bool:
-        """Take an event, as the server's recorder does."""
+    def record(
+        self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None], known: Callable[[], None]
+    ) -> bool:
+        """Take an event, as the server's recorder does; it remembers none of them."""
         self._take(entry_of(event, listeners), listeners)
         tell(True)
         return True

@@ -592,8 +592,8 @@ def test_a_renamed_function_is_told_of_by_the_worker_and_the_list(tmp_path: Path
         assert worker.log.count("Deliveries wait in vain") == 1
         told = (
             "Deliveries wait in vain: 2 for oncall.page@/x, which the worker did not know that last tried. "
-            "If a function, its path or its extension was renamed, `extension-kit deliveries adopt OLD NEW` hands them over; "
-            "`discard --status waiting` throws them away.\n"
+            "If a function, its path or its extension was renamed, `extension-kit deliveries adopt OLD NEW` hands them "
+            "over; `discard --status waiting` throws them away.\n"
         )
         wait_until(lambda: invoke(sqlite_url, "list").endswith(told))
         adopt = ["adopt", "oncall.page@/x", "x.page@/x", str(tmp_path / "renamed.py")]

@@ -12,7 +12,16 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from extension_kit import AccessTokenPrincipal, BatchPrincipal, Event, Extension, UserPrincipal
 from extension_kit.cli import commands
+from extension_kit.events.event import (
+    Environment,
+    ExperimentExecution,
+    ExperimentStepExecution,
+    ExperimentStepTargetExecution,
+    Team,
+    Tenant,
+)
 from extension_kit.settings_table import with_settings_table
 from tests.conftest import serve_app, wait_until
 
@@ -68,6 +77,38 @@ def test_the_registration_document_is_the_one_shown(tmp_path, monkeypatch):
     (extension,) = load_extensions([str(tmp_path / "readme_example.py")])
     shown = re.search(r"```json\n(.*?)```", README, re.DOTALL).group(1)
     assert extension.registry.serialized()[0].decode() == shown
+
+
+@pytest.mark.parametrize(
+    ("attribute", "views"),
+    [
+        ("name", [Event]),
+        ("tenant", [Tenant]),
+        ("team", [Team]),
+        ("environment", [Environment]),
+        ("principal", [UserPrincipal, AccessTokenPrincipal, BatchPrincipal]),
+        ("experiment_execution", [ExperimentExecution]),
+        ("experiment_step_execution", [ExperimentStepExecution]),
+        ("experiment_step_target_execution", [ExperimentStepTargetExecution]),
+    ],
+)
+def test_the_attributes_of_the_event_exist(attribute, views):
+    section = README.partition("### The event")[2].partition("\n## ")[0]
+    (row,) = re.findall(rf"^\| (`{attribute}`.*) \|$", section, re.MULTILINE)
+    own, _, shown = row.partition(" | ")
+    assert [name for name in re.findall(r"`([a-z_]+)`", own) if not hasattr(Event, name)] == []
+    for view in views:
+        assert [name for name in re.findall(r"`([a-z_]+)`", shown) if not hasattr(view, name)] == []
+
+
+def test_a_function_is_at_the_path_that_is_said():
+    extension = Extension("x")
+
+    @extension.listen_to("*")
+    def post_failure() -> None: ...
+
+    (listener,) = extension.listeners
+    assert f"`post_failure` becomes `{listener.path}`" in README
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
