@@ -101,7 +101,7 @@ def _probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: Read
         logger.warning(
             "Health port %d is taken, so this worker has port %d: %s chooses one",
             settings.health_port,
-            found.server_port,
+            found.port,
             _HEALTH_PORT,
         )
     return found

@@ -80,6 +80,10 @@ def adopt(connection: Connection, queue: ByHand, old: str, new: str) -> Adopted:
     """
     old, new = bounded(old), bounded(new)
     _check(connection, old, new)
+    if attempted := queue.hand_over(connection, old, new):
+        raise AdoptionError(
+            f"delivery {attempted} is being attempted right now: try again in a moment, or stop the worker that does it"
+        )
     lock = literal(new).concat(func.substr(deliveries.c.lock, len(old) + 1))
     adopted = {"listener": new, "lock": lock}
     anew = {"error": None, "earlier": deliveries.c.attempts, "begun_at": None, "due_at": datetime.now(UTC)}
@@ -88,10 +92,6 @@ def adopt(connection: Connection, queue: ByHand, old: str, new: str) -> Adopted:
         dead = connection.execute(update(deliveries).where(_of(old, DEAD)).values(adopted)).rowcount
     except IntegrityError:
         raise AdoptionError(f"an event that {old} has got has come in for {new} at this moment: try again") from None
-    if attempted := queue.hand_over(connection, old, new):
-        raise AdoptionError(
-            f"delivery {attempted} is being attempted right now: try again in a moment, or stop the worker that does it"
-        )
     return Adopted(waiting, dead)
 
 

@@ -62,9 +62,9 @@ class ByHand(Protocol):
         """Let jobs wait for their time no more; return the deliveries of those that wait."""
 
     def hand_over(self, connection: Connection, old: str, new: str) -> int | None:
-        """Make the jobs that wait for one listener those of another; they keep their places in the line.
+        """Make the jobs that wait for one listener those of another, before anything else in the transaction.
 
-        Returns a delivery to the first one that is being attempted, whose job was left alone; None without any.
+        Returns a delivery to the first one that is being attempted, in which case nothing is changed; else None.
         """
 
     def doing(self, connection: Connection) -> set[int]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from extension_kit.deliveries.jobs import ByHand, Chosen
 from extension_kit.deliveries.models import DISCARDED, WAITING, attempts, deliveries, events
@@ -29,8 +29,12 @@ def retry_now(database: Database, queue: ByHand, wanted: Filter) -> Iterator[Cha
     def change(connection: Connection, chosen: Sequence[Chosen]) -> Changed:
         due = queue.make_due(connection, chosen)
         attempted = _refs(chosen) & queue.doing(connection)
-        changed = _update(connection, due, due_at=datetime.now(UTC))
-        return Changed(changed, len(attempted), len(_refs(chosen) - due - attempted))
+        # Attempts may have ended between these questions: those that wait again by now have a job that waits.
+        rest = [each for each in chosen if each.ref not in due | attempted]
+        due |= queue.make_due(connection, rest) if rest else set()
+        waiting = select(deliveries.c.ref).where(_still_waiting(_refs(rest) - due))
+        lost = set(connection.execute(waiting).scalars()) - queue.doing(connection) if rest else set()
+        return Changed(_update(connection, due, due_at=datetime.now(UTC)), len(attempted), len(lost))
 
     return _in_batches(database, wanted, change)
 
@@ -93,5 +97,8 @@ def _refs(chosen: Sequence[Chosen]) -> set[int]:
 
 def _update(connection: Connection, refs: set[int], **values: Any) -> int:
     """Change those that still wait, and say how many."""
-    mine = deliveries.c.ref.in_(refs) & (deliveries.c.status == WAITING)
-    return connection.execute(update(deliveries).where(mine).values(values)).rowcount
+    return connection.execute(update(deliveries).where(_still_waiting(refs)).values(values)).rowcount
+
+
+def _still_waiting(refs: set[int]) -> ColumnElement[bool]:
+    return deliveries.c.ref.in_(refs) & (deliveries.c.status == WAITING)

@@ -49,9 +49,20 @@ class QueueByHand:
     def hand_over(self, connection: Connection, old: str, new: str) -> int | None:
         """Make the jobs that wait for one listener those of another; they keep their places in the line.
 
+        Until the end of the transaction no job is added, begun or ended. So it has to come before any other change:
+        whoever ends a delivery locks that first and its job second.
+
         Returns:
-            A delivery to the first listener that is being attempted, whose job was left alone; None without any.
+            A delivery to the first listener that is being attempted, in which case nothing is changed; else None.
         """
+        dialect = connection.dialect.name
+        if dialect == "postgresql":  # a transaction of SQLite is alone by itself
+            connection.execute(text("LOCK TABLE procrastinate_jobs IN EXCLUSIVE MODE"))
+        theirs = f"FROM procrastinate_jobs WHERE {_OURS} AND status = 'doing' AND listener = :old"
+        doing = text(f"SELECT {_REF[dialect]} {theirs} LIMIT 1")
+        attempted: int | None = connection.execute(doing, {"old": old}).scalar()
+        if attempted is not None:
+            return attempted
         # A note that a job waits for one before it may not hold in the other line. Without it, it is looked at again.
         connection.execute(
             text(
@@ -61,11 +72,7 @@ class QueueByHand:
             {"old": old, "new": new, "rest": len(old) + 1},
         )
         self._tell(connection)
-        # Asked at the end: what was begun before its job was changed is seen now.
-        ref = _REF[connection.dialect.name]
-        doing = f"SELECT {ref} FROM procrastinate_jobs WHERE {_OURS} AND status = 'doing' AND listener = :old LIMIT 1"
-        attempted: int | None = connection.execute(text(doing), {"old": old}).scalar()
-        return attempted
+        return None
 
     def doing(self, connection: Connection) -> set[int]:
         """The deliveries that are being attempted, by a worker that lives or is believed to."""

@@ -15,11 +15,15 @@ import pytest
 from sqlalchemy import Connection, insert, make_url, select, update
 
 from extension_kit.deliveries.abandoned import AbandonedRuns
+from extension_kit.deliveries.adoption import AdoptionError, adopt
 from extension_kit.deliveries.attempt import Attempts, Due, Handler
 from extension_kit.deliveries.models import DEAD, DELIVERED, WAITING, attempts, deliveries
 from extension_kit.deliveries.outbox import Entry, Outbox
+from extension_kit.deliveries.replay import Filter
 from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.waiting import discard_waiting, retry_now
 from extension_kit.engine.app import Engine, Job
+from extension_kit.engine.by_hand import QueueByHand
 from extension_kit.senders import Outcome
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
@@ -484,6 +488,22 @@ def test_by_number_what_waits_and_what_is_dead_is_thrown_away(filled: str) -> No
     assert invoke(filled, "discard", "5", "6") == "Discarded 1 dead letter and 1 waiting delivery.\n"
 
 
+def test_beside_a_worker_nothing_is_both_made_and_thrown_away(url: str) -> None:
+    record(url, *["a.b"] * 60, series="t/1")
+    every = set(range(1, 121))
+    with Worker(url).working() as made, opened(url, upgraded=False) as database:
+        for ref in sorted(every, reverse=True)[::3]:
+            assert sum(each.lost for each in retry_now(database, QueueByHand(), Filter())) == 0
+            list(discard_waiting(database, QueueByHand(), Filter(refs=(ref,))))
+        wait_until(lambda: not records(url, "list", "--status", "waiting"))
+        discarded = {each["delivery"] for each in records(url, "list", "--status", "discarded")}
+    assert discarded
+    assert sorted(made) == sorted(every - discarded)
+    for listener in range(2):
+        mine = [ref for ref in made if ref % 2 == listener]
+        assert mine == sorted(mine)
+
+
 class TestAdopting:
     OLD, NEW = "oncall.page@/x", "oncall.call@/y"
 
@@ -564,6 +584,45 @@ class TestAdopting:
             assert records(url, "list") == before
         assert waiting_jobs(url) == 4
 
+    def test_while_events_come_in_and_a_worker_works_none_is_lost_doubled_or_out_of_order(self, url: str) -> None:
+        """A server of the old version still records; a worker of the new one fails what it does not know."""
+        record(url)
+        made: list[int] = []
+
+        def find(key: str, connection: Connection) -> Handler:
+            def make(due: Due) -> Outcome:
+                if key == self.OLD:
+                    return Outcome("failed", "is not loaded in this worker")
+                made.append(due.ref)
+                return Outcome("delivered")
+
+            return Handler(make, RetrySchedule((3600,) * 50), 10.0)
+
+        with opened(url, upgraded=False) as database:
+            engine = Engine(database)
+            outbox = Outbox(database, engine)
+            attempts = Attempts(database, find, AbandonedRuns(9, bool), engine.is_held, engine.end_held)
+            with working(engine, attempts):
+                for number in range(60):
+                    series = f"t/{number % 4}"
+                    outbox.record([Entry("steadybit", str(number), "a.b", None, NOW, BODY, series, (self.OLD,))])
+                    if number % 3 == 2:
+                        self.adopted(database)
+                wait_until(lambda: self.adopted(database) and len(made) == 60)
+        assert len(set(made)) == 60
+        for line in range(4):
+            mine = [ref for ref in made if ref % 4 == line]
+            assert mine == sorted(mine)
+
+    def adopted(self, database: Database) -> bool:
+        """Whether nothing is left of the old one; what is, is handed over."""
+        try:
+            with database.transaction() as connection:
+                adopt(connection, QueueByHand(), self.OLD, self.NEW)
+        except AdoptionError as error:
+            return str(error).startswith("nothing waits for")
+        return False
+
     def test_a_key_can_be_looked_up_in_files(self, sqlite_url: str, tmp_path: Path) -> None:
         record(sqlite_url, "a.b")
         (tmp_path / "renamed.py").write_text(
@@ -596,8 +655,8 @@ def test_a_renamed_function_is_told_of_by_the_worker_and_the_list(tmp_path: Path
             "over; `discard --status waiting` throws them away.\n"
         )
         wait_until(lambda: invoke(sqlite_url, "list").endswith(told))
-        adopt = ["adopt", "oncall.page@/x", "x.page@/x", str(tmp_path / "renamed.py")]
-        assert run(sqlite_url, *adopt).startswith("x.page@/x has 2 waiting deliveries")
+        arguments = ["adopt", "oncall.page@/x", "x.page@/x", str(tmp_path / "renamed.py")]
+        assert run(sqlite_url, *arguments).startswith("x.page@/x has 2 waiting deliveries")
         wait_until(lambda: worker.log.count("got one") == 2)
     assert "in vain" not in invoke(sqlite_url, "list")
 
