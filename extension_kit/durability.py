@@ -27,6 +27,7 @@ from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.retention import clean
 from extension_kit.deliveries.senders import Senders
 from extension_kit.deliveries.steps import find_step
+from extension_kit.deliveries.stranded import take_up
 from extension_kit.deliveries.targets import Manner, target_handlers
 from extension_kit.engine.app import Engine
 from extension_kit.errors import StoreError
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("extension_kit.deliveries")
 
 _HOUR = 3600.0
+_MINUTE = 60.0
 _HAND_BACK_TIMEOUT = 3.0  # seconds
 
 # atexit is too late: executors, which the engine needs to hand back what it does, take nothing any more by then.
@@ -161,8 +163,12 @@ class Durability:
         return True
 
     def keep_house(self) -> None:
-        """Remove what is over once an hour, and do the tasks of protocols, in threads that end with the process."""
+        """Do at the start, and again and again, what has to be done beside deliveries, in threads of this process.
+
+        What is over is removed once an hour, what nobody would deliver taken up once a minute; protocols have tasks.
+        """
         _repeat("retention", _HOUR, self._clean)
+        _repeat("stranded", _MINUTE, partial(take_up, self.database, self.engine))
         for protocol, settings in self._protocols:
             called = [f"{protocol.source}-{getattr(task.run, '__name__', 'task')}" for task in protocol.tasks]
             for number, (name, task) in enumerate(zip(called, protocol.tasks, strict=True), 1):

@@ -79,7 +79,8 @@ class Attempts:
         find: how a listener's deliveries are made.
         abandoned: where runs are counted that did not return in time.
         is_ours: whether the delivery that this thread was told to attempt is still this worker's to attempt; asked
-            within the transaction that begins the attempt. A worker that was frozen for long has lost it to others.
+            within the transaction that begins the attempt, or that ends it in vain. A worker that was frozen for long
+            has lost it to others.
         end_job: told of the delivery's end within the transaction that ends it, so that the job for it can end, too.
     """
 
@@ -144,9 +145,8 @@ class Attempts:
         except StoreUnavailable as error:
             logger.error("attempt %d of delivery %d counts as lost: %s", due.number, ref, error)  # noqa: TRY400
             return datetime.now(UTC) + timedelta(seconds=error.retry_after)
-        if ended is None:
-            return None
-        metrics.attempted(due.listener, ended.result, seconds)
+        if ended.result is not None:
+            metrics.attempted(due.listener, ended.result, seconds)
         return ended.again_at
 
     def _begin(self, connection: Connection, ref: int) -> tuple[Due, Handler] | datetime | None:
@@ -161,11 +161,12 @@ class Attempts:
         handler = self._find(row.listener, connection)
         if handler is None:
             records.finish(connection, ref, row.attempts, DISCARDED, now, "its listener is gone")
+            self._end_job(connection)
             return None
         just_lost = row.attempts > 0 and records.write_off(connection, ref, now)
         tried = row.attempts - row.earlier
         if tried >= handler.schedule.attempts:
-            _bury(connection, row, now, row.error or "the process died in every attempt")
+            self._bury(connection, row, now, row.error or "the process died in every attempt")
             return None
         suspect = row.attempts >= _SUSPECT and records.losses(connection, ref) >= _SUSPECT
         if suspect and just_lost and (wait := handler.schedule.wait_after(tried)) is not None:
@@ -179,7 +180,7 @@ class Attempts:
         if (rest := handler.rest()) > 0:
             if row.begun_at and (now - row.begun_at).total_seconds() > handler.schedule.length:
                 error = row.error or _RESTS  # of a replayed delivery, too, which may have had the same end
-                _bury(connection, row, now, error if error.startswith(_RESTS) else f"{_RESTS}: {error}")
+                self._bury(connection, row, now, error if error.startswith(_RESTS) else f"{_RESTS}: {error}")
                 return None
             return records.put_off(connection, ref, now, rest)
         number = row.attempts + 1
@@ -204,7 +205,7 @@ class Attempts:
         self._abandoned.add(due.listener, thread)
         return Outcome("failed", f"did not return within {handler.timeout:g} s")
 
-    def _write_down_end(self, due: Due, schedule: RetrySchedule, outcome: Outcome) -> "_Ended | None":
+    def _write_down_end(self, due: Due, schedule: RetrySchedule, outcome: Outcome) -> "_Ended":
         """Write it down, and wait for a database that is gone: else what succeeded would be done once more."""
         deadline = time.monotonic() + _OUTAGE
         while True:
@@ -216,46 +217,58 @@ class Attempts:
                     raise
             time.sleep(_PAUSE)
 
-    def _end(self, connection: Connection, due: Due, schedule: RetrySchedule, outcome: Outcome) -> "_Ended | None":
-        """Write down how the attempt ended; None where that no longer counts."""
+    def _end(self, connection: Connection, due: Due, schedule: RetrySchedule, outcome: Outcome) -> "_Ended":
+        """Write down how the attempt ended, unless that no longer counts."""
         now = datetime.now(UTC)
         outcome = records.storable(outcome)
         wait = None
         if outcome.result == "failed":
             tried = due.number - due.earlier
             wait = schedule.wait_after(tried, at_least=outcome.retry_after, exactly=outcome.retry_in)
-        if outcome.result == "delivered":
-            ours = records.finish(connection, due.ref, due.number, DELIVERED, now, None)
-        elif wait is None:
-            ours = records.finish(connection, due.ref, due.number, DEAD, now, outcome.error)
-        else:
-            again_at = now + timedelta(seconds=wait)
-            ours = records.postpone(connection, due.ref, due.number, again_at, outcome.error)
-        if not ours:
-            # Another worker has begun a later attempt: this one was thought dead, and what it did no longer counts.
-            logger.warning("attempt %d of delivery %d came back too late, ignored", due.number, due.ref)
-            return None
+        again_at = None if wait is None else now + timedelta(seconds=wait)
+        if not self._settle(connection, due, outcome, now, again_at):
+            if not self._is_ours(connection) or (row := records.load(connection, due.ref)) is None:
+                logger.warning("attempt %d of delivery %d came back too late, ignored", due.number, due.ref)
+                return _Ended(None)
+            if row.attempts >= due.number:
+                logger.warning("attempt %d of delivery %d came back too late, made again", due.number, due.ref)
+                return _Ended(None, now)
+            # A crash of the database has taken back that it began.
+            records.begin(connection, due.ref, due.number, now)
+            self._settle(connection, due, outcome, now, again_at)
         records.end(connection, due.ref, due.number, outcome, now)
-        if wait is None:
+        if again_at is None:
             self._end_job(connection)
         what = f"{due.listener} of {due.event_name} {due.event_id}"
         if outcome.result == "delivered":
             logger.debug("%s: delivered in attempt %d", what, due.number)
             return _Ended(metrics.DELIVERED)
-        if wait is None:
+        if again_at is None:
             logger.error("%s is dead after attempt %d: %s", what, due.number, outcome.error)
             return _Ended(metrics.DEAD)
         logger.warning("%s: attempt %d failed, again in %g s: %s", what, due.number, round(wait, 2), outcome.error)
         return _Ended(metrics.FAILED, again_at)
 
+    def _settle(
+        self, connection: Connection, due: Due, outcome: Outcome, now: datetime, again_at: datetime | None
+    ) -> bool:
+        """End a delivery, or put it off; False where this is not its last attempt, or it has ended already."""
+        if outcome.result == "delivered":
+            return records.finish(connection, due.ref, due.number, DELIVERED, now, None)
+        if again_at is None:
+            return records.finish(connection, due.ref, due.number, DEAD, now, outcome.error)
+        return records.postpone(connection, due.ref, due.number, again_at, outcome.error)
+
+    def _bury(self, connection: Connection, row: records.Waiting, now: datetime, error: str) -> None:
+        """Make a dead letter of a delivery without another attempt."""
+        records.finish(connection, row.ref, row.attempts, DEAD, now, error)
+        self._end_job(connection)
+        metrics.attempted(row.listener, metrics.DEAD, None)
+        logger.error("%s of %s %s is dead: %s", row.listener, row.name, row.event_id, error)
+
 
 class _Ended(NamedTuple):
-    result: str
+    """How an attempt ended, for the metrics, if it counts; and when to make another, if at all."""
+
+    result: str | None
     again_at: datetime | None = None
-
-
-def _bury(connection: Connection, row: records.Waiting, now: datetime, error: str) -> None:
-    """Make a dead letter of a delivery without another attempt."""
-    records.finish(connection, row.ref, row.attempts, DEAD, now, error)
-    metrics.attempted(row.listener, metrics.DEAD, None)
-    logger.error("%s of %s %s is dead: %s", row.listener, row.name, row.event_id, error)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Select
 
 
 class Job(NamedTuple):
@@ -72,3 +72,13 @@ class ByHand(Protocol):
 
     def first_in_line(self, connection: Connection, locks: Collection[str]) -> dict[str, int]:
         """Find the delivery of each lock that the others wait for."""
+
+
+class Queue(Defer, Protocol):
+    """Knows which deliveries it has jobs for."""
+
+    def without_job(self, connection: Connection, wanted: Select[tuple[int]], limit: int) -> list[int]:
+        """Return those of the deliveries that a query finds for which there is no job: the first, so many at most."""
+
+    def keep_filled(self, connection: Connection) -> None:
+        """Keep others from filling the queue anew until the end of a transaction that writes."""

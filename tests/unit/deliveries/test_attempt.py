@@ -5,7 +5,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from extension_kit.deliveries import attempt as module
 from extension_kit.deliveries.abandoned import AbandonedRuns
@@ -245,7 +245,8 @@ class TestHandingBack:
         assert (row.status, made.result) == (DELIVERED, "delivered")
 
     def test_should_it_succeed_when_others_have_begun_the_next_it_comes_too_late(self, make, delivery, caplog):
-        process = make.process()
+        ours = iter([True, False])
+        process = make.process(lambda connection: next(ours))
 
         def slow(due):
             process.hand_back(7)
@@ -360,9 +361,77 @@ def test_who_has_lost_the_delivery_to_others_leaves_it_alone(make, delivery):
 
 
 def test_an_attempt_that_others_have_overtaken_no_longer_counts(make, delivery, database):
-    assert make(lambda due: change(database, attempts=2) or Outcome("delivered")) is None
+    ours = iter([True, False])
+    outcome = Outcome("delivered")
+    assert make(lambda due: change(database, attempts=2) or outcome, is_ours=lambda connection: next(ours)) is None
     row, [made] = delivery()
     assert (row.status, row.attempts, made.result) == (WAITING, 2, None)
+
+
+def test_an_attempt_that_was_overtaken_does_not_take_the_job_away_while_the_delivery_waits(make, delivery, database):
+    assert make(lambda due: change(database, attempts=2) or Outcome("failed")) <= datetime.now(UTC)
+    assert (delivery()[0].status, delivery()[0].attempts) == (WAITING, 2)
+
+
+class TestForgottenBeginning:
+    """A database that crashes may take back that an attempt has begun, while the process that makes it lives on."""
+
+    def forget(self, database):
+        with database.transaction() as connection:
+            connection.execute(delete(attempts))
+            connection.execute(update(deliveries).values(attempts=0, begun_at=None))
+
+    @pytest.mark.parametrize(
+        ("outcome", "delays", "status"),
+        [
+            (Outcome("delivered"), (10.0,), DELIVERED),
+            (Outcome("refused", "gone", 410), (10.0,), DEAD),
+            (Outcome("failed", "busy"), (), DEAD),
+            (Outcome("failed", "busy"), (10.0,), WAITING),
+        ],
+    )
+    def test_it_counts_and_its_end_is_written_down(self, make, delivery, database, caplog, outcome, delays, status):
+        again = make(lambda due: self.forget(database) or outcome, delays=delays)
+        row, [made] = delivery()
+        assert (row.status, row.attempts, row.error, made.number, made.result) == (
+            status, 1, outcome.error, 1, outcome.result,
+        )  # fmt: skip
+        assert again == (row.due_at if status == WAITING else None)
+        assert "too late" not in caplog.text
+
+    def test_unless_others_have_taken_over(self, make, delivery, database, caplog):
+        ours = iter([True, False])
+        options = {"is_ours": lambda connection: next(ours)}
+        assert make(lambda due: self.forget(database) or Outcome("delivered"), **options) is None
+        assert (delivery()[0].status, delivery()[1]) == (WAITING, [])
+        assert "came back too late" in caplog.text
+
+    def test_or_somebody_has_ended_the_delivery(self, make, delivery, database):
+        def act(due):
+            self.forget(database)
+            change(database, status=DISCARDED)
+            return Outcome("delivered")
+
+        assert make(act) is None
+        assert (delivery()[0].status, delivery()[1]) == (DISCARDED, [])
+
+
+@pytest.mark.parametrize("case", ["discarded", "lost too often", "at rest for too long"])
+def test_the_job_ends_with_a_delivery_that_ends_without_an_attempt(database, delivery, abandoned, case):
+    """In the same transaction, so that a crash takes back both or neither."""
+    ended = []
+    handler = Handler(print, RetrySchedule(()), 1.0, (lambda: 60.0) if case.startswith("at rest") else lambda: 0.0)
+    change(database, attempts=int(case.startswith("lost")), begun_at=datetime.now(UTC) - SOON)
+
+    def end_job(connection):
+        row = connection.execute(select(deliveries)).one()
+        ended.append(row.status)
+
+    found = None if case == "discarded" else handler
+    attempt = Attempts(database, lambda *_: found, abandoned, end_job=end_job)
+    assert drive(attempt(7)) is None
+    assert ended == [delivery()[0].status]
+    assert ended != [WAITING]
 
 
 def test_a_run_that_does_not_return_has_failed_and_is_remembered(make, delivery, abandoned):

@@ -66,7 +66,7 @@ def test_a_delivery_whose_attempts_were_all_lost_is_dead_and_took_nobody_knows_h
     with database.transaction() as connection:
         connection.execute(update(deliveries).values(attempts=1))
     handler = Handler(lambda due: Outcome("delivered"), RetrySchedule(()), 30.0)
-    drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref))
+    assert drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref)) is None
     assert counted() == {"delivered": 0, "failed": 0, "dead": 1, "took": 0}
 
 
@@ -77,7 +77,7 @@ def test_an_attempt_that_no_longer_counts_is_not_counted(database, ref, counted)
         return Outcome("delivered")
 
     handler = Handler(be_overtaken, RetrySchedule((10.0,)), 30.0)
-    assert drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref)) is None
+    drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref))
     assert not any(counted().values())
 
 
