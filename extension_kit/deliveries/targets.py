@@ -19,7 +19,8 @@ from extension_kit.senders import Message, Outcome, Sender
 from extension_kit.senders.circuit import Circuit
 from extension_kit.senders.targets import MAX_TIMEOUT
 
-_UNANSWERED, _ANSWERED = 5, 20  # failures in a row that send a host, and a target, to rest
+# Failures in a row that send to rest: a host without a connection, a target without an answer, and one with errors.
+_UNREACHED, _UNANSWERED, _ANSWERED = 5, 5, 20
 
 # More than any sender takes by itself, so that what people see is the sender's own timeout.
 _TIMEOUT = MAX_TIMEOUT + 30.0
@@ -39,14 +40,33 @@ class FindSender(Protocol):
 class _Circuits(NamedTuple):
     """Who rests. Two things can be out of order, and each of them rests by itself.
 
-    Where nobody answers, it is the host, with all subscriptions that lead to it: that is found out once, not by each of
-    a thousand with a timeout of its own. Where somebody answers with an error, it is this target only: its neighbours
-    at a host that many share must not wait for it. Such errors cost little and have a retry schedule, so it takes more
-    of them: more than the deliveries of several series that fail once at the same time.
+    Where there is no connection, it is the host, with all subscriptions that lead to it: that is found out once, not by
+    each of a thousand with a timeout of its own. Where there is one, it is this target only, whether it does not answer
+    or with an error: its neighbours at a host that many share must not wait for it. Errors cost little and have a retry
+    schedule, so it takes more of them: more than the deliveries of several series that fail once at the same time.
     """
 
     hosts: Circuit
-    targets: Circuit
+    silent: Circuit
+    failing: Circuit
+
+    def wait(self, host: Hashable, target: str) -> float:
+        """The seconds for which a target rests, or its host; 0 lets the caller make its attempt."""
+        rests = ((self.hosts, host), (self.silent, target), (self.failing, target))
+        # Who would wait for one of them must not be let through by another as its probe.
+        wait = max(circuit.wait(key, target, only_look=True) for circuit, key in rests)
+        return wait or max(circuit.wait(key, target) for circuit, key in rests)
+
+    def record(self, host: Hashable, target: str, outcome: Outcome) -> None:
+        """Take note of how an attempt ended. What was refused without an answer was not sent."""
+        if outcome.status is not None or outcome.result == "delivered":
+            self.hosts.record(host, "delivered")
+            self.silent.record(target, "delivered")
+            self.failing.record(target, outcome.result)
+        elif outcome.result == "failed" and outcome.unreachable:
+            self.hosts.record(host, "failed")
+        elif outcome.result == "failed":
+            self.silent.record(target, "failed")
 
 
 class Manner(NamedTuple):
@@ -74,7 +94,7 @@ def target_handlers(
         clock: seconds that never go back.
         manners: how protocols deliver to their subscriptions; by default, the event's body is sent.
     """
-    circuits = _Circuits(Circuit(_UNANSWERED, clock=clock), Circuit(_ANSWERED, clock=clock))
+    circuits = _Circuits(*(Circuit(failures, clock=clock) for failures in (_UNREACHED, _UNANSWERED, _ANSWERED)))
 
     def find(key: str, connection: Connection) -> Handler | None:
         ref = subscription_ref(key)
@@ -95,15 +115,11 @@ def _handler(subscription: Subscription, senders: FindSender, circuits: _Circuit
         except ConfigurationError as error:
             return Outcome("failed", str(error))
         outcome = sender.send(subscription.target, manner.envelope(due, subscription))
-        if outcome.result == "delivered" or outcome.status is not None:
-            circuits.hosts.record(host, "delivered")
-            circuits.targets.record(target, outcome.result)
-        elif outcome.result == "failed":
-            circuits.hosts.record(host, "failed")
+        circuits.record(host, target, outcome)
         return outcome
 
     def rest() -> float:
-        wait = circuits.targets.wait(target) or circuits.hosts.wait(host)
+        wait = circuits.wait(host, target)
         # Spread out, so that the first of those that wait has found out how things are before the others come.
         return wait * random.uniform(1.0, 1.2)  # noqa: S311
 

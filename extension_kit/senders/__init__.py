@@ -28,7 +28,8 @@ class Outcome:
 
     ``status`` is the answer's HTTP, SMTP or AMQP code where there was one, ``excerpt`` the beginning of what the
     receiver said, without secrets. ``retry_after`` are seconds in which the receiver does not want to be asked again,
-    ``retry_in`` those after which it is asked again whatever the retry schedule says.
+    ``retry_in`` those after which it is asked again whatever the retry schedule says. ``unreachable`` says that there was
+    no connection, as there would be none for any other target at this host.
     """
 
     result: Result
@@ -37,6 +38,7 @@ class Outcome:
     excerpt: str | None = None
     retry_after: float | None = None
     retry_in: float | None = None
+    unreachable: bool = False
 
 
 class Sender(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from marshmallow import ValidationError
@@ -13,7 +14,7 @@ from extension_kit.errors import ConfigurationError
 from extension_kit.senders import Message, Outcome
 from extension_kit.senders.addresses import Addresses, NotAllowedError, UnresolvedError
 from extension_kit.senders.amqp_target import AmqpTarget, Broker, broker_of
-from extension_kit.senders.connections import IdleConnections, client_context, dial_in_turn
+from extension_kit.senders.connections import IdleConnections, NoConnectionError, client_context, dial_in_turn
 from extension_kit.senders.targets import check_headers, not_sent
 from extension_kit.senders.texts import excerpt, reason
 
@@ -92,8 +93,12 @@ class AmqpSender:
             routed = self._publish(broker, keys, message, ends_at)
         except NotAllowedError as error:
             return Outcome("refused", str(error))
-        except (ConfigurationError, UnresolvedError) as error:
+        except ConfigurationError as error:
             return Outcome("failed", str(error))
+        except UnresolvedError as error:
+            return Outcome("failed", str(error), unreachable=True)
+        except NoConnectionError as error:
+            return replace(_failure(broker, error.cause), unreachable=error.unreachable)
         except Exception as error:  # py-amqp lets more through than it declares when a connection breaks
             return _failure(broker, error.__cause__ or error)
         if not routed:

@@ -18,13 +18,17 @@ class _Failing:
     rests: int = 0
     until: float = 0.0
     probed: bool = False
+    prober: Hashable = None
+    others: bool = False  # have asked since the last probe
+    yields_until: float = 0.0  # to them, who made the last probe
 
 
 class Circuit:
     """Says which targets rest.
 
     A target that fails rests longer and longer. At the end of each rest one attempt is let through as a probe, the
-    others wait for its result. Only targets that fail are remembered.
+    others wait for its result. Those who share a target take turns with it: a probe may fail because of who makes it.
+    Only targets that fail are remembered.
 
     Args:
         failures: how many in a row send a target to rest.
@@ -53,21 +57,32 @@ class Circuit:
     def __len__(self) -> int:
         return len(self._targets)
 
-    def wait(self, key: Hashable) -> float:
+    def wait(self, key: Hashable, by: Hashable = None, *, only_look: bool = False) -> float:
         """Say for how many seconds a target still rests; 0 lets the caller make its attempt, and ``record`` it.
 
         A probe that is never recorded, because its process died, is made up for after another rest.
+
+        Args:
+            key: the target.
+            by: who asks, of those who share it.
+            only_look: make no attempt yet.
         """
         with self._lock:
             target = self._targets.get(key)
             if target is None or target.count < self._failures:
                 return 0.0
             now = self._clock()
+            target.others = target.others or by != target.prober
             if now < target.until:
                 # A probe may succeed at once: the others need not wait for the end of a rest that may never be.
                 return min(target.until - now, self._rest) if target.probed else target.until - now
-            target.probed = True
-            target.until = now + self._length(target.rests)
+            if by == target.prober and target.others:
+                target.others, target.yields_until = False, now + self._rest
+            if by == target.prober and now < target.yields_until:
+                return target.yields_until - now
+            if not only_look:
+                target.probed, target.prober, target.others = True, by, False
+                target.until = now + self._length(target.rests)
             return 0.0
 
     def record(self, key: Hashable, result: Result) -> None:

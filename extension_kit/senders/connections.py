@@ -1,5 +1,6 @@
 """Connections: how one is made, and where it waits for its next use."""
 
+import errno
 import ssl
 import threading
 import time
@@ -9,6 +10,26 @@ from typing import Generic, NamedTuple, TypeVar
 from extension_kit.errors import ConfigurationError
 
 C = TypeVar("C")
+
+_UNREACHABLE = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT}
+_PATIENT = 3.0  # seconds after which a host that has not answered counts as unreachable
+
+
+class NoConnectionError(Exception):
+    """A host could not be connected to; its cause says why.
+
+    Args:
+        cause: what dialling raised.
+        seconds: the time that there was for it.
+    """
+
+    def __init__(self, cause: Exception, seconds: float) -> None:
+        super().__init__()
+        self.cause = cause.__cause__ or cause  # libraries have errors of their own around it
+        number = getattr(self.cause, "errno", None)
+        is_late = isinstance(self.cause, TimeoutError) and number is None
+        self.unreachable = seconds >= _PATIENT if is_late else number in _UNREACHABLE
+        """Whether it is the host that cannot be reached, and not this target that gives it too little time."""
 
 
 class _Idle(NamedTuple, Generic[C]):
@@ -94,8 +115,9 @@ def dial_in_turn(addresses: Collection[str], ends_at: float, dial: Callable[[str
         dial: connects to an address within some seconds: its share of the time that is left.
 
     Raises:
-        Exception: what ``dial`` raised for the last address.
+        NoConnectionError: none does; the cause is what ``dial`` raised for the last address.
     """
+    began = time.monotonic()
     failure: Exception = TimeoutError("timed out")
     for others, address in zip(reversed(range(len(addresses))), addresses, strict=True):
         share = (ends_at - time.monotonic()) / (others + 1)
@@ -105,7 +127,7 @@ def dial_in_turn(addresses: Collection[str], ends_at: float, dial: Callable[[str
             return dial(address, share)
         except Exception as error:
             failure = error
-    raise failure
+    raise NoConnectionError(failure, ends_at - began) from failure
 
 
 def client_context(ca_file: str | None) -> ssl.SSLContext:

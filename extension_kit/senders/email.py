@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -131,7 +132,7 @@ class EmailSender:
         try:
             server = self._connection()
         except (smtplib.SMTPException, OSError) as error:  # whatever its code, it is not about this message
-            return self._failure(error, lasting=False)
+            return replace(self._failure(error, lasting=False), unreachable=True)
         try:
             refused: Replies = server.sendmail(self._from.addr_spec, left, mail)
         except smtplib.SMTPRecipientsRefused as error:

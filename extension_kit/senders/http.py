@@ -17,7 +17,7 @@ from urllib3.util import Url, parse_url
 
 from extension_kit.senders import Message, Outcome
 from extension_kit.senders.addresses import Addresses, NotAllowedError, UnresolvedError
-from extension_kit.senders.connections import IdleConnections, client_context, dial_in_turn
+from extension_kit.senders.connections import IdleConnections, NoConnectionError, client_context, dial_in_turn
 from extension_kit.senders.http_connection import CheckedConnection, timed
 from extension_kit.senders.http_target import PORTS, RESERVED_HEADERS, HttpTarget
 from extension_kit.senders.signatures import signature_headers
@@ -104,7 +104,9 @@ class HttpSender:
         except NotAllowedError as error:
             return Outcome("refused", str(error))
         except UnresolvedError as error:
-            return Outcome("failed", str(error))
+            return Outcome("failed", str(error), unreachable=True)
+        except NoConnectionError as error:
+            return Outcome("failed", f"{request.host}: {reason(error.cause)}", unreachable=error.unreachable)
         except OSError as error:
             return Outcome("failed", f"{request.host}: {reason(error)}")
         except HTTPException:  # its text is what the receiver sent

@@ -1,6 +1,8 @@
 """Deliveries to subscriptions: what receivers get, and which targets rest."""
 
+import socket
 from base64 import b64encode
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from ipaddress import ip_network
@@ -23,7 +25,7 @@ from extension_kit.senders.targets import MAX_TIMEOUT
 from extension_kit.settings import Settings
 from tests.conftest import free_port
 from tests.unit.deliveries.driving import drive
-from tests.unit.senders.receivers import TIMEOUT, local_addresses, reply
+from tests.unit.senders.receivers import TIMEOUT, local_addresses, reply, silence
 from tests.unit.senders.test_amqp import Exchange
 from tests.unit.senders.test_email import Mailbox, smtp
 
@@ -256,6 +258,17 @@ def silent(connection):
     """Hang up without a word."""
 
 
+@pytest.fixture
+def unanswering():
+    """The URL of a port at which nobody accepts connections, and more of them do not fit into its queue."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as waiting:
+        for _ in range(4):
+            connection = waiting.enter_context(socket.socket())
+            connection.setblocking(False)
+            connection.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
 class TestResting:
     def fail(self, find, key, times):
         for _ in range(times):
@@ -274,6 +287,43 @@ class TestResting:
         clock.now += 1000
         assert find(other).rest() == 0  # one attempt is let through
         assert find(one).rest() > 1
+
+    @pytest.mark.parametrize("how", [silent, silence], ids=["hangs up", "hangs"])
+    def test_paths_without_an_answer_rest_by_themselves_and_no_other_at_their_host(
+        self, find, subscribe, receiver, clock, how
+    ):
+        there = receiver(answer=lambda request: reply() if request.path == "/sound" else how)
+        bad = [subscribe(url=there.url(f"/{number}", "127.0.0.1"), timeout=0.1).key for number in range(3)]
+        sound = subscribe(url=there.url("/sound", "127.0.0.1")).key
+        for _ in range(UNANSWERED):
+            for key in bad:
+                self.fail(find, key, 1)
+                assert find(sound).rest() == 0
+        assert all(find(key).rest() > 1 for key in bad)
+        assert find(sound).rest() == 0
+        assert find(sound).make(due()).result == "delivered"
+        assert all(find(key).rest() > 1 for key in bad)
+        clock.now += 1000
+        assert find(bad[0]).rest() == 0  # its own probe
+
+    def test_one_that_gives_a_host_too_little_time_does_not_send_it_to_rest(self, find, subscribe, unanswering):
+        hasty, other = (subscribe(url=unanswering, timeout=seconds).key for seconds in (0.1, TIMEOUT))
+        self.fail(find, hasty, UNANSWERED)
+        assert find(hasty).rest() > 1
+        assert find(other).rest() == 0
+
+    def test_the_probe_of_a_host_goes_round(self, find, subscribe, clock):
+        url = f"http://127.0.0.1:{free_port()}"
+        one, other = (subscribe(url=f"{url}/{path}").key for path in "ab")
+        self.fail(find, one, UNANSWERED)
+        probes = []
+        for _ in range(4):
+            clock.now += 700
+            for key in (one, other):
+                if find(key).rest() == 0:
+                    probes.append(key)
+                    assert find(key).make(due()).result == "failed"
+        assert probes == [one, other] * 2
 
     def test_where_somebody_answers_only_the_target_rests(self, find, subscribe, receiver, clock):
         there = receiver(answer=lambda request: reply(500 if request.path == "/broken" else 200))

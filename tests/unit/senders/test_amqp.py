@@ -260,7 +260,7 @@ def test_a_broker_that_is_not_there(make):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     outcome = make().send({"url": f"amqp://kit:s3cret@broker.test:{port}", "routing_key": "x"}, message())
-    assert outcome == Outcome("failed", "broker.test: Connection refused")
+    assert outcome == Outcome("failed", "broker.test: Connection refused", unreachable=True)
 
 
 @pytest.mark.parametrize("scheme", ["amqp", "amqps"])
@@ -304,7 +304,7 @@ def test_the_next_address_is_dialled_when_one_is_dead(make, server):
 def test_a_name_that_is_not_resolved_is_a_failure(make):
     sender = make(addresses=Addresses(resolve=lambda host, port: []))
     outcome = sender.send({"url": "amqp://broker.test", "routing_key": "x"}, message())
-    assert outcome == Outcome("failed", "broker.test cannot be resolved")
+    assert outcome == Outcome("failed", "broker.test cannot be resolved", unreachable=True)
 
 
 # Without kombu

@@ -78,6 +78,41 @@ def test_while_a_probe_is_made_the_others_wait_for_a_first_rest_at_most(circuit,
     assert 0 < circuit.wait("a") <= 10
 
 
+def test_who_shares_a_target_takes_turns_with_the_probe(circuit, clock):
+    """So that one whose attempts always fail does not keep the others from finding out that theirs would not."""
+    fail(circuit)
+    probes = []
+    for _ in range(12):
+        clock.now += max(0.1, min(circuit.wait("a", by, only_look=True) for by in "xyz"))
+        for by in "xyz":  # always in this order
+            if circuit.wait("a", by) == 0:
+                probes.append(by)
+                circuit.record("a", "failed")
+    assert set(probes) > {"x"}
+    assert all(first != second for first, second in zip(probes, probes[1:], strict=False))
+
+
+def test_the_same_one_probes_again_where_no_other_has_asked_or_comes_in_time(circuit, clock):
+    fail(circuit)
+    for _ in range(3):
+        clock.now += circuit.wait("a", "x")
+        assert circuit.wait("a", "x") == 0
+        circuit.record("a", "failed")
+    assert circuit.wait("a", "y") > 0
+    clock.now += circuit.wait("a", "x")
+    assert 0 < circuit.wait("a", "x") <= 10
+    clock.now += 10
+    assert circuit.wait("a", "x") == 0
+
+
+def test_who_only_looks_takes_no_probe(circuit, clock):
+    fail(circuit)
+    rests(circuit, clock)
+    assert [circuit.wait("a", only_look=True) for _ in range(2)] == [0, 0]
+    assert circuit.wait("a") == 0
+    assert circuit.wait("a", only_look=True) > 0
+
+
 def test_each_failed_probe_doubles_the_rest_up_to_the_longest(circuit, clock):
     fail(circuit)
     for expected in (10, 20, 40, 60, 60, 60):

@@ -1,13 +1,15 @@
 """Idle connections: who gets them, and when they are closed."""
 
+import errno
 import queue
+import ssl
 import threading
 import time
 
 import pytest
 
 from extension_kit.errors import ConfigurationError
-from extension_kit.senders.connections import IdleConnections, client_context, dial_in_turn
+from extension_kit.senders.connections import IdleConnections, NoConnectionError, client_context, dial_in_turn
 
 
 @pytest.fixture
@@ -112,8 +114,8 @@ def dialled(addresses, seconds, *, answering=()):
 
     try:
         return dial_in_turn(addresses, time.monotonic() + seconds, dial), shares
-    except (Refused, TimeoutError) as error:
-        return error, shares
+    except NoConnectionError as error:
+        return error.cause, shares
 
 
 def test_the_first_address_that_answers_is_taken_and_each_has_its_share_of_the_time():
@@ -129,6 +131,25 @@ def test_when_none_answers_the_last_failure_counts():
 def test_nobody_is_dialled_when_the_time_is_up():
     error, shares = dialled("ab", 0, answering="ab")
     assert (type(error), shares) == (TimeoutError, [])
+
+
+@pytest.mark.parametrize(
+    ("cause", "seconds", "unreachable"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), 0.1, True),
+        (OSError(errno.EHOSTUNREACH, "no route"), 0.1, True),
+        (TimeoutError("timed out"), 10.0, True),
+        (TimeoutError("timed out"), 0.1, False),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), 10.0, False),
+        (ssl.SSLCertVerificationError("expired"), 10.0, False),
+        (Refused(), 10.0, False),
+    ],
+)
+def test_a_host_is_unreachable_where_everybody_would_find_it_so(cause, seconds, unreachable):
+    assert NoConnectionError(cause, seconds).unreachable == unreachable
+    wrapped = Refused()
+    wrapped.__cause__ = cause
+    assert NoConnectionError(wrapped, seconds).unreachable == unreachable
 
 
 @pytest.mark.parametrize(

@@ -357,7 +357,7 @@ def test_without_starttls_at_the_server_nothing_is_sent(make, smtp, mailbox):
 def test_a_server_that_is_not_there(make):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    assert make(port).send(TO, message()) == Outcome("failed", "127.0.0.1: Connection refused")
+    assert make(port).send(TO, message()) == Outcome("failed", "127.0.0.1: Connection refused", unreachable=True)
 
 
 @pytest.mark.parametrize("security", ["none", "starttls", "tls"])
