@@ -28,6 +28,7 @@ from extension_kit.deliveries.retention import clean
 from extension_kit.deliveries.senders import Senders
 from extension_kit.deliveries.steps import find_step
 from extension_kit.deliveries.stranded import take_up
+from extension_kit.deliveries.subscriptions import scopes
 from extension_kit.deliveries.targets import Manner, target_handlers
 from extension_kit.engine.app import Engine
 from extension_kit.errors import StoreError
@@ -140,7 +141,12 @@ class Durability:
             name=name,
             abandoned=abandoned.by_listener,
             hand_back=attempts.hand_back,
+            tenants_of=self._tenants_of,
         )
+
+    def _tenants_of(self, listeners: Sequence[str]) -> dict[str, str]:
+        with self.database.read() as connection:
+            return scopes(connection, listeners)
 
     def _find_handler(self) -> FindHandler:
         """Find how deliveries are made, to functions and to subscriptions."""

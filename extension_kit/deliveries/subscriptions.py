@@ -177,6 +177,13 @@ def waiting(connection: Connection, refs: Collection[int]) -> set[int]:
     return {ref for key in connection.execute(query.distinct()).scalars() if (ref := subscription_ref(key)) is not None}
 
 
+def scopes(connection: Connection, keys: Collection[str]) -> dict[str, str]:
+    """Return whose events subscriptions get, by what their deliveries are kept under; of other listeners ``""``."""
+    refs = [ref for key in keys if (ref := subscription_ref(key)) is not None]
+    found = connection.execute(select(subscriptions.c.ref, subscriptions.c.scope).where(subscriptions.c.ref.in_(refs)))
+    return {**dict.fromkeys(keys, ""), **{listener_key(ref): scope for ref, scope in found}}
+
+
 def is_settled(connection: Connection, moment: datetime) -> bool:
     """Whether all that was being recorded at a moment has been, or has not, so that what waits can be seen.
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,9 +12,21 @@ from procrastinate.connector import BaseAsyncConnector, Notify
 from procrastinate.exceptions import ConnectorException, UniqueViolation
 
 from extension_kit.engine.outages import Outages
+from extension_kit.engine.shares import Outlook, Shares
 from extension_kit.engine.store import JOB_INSERTED, QUERIES, Row, Store, Turn
+from extension_kit.errors import StoreError
 
 logger = logging.getLogger("extension_kit.engine")
+
+_MOST_LISTENERS = 1000  # looked at for whose turn it is; others when these have had theirs
+
+TenantsOf = Callable[[Sequence[str]], Mapping[str, str]]
+"""Says whose listeners are, by their names; those of nobody in particular are ``""``."""
+
+
+def nobodys(listeners: Sequence[str]) -> Mapping[str, str]:
+    """The tenants of listeners where there are none."""
+    return dict.fromkeys(listeners, "")
 
 
 class WorkerConnector(BaseAsyncConnector):
@@ -27,6 +39,7 @@ class WorkerConnector(BaseAsyncConnector):
         abandoned: how many threads each listener keeps busy with what the worker has ceased to wait for.
         is_stopping: whether no job is to be begun any more.
         is_over: whether a job has been taken off the queue already.
+        tenants_of: whose listeners are; called in a thread, for each of them once.
     """
 
     def __init__(
@@ -37,16 +50,16 @@ class WorkerConnector(BaseAsyncConnector):
         abandoned: Callable[[], Counter[str]] = Counter,
         is_stopping: Callable[[], bool] = lambda: False,
         is_over: Callable[[int], bool] = lambda job_id: False,
+        tenants_of: TenantsOf = nobodys,
     ) -> None:
         self._store = store
         self._outages = outages
-        self._threads = threads
-        self._abandoned = abandoned
         self._is_stopping = is_stopping
         self._is_over = is_over
         self._worker_id = 0
-        self._own: dict[int, str] = {}
-        self._last = ""
+        self._own = Shares(threads, abandoned)
+        self._tenants_of = tenants_of
+        self._place = ""
         self._failures_checked = 0
         self._news = asyncio.Event()
         self._heard = False
@@ -71,9 +84,9 @@ class WorkerConnector(BaseAsyncConnector):
         """Execute one of procrastinate's queries."""
         match QUERIES[query]:
             case "finish_job":
-                await self._end_job(self._store.finish_own_job, **arguments)
+                await self._end_job(self._store.finish_own_job, for_good=True, **arguments)
             case "retry_job":
-                await self._end_job(self._store.retry_own_job, **arguments)
+                await self._end_job(self._store.retry_own_job, for_good=False, **arguments)
             case "update_heartbeat":
                 if not await self._outages.outlast(lambda: self._store.beat(**arguments)):
                     self.disowned.set()
@@ -136,15 +149,17 @@ class WorkerConnector(BaseAsyncConnector):
                 return {"id": None}
             row = await self._outages.outlast(lambda: self._next_job(**arguments))
             if row["id"] is not None:
-                self._last = row["listener"]
-                self._own[row["id"]] = row["listener"]
+                await self._introduce([row["listener"]])
+                self._own.begin(row["id"], row["listener"])
                 return row
             if row["wait"] is not None and row["wait"] <= 0:
                 await asyncio.sleep(0)  # there is more to look through, but others have their turn
             elif not self._heard:
                 break
-        if row["wait"] is not None:
-            self._alarm = asyncio.get_running_loop().call_later(row["wait"], self.wake)
+        # What becomes slow leaves its place to what is new.
+        waits = [wait for wait in (row["wait"], self._own.look().becomes_slow) if wait is not None]
+        if waits:
+            self._alarm = asyncio.get_running_loop().call_later(min(waits), self.wake)
         return row
 
     async def _next_job(self, **arguments: Any) -> Row:
@@ -157,28 +172,50 @@ class WorkerConnector(BaseAsyncConnector):
                 if row["id"] not in self._own:
                     return {**row, "listener": ""}  # only in whose share it counts is not known
             self._failures_checked = failures
+        outlook = self._own.look()
+        choose = self._choose if outlook.is_full or self._own.has_tenants else self._take_next
         try:
-            return await self._store.fetch_job(**arguments, turn=Turn(self._last, self._resting()))
+            return await choose(outlook, arguments)
         except UniqueViolation:  # somebody else was quicker
             return {"id": None, "wait": 0}
 
-    def _resting(self) -> frozenset[str]:
-        """The listeners that keep as many threads busy as they leave free, or more.
+    async def _take_next(self, outlook: Outlook, arguments: Mapping[str, Any]) -> Row:
+        """Start the next job of the next listener: the short way, where who may not begin is known."""
+        resting = outlook.resting
+        row = await self._store.fetch_job(**arguments, turn=Turn(self._own.last, resting))
+        borrowing = frozenset(filter(outlook.may_borrow, resting))
+        if row["id"] is not None or row["wait"] == 0 or not borrowing:
+            return row
+        return await self._store.fetch_job(**arguments, turn=Turn(self._own.last, resting - borrowing))
 
-        So one whose functions hang or fail slowly leaves half of the threads to others, two leave a third, and so on.
-        """
-        busy = Counter(self._own.values()) + self._abandoned()
-        free = self._threads - busy.total()
-        return frozenset(listener for listener, threads in busy.items() if threads >= free)
+    async def _choose(self, outlook: Outlook, arguments: Mapping[str, Any]) -> Row:
+        """Start the next job of one of the listeners that have some."""
+        ready = await self._store.ready_listeners(self._place, _MOST_LISTENERS)
+        self._place = Turn.after(ready[-1]) if len(ready) == _MOST_LISTENERS else ""
+        await self._introduce(ready)
+        in_turn, all_of_them = list(self._own.in_turn(ready)), frozenset(ready)
+        for listener in (*filter(outlook.may_begin, in_turn), *filter(outlook.may_borrow, in_turn)):
+            row = await self._store.fetch_job(**arguments, turn=Turn.of(listener, all_of_them))
+            if row["id"] is not None or row["wait"] == 0:
+                return row
+        return await self._store.fetch_job(**arguments, turn=Turn(resting=all_of_them | outlook.resting))
 
-    async def _end_job(self, end: Callable[..., Awaitable[bool]], **arguments: Any) -> None:
+    async def _introduce(self, listeners: Sequence[str]) -> None:
+        """Find out whose listeners are."""
+        if strangers := self._own.strangers(listeners):
+            try:
+                self._own.introduce(await asyncio.to_thread(self._tenants_of, strangers))
+            except StoreError as error:
+                logger.debug("whose the listeners are is not known yet: %s", error)
+
+    async def _end_job(self, end: Callable[..., Awaitable[bool]], *, for_good: bool, **arguments: Any) -> None:
         try:
             own = self._is_over(arguments["job_id"]) or await self._outages.outlast(
                 lambda: end(**arguments, worker_id=self._worker_id)
             )
         except (ConnectorException, TimeoutError):  # the worker ends without the database, which is said elsewhere
             return
-        self._own.pop(arguments["job_id"], None)
+        self._own.end(arguments["job_id"], for_good=for_good)
         if not own:
             logger.warning("Job %d is another worker's by now, and left alone", arguments["job_id"])
         self.wake()

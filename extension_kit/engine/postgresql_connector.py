@@ -44,6 +44,23 @@ _FETCH = """
 SELECT (job).*, wait
 FROM extension_kit_fetch_job(%(queues)s::varchar[], %(worker_id)s, %(last)s, %(resting)s::text[])
 """
+_READY = """
+WITH RECURSIVE ready (listener) AS (
+    (SELECT listener FROM procrastinate_jobs WHERE status = 'todo' AND waits_for IS NULL
+        AND listener >= %(place)s::text COLLATE "C" ORDER BY listener, priority DESC, id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT job.listener FROM procrastinate_jobs AS job WHERE status = 'todo' AND waits_for IS NULL
+        AND job.listener > ready.listener ORDER BY job.listener, priority DESC, id LIMIT 1)
+    FROM ready WHERE ready.listener IS NOT NULL
+)
+SELECT listener FROM ready WHERE listener IS NOT NULL LIMIT %(limit)s
+"""
+_DUE = """
+UPDATE procrastinate_jobs SET waits_for = NULL WHERE id IN (
+    SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND waits_for = 'time' AND scheduled_at <= now()
+    ORDER BY scheduled_at LIMIT 100 FOR UPDATE SKIP LOCKED
+)
+"""
 _BEAT = "UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = %(worker_id)s RETURNING id"
 _FORGET = """
 DELETE FROM procrastinate_workers
@@ -101,6 +118,12 @@ class PostgresqlConnector(PsycopgConnector):
             _FETCH, queues=queues, worker_id=worker_id, last=turn.last, resting=list(turn.resting)
         )
         return row
+
+    async def ready_listeners(self, place: str, limit: int) -> list[str]:
+        """Return the listeners, from a place on and so many at most, for which there may be a job to start, sorted."""
+        await self.execute_query_async(_DUE)
+        rows = await self.execute_query_all_async(_READY, place=place, limit=limit)
+        return [row["listener"] for row in rows]
 
     async def finish_own_job(self, **arguments: Any) -> bool:
         """End a job if it is still this worker's, and say whether it was."""

@@ -77,6 +77,10 @@ class SqliteConnector(BaseAsyncConnector):
         """Start the next job; without one, return the seconds until the next is due."""
         return await self._ask(SqliteJobs.fetch_job, queues, worker_id, turn)
 
+    async def ready_listeners(self, place: str, limit: int) -> list[str]:
+        """Return the listeners, from a place on and so many at most, for which there may be a job to start, sorted."""
+        return await self._ask(SqliteJobs.ready_listeners, place, limit)
+
     async def finish_own_job(self, **arguments: Any) -> bool:
         """End a job if it is still this worker's, and say whether it was."""
         return await self._ask(SqliteJobs.finish_own_job, **arguments)

@@ -102,6 +102,13 @@ class SqliteJobs:
                 execute(queries.NOTE, **candidate)
             return {"id": None, "wait": self._wait(wanted, worker_id, turn)}
 
+    def ready_listeners(self, place: str, limit: int) -> list[str]:
+        """Return the listeners, from a place on and so many at most, for which there may be a job to start, sorted."""
+        if self._execute(queries.ANY_DUE, now(), {}):
+            with self._transaction() as execute:
+                execute(queries.COME_DUE)
+        return [row["listener"] for row in self._execute(queries.ALL_READY, now(), {"place": place, "limit": limit})]
+
     def finish_own_job(self, job_id: int, status: str, delete_job: bool, worker_id: int) -> bool:
         """End a job if it is still this worker's, and say whether it was."""
         with self._transaction() as execute:

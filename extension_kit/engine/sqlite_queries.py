@@ -70,7 +70,24 @@ AND (:queues IS NULL OR queue_name IN (SELECT value FROM json_each(:queues)))
 ORDER BY listener, priority DESC, id LIMIT 1
 """
 
+# The listeners from a place on for which there may be a job to start.
+ALL_READY = """
+WITH RECURSIVE ready (listener) AS (
+    SELECT min(listener) FROM procrastinate_jobs
+    WHERE status = 'todo' AND waits_for IS NULL AND listener >= :place
+    UNION ALL
+    SELECT (
+        SELECT min(job.listener) FROM procrastinate_jobs AS job
+        WHERE status = 'todo' AND waits_for IS NULL AND job.listener > ready.listener
+    ) FROM ready WHERE ready.listener IS NOT NULL
+)
+SELECT listener FROM ready WHERE listener IS NOT NULL LIMIT :limit
+"""
+
 # Some of the jobs whose time has come need not wait for it any more.
+ANY_DUE = """
+SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' AND waits_for = 'time' AND scheduled_at <= :now LIMIT 1
+"""
 COME_DUE = """
 UPDATE procrastinate_jobs SET waits_for = NULL WHERE id IN (
     SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND waits_for = 'time' AND scheduled_at <= :now

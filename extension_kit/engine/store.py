@@ -21,6 +21,12 @@ class Turn(NamedTuple):
     last: str = ""
     resting: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(cls, listener: str, ready: frozenset[str]) -> "Turn":
+        """The turn of one of the listeners that have jobs."""
+        before = listener[:-1] + chr(ord(listener[-1]) - 1) if listener else chr(0x10FFFF)
+        return cls(before, ready - {listener})
+
     @staticmethod
     def after(listener: str) -> str:
         """What comes right after a name: no name has such a character."""
@@ -64,6 +70,9 @@ class Store(Protocol):
             The job, with its ``listener``. Without one its ``id`` is None, and ``wait`` the seconds until the next is
             due, or None.
         """
+
+    async def ready_listeners(self, place: str, limit: int) -> list[str]:
+        """Return the listeners, from a place on and so many at most, for which there may be a job to start, sorted."""
 
     async def finish_own_job(self, **arguments: Any) -> bool:
         """End a job if it is still this worker's, and say whether it was.

@@ -12,10 +12,11 @@ from procrastinate import App
 from procrastinate.worker import Worker
 
 from extension_kit.engine.app import QUEUE, TASK, Engine
-from extension_kit.engine.connector import WorkerConnector
+from extension_kit.engine.connector import TenantsOf, WorkerConnector, nobodys
 from extension_kit.engine.making import Attempt
 from extension_kit.engine.outages import Outages
 from extension_kit.engine.reaper import Reaper
+from extension_kit.engine.shares import most
 from extension_kit.engine.store import Store
 from extension_kit.engine.task import Task, When
 
@@ -29,17 +30,19 @@ _RESTART_PAUSE = 1.0  # seconds
 class DeliveryWorker:
     """Makes the attempts of deliveries that are due: those of one lock one after the other, others at the same time.
 
-    Listeners take turns, and none keeps more threads busy than it leaves free for others.
+    Tenants take turns, and their listeners. How they share the threads is said in ``Shares``.
 
     Args:
         engine: the queue.
         attempt: makes an attempt, on one of ``concurrency`` threads.
-        concurrency: how many attempts are made at the same time at most.
+        concurrency: how many attempts are made at the same time at most; half as many more while one listener has
+            borrowed what others now need.
         stalled_after: seconds within which others go on with what this worker was doing, if it dies.
         grace_period: seconds that attempts have to end after ``stop``; those that have not are made again by others.
         name: the worker's name in the log.
         abandoned: says how many threads each listener keeps busy with attempts that did not end in time.
         hand_back: told of a delivery whose attempt has not ended within the grace period.
+        tenants_of: whose listeners are, so that tenants take turns; called in a thread.
     """
 
     def __init__(
@@ -53,14 +56,16 @@ class DeliveryWorker:
         name: str,
         abandoned: Callable[[], Counter[str]] = Counter,
         hand_back: Callable[[int], None] = lambda ref: None,
+        tenants_of: TenantsOf = nobodys,
     ) -> None:
         self._engine = engine
-        self._task = Task(attempt, concurrency, engine.holding, hand_back)
+        self._task = Task(attempt, most(concurrency), engine.holding, hand_back)
         self._concurrency = concurrency
         self._stalled_after = stalled_after
         self._grace_period = grace_period
         self._name = name
         self._abandoned = abandoned
+        self._tenants_of = tenants_of
         self._stop_asked = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -96,6 +101,7 @@ class DeliveryWorker:
                 self._abandoned,
                 lambda: self._stop_asked,
                 self._task.is_over,
+                self._tenants_of,
             )
             session = asyncio.create_task(self._work(store, connector))
             await asyncio.wait({session, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +129,7 @@ class DeliveryWorker:
             app,
             queues=[QUEUE],
             name=self._name,
-            concurrency=self._concurrency,
+            concurrency=most(self._concurrency),
             fetch_job_polling_interval=_POLL,
             shutdown_graceful_timeout=self._grace_period,
             delete_jobs="always",

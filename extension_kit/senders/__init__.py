@@ -28,8 +28,8 @@ class Outcome:
 
     ``status`` is the answer's HTTP, SMTP or AMQP code where there was one, ``excerpt`` the beginning of what the
     receiver said, without secrets. ``retry_after`` are seconds in which the receiver does not want to be asked again,
-    ``retry_in`` those after which it is asked again whatever the retry schedule says. ``unreachable`` says that there was
-    no connection, as there would be none for any other target at this host.
+    ``retry_in`` those after which it is asked again whatever the retry schedule says. ``unreachable`` means that there
+    was no connection, as there would be none for any other target at this host.
     """
 
     result: Result

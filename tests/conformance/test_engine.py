@@ -66,6 +66,10 @@ class Attempts:
         self._hold = hold or {}
         self._lock = threading.Lock()
 
+    def hold(self, events):
+        """Have the attempts of some deliveries wait for events."""
+        self._hold = events
+
     def __call__(self, ref):
         with self._lock:
             self.started.append(ref)
@@ -117,16 +121,21 @@ class TestOrder:
 
     def test_jobs_of_different_locks_and_without_one_run_at_the_same_time_on_all_threads_and_no_more(self, engine):
         barrier = threading.Barrier(4)
-        running, most = set(), []
+        running, most, known = set(), [], []
 
         def attempt(ref):
+            if ref >= 100:
+                known.append(ref)
+                return
             running.add(ref)
             most.append(len(running))
             barrier.wait(TIMEOUT)
             running.discard(ref)
 
-        add(engine, *(Job(ref, None if ref % 2 else f"lock-{ref}", None, f"listener-{ref}") for ref in range(12)))
+        add(engine, *(Job(100 + ref, None, None, f"listener-{ref}") for ref in range(12)))
         with working(engine, attempt, concurrency=4):
+            wait_until(lambda: len(known) == 12)  # to be quick, all of them
+            add(engine, *(Job(ref, None if ref % 2 else f"lock-{ref}", None, f"listener-{ref}") for ref in range(12)))
             wait_until(lambda: empty(engine))
         assert max(most) <= 4
 
@@ -171,16 +180,80 @@ class TestTurns:
         assert [ref for ref in attempts.started[:5] if ref >= 100] == [100, 200, 201]
         assert [ref for ref in attempts.started if ref < 100] == list(range(50))
 
-    @pytest.mark.parametrize(("listeners", "threads", "each"), [("a", 8, 4), ("ab", 9, 3), ("abc", 8, 2), ("a", 3, 2)])
-    def test_who_hangs_leaves_as_many_threads_free_as_it_keeps_busy(self, engine, listeners, threads, each):
-        with self.hanging(engine, *listeners, concurrency=threads) as attempts:
-            wait_until(lambda: len(attempts.started) == each * len(listeners))
-            for ref in range(1000, 1010):
-                add(engine, Job(ref, None, None, "healthy"))
-                wait_until(lambda ref=ref: ref in attempts.ended)
-            hung = [ref for ref in attempts.started if ref < 1000]
-            assert {listeners[ref % len(listeners)] for ref in hung} == set(listeners)
-            assert len(hung) == each * len(listeners)
+    @pytest.mark.parametrize(("listeners", "threads"), [(2, 9), (3, 8), (200, 16), (5, 4)])
+    def test_those_who_hang_get_half_of_the_threads_together(self, engine, listeners, threads):
+        """And others go on at once; one that is new, too, unless very many are."""
+        attempts, go = Attempts(), threading.Event()
+        refs = range(3 * listeners)
+        with working(engine, attempts, concurrency=threads):
+            self.deliver(engine, attempts, "quick", range(1000, 1003))
+            attempts.hold(dict.fromkeys(refs, go))
+            add(engine, *(Job(ref, None, None, f"bad-{ref % listeners:03}") for ref in refs))
+            try:
+                wait_until(lambda: sum(ref in refs for ref in attempts.started) >= 2)
+                for first in (2000, 2100):
+                    self.deliver(engine, attempts, "quick", range(first, first + 10))
+                    time.sleep(1.1)  # in which those who hang are found out to be slow
+                if listeners < threads // 2:
+                    for name, first in (("new", 3000), ("newer", 4000)):
+                        self.deliver(engine, attempts, name, range(first, first + 10))
+                assert sum(ref in refs for ref in attempts.started) <= threads // 2
+            finally:
+                go.set()
+            wait_until(lambda: empty(engine))
+
+    def deliver(self, engine, attempts, listener, refs):
+        """Add jobs one after the other, each of which is done before the next is added."""
+        for ref in refs:
+            add(engine, Job(ref, None, None, listener))
+            wait_until(lambda ref=ref: ref in attempts.ended)
+
+    @pytest.mark.parametrize("threads", [8, 3, 2])
+    @pytest.mark.parametrize("known", [True, False])
+    def test_one_listener_uses_all_threads_and_gives_way_to_others_even_if_it_hangs(self, engine, threads, known):
+        attempts, go = Attempts(), threading.Event()
+        if known:
+            add(engine, *(Job(ref, None, None, "a") for ref in range(500, 510)))
+        with working(engine, attempts, concurrency=threads):
+            wait_until(lambda: empty(engine))
+            attempts.hold(dict.fromkeys(range(20), go))
+            add(engine, *(Job(ref, None, None, "a") for ref in range(20)))
+            try:
+                wait_until(lambda: len([ref for ref in attempts.started if ref < 20]) == threads)
+                self.deliver(engine, attempts, "quick", range(1000, 1010))
+                assert len([ref for ref in attempts.started if ref < 20]) == threads
+            finally:
+                go.set()
+            wait_until(lambda: empty(engine))
+
+    def test_tenants_take_turns_before_their_listeners(self, engine):
+        """One with many listeners gets no more than one with a single one."""
+
+        def tenants_of(listeners):
+            return {listener: listener.partition("/")[0] for listener in listeners}
+
+        attempts = Attempts()
+        add(engine, *(Job(ref, None, None, f"big/{ref % 20:02}") for ref in range(60)))
+        add(engine, *(Job(ref, None, None, "small/0") for ref in range(100, 110)))
+        add(engine, *(Job(ref, None, None, "tiny/0") for ref in range(200, 205)))
+        with working(engine, attempts, concurrency=1, tenants_of=tenants_of):
+            wait_until(lambda: empty(engine))
+        began = attempts.started[1:]  # of the first, nobody knew whose it was
+        assert {ref // 100 for ref in began[:3]} == {ref // 100 for ref in began[3:6]} == {0, 1, 2}
+        assert {*range(100, 110), *range(200, 205)} < set(attempts.started[:30])
+        big = [ref % 20 for ref in attempts.started if ref < 100]
+        assert len(set(big[:20])) == 20
+
+    def test_a_tenant_whose_targets_hang_leaves_room_to_another(self, engine):
+        def tenants_of(listeners):
+            return {listener: listener.partition("/")[0] for listener in listeners}
+
+        names = [f"bad/{number:03}" for number in range(40)]
+        with self.hanging(engine, *names, jobs=2, concurrency=16, tenants_of=tenants_of) as attempts:
+            wait_until(lambda: len(attempts.started) >= 3)
+            self.deliver(engine, attempts, "good/1", range(1000, 1005))
+            self.deliver(engine, attempts, "good/2", range(2000, 2005))
+            assert len([ref for ref in attempts.started if ref < 1000]) <= 8
 
     def test_a_single_thread_serves_everybody_in_turn(self, engine):
         attempts = Attempts()
@@ -196,7 +269,7 @@ class TestTurns:
         busy = Counter(a=3)
         attempts = Attempts()
         add(engine, Job(1, None, None, "a"), Job(2, None, None, "b"))
-        with working(engine, attempts, concurrency=6, abandoned=lambda: +busy):
+        with working(engine, attempts, concurrency=8, abandoned=lambda: +busy):
             wait_until(lambda: attempts.ended == [2])
             add(engine, Job(3, None, None, "b"))
             wait_until(lambda: attempts.ended == [2, 3])

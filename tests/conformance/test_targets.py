@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from standardwebhooks import Webhook
 
 from extension_kit.deliveries import subscriptions
@@ -157,6 +157,12 @@ def made(database, key):
     query = select(deliveries).where(deliveries.c.listener == key).order_by(deliveries.c.ref)
     with database.read() as connection:
         return connection.execute(query).all()
+
+
+def discard(database, keys):
+    """Throw away what waits for some listeners."""
+    with database.transaction() as connection:
+        connection.execute(update(deliveries).where(deliveries.c.listener.in_(keys)).values(status="discarded"))
 
 
 def tried(database, ref):
@@ -333,11 +339,35 @@ class TestNeighbours:
             # At rest, so that most were never tried.
             assert sum(row.attempts == 0 for row in rows) > 20
 
-    def latency(self, server, hook, event):
+    @pytest.mark.parametrize("scope", ["", "other"], ids=["of the same tenant", "of another"])
+    def test_hundreds_of_hosts_that_never_answer_do_not_delay_healthy_ones(
+        self, shared, subscribe, receiver, event, scope
+    ):
+        server, database, *_ = shared
+        healthy = Hook(receiver)
+        subscribe(shared, {"url": healthy.url}, scope="mine" if scope else "")
+        self.latency(server, healthy, event)
+        with socket.create_server(("0.0.0.0", 0), backlog=1000) as silent:
+            port = silent.getsockname()[1]
+            hosts = [f"127.1.{number // 100}.{number % 100 + 1}" for number in range(200)]
+            keys = [subscribe(shared, {"url": f"http://{host}:{port}"}, scope=scope).key for host in hosts]
+            waits = [self.latency(server, healthy, event, number=10)]
+            with database.read() as connection:
+                mine = select(attempts).join(deliveries).where(deliveries.c.listener.in_(keys))
+                hung = connection.execute(mine.where(attempts.c.ended_at.is_(None))).all()
+            assert 1 <= len(hung) <= 8  # of 16 threads
+            if scope:
+                newcomer = Hook(receiver)
+                subscribe(shared, {"url": newcomer.url}, scope="yet another")
+                waits.append(self.latency(server, newcomer, event, number=5))
+            assert max(waits) < TIMEOUT / 5
+            discard(database, keys)
+
+    def latency(self, server, hook, event, number=20):
         """The median of the seconds from an event to its arrival at a receiver."""
         waits = []
-        for _ in range(20):
-            body = event("killswitch.engaged")
+        for _ in range(number):
+            body = event("killswitch.engaged", id=uuid.uuid4().hex)
             sent = time.monotonic()
             assert server.post("/events", body).status == 200
             arrived = wait_until(lambda body=body: hook.at.get(body["id"]))

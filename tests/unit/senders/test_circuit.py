@@ -1,6 +1,7 @@
 """When a target rests, and how it gets its chance."""
 
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -89,7 +90,7 @@ def test_who_shares_a_target_takes_turns_with_the_probe(circuit, clock):
                 probes.append(by)
                 circuit.record("a", "failed")
     assert set(probes) > {"x"}
-    assert all(first != second for first, second in zip(probes, probes[1:], strict=False))
+    assert all(first != second for first, second in pairwise(probes))
 
 
 def test_the_same_one_probes_again_where_no_other_has_asked_or_comes_in_time(circuit, clock):
