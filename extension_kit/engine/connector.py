@@ -11,6 +11,7 @@ from procrastinate import sql
 from procrastinate.connector import BaseAsyncConnector, Notify
 from procrastinate.exceptions import ConnectorException, UniqueViolation
 
+from extension_kit.engine.delays import Delays
 from extension_kit.engine.outages import Outages
 from extension_kit.engine.shares import Outlook, Shares
 from extension_kit.engine.store import JOB_INSERTED, QUERIES, Row, Store, Turn
@@ -59,6 +60,7 @@ class WorkerConnector(BaseAsyncConnector):
         self._worker_id = 0
         self._own = Shares(threads, abandoned)
         self._tenants_of = tenants_of
+        self._delays = Delays()
         self._place = ""
         self._failures_checked = 0
         self._news = asyncio.Event()
@@ -142,6 +144,9 @@ class WorkerConnector(BaseAsyncConnector):
     async def _fetch_job(self, **arguments: Any) -> Row:
         if self._alarm is not None:
             self._alarm.cancel()
+        if overdue := self._delays.overdue():
+            await self._outages.outlast(lambda: self._store.bring_back(overdue))
+            logger.warning("The clock was set back: %d deliveries that are due do not wait for it", len(overdue))
         while True:
             # The worker forgets what it is told while it asks for a job, so it is asked for again here.
             self._heard = False
@@ -157,7 +162,8 @@ class WorkerConnector(BaseAsyncConnector):
             elif not self._heard:
                 break
         # What becomes slow leaves its place to what is new.
-        waits = [wait for wait in (row["wait"], self._own.look().becomes_slow) if wait is not None]
+        possible = (row["wait"], self._own.look().becomes_slow, self._delays.wait)
+        waits = [wait for wait in possible if wait is not None]
         if waits:
             self._alarm = asyncio.get_running_loop().call_later(min(waits), self.wake)
         return row
@@ -216,6 +222,8 @@ class WorkerConnector(BaseAsyncConnector):
         except (ConnectorException, TimeoutError):  # the worker ends without the database, which is said elsewhere
             return
         self._own.end(arguments["job_id"], for_good=for_good)
+        if not for_good:
+            self._delays.add(arguments["job_id"], arguments["retry_at"])
         if not own:
             logger.warning("Job %d is another worker's by now, and left alone", arguments["job_id"])
         self.wake()

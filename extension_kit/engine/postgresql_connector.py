@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from procrastinate import PsycopgConnector
@@ -35,9 +36,10 @@ FROM own
 """
 # Procrastinate's triggers do not tell of jobs that are to be done again, and when: others would hear of them too late.
 _NOTIFY = f"pg_notify('procrastinate_queue_v1#{QUEUE}', '{JOB_INSERTED}')"
+# In so many seconds by the server's clock, which says when it is due, and may differ from this machine's.
 _RETRY = f"""
 {_OWN}
-SELECT procrastinate_retry_job_v2(id, %(retry_at)s, %(new_priority)s, %(new_queue_name)s, %(new_lock)s), {_NOTIFY}
+SELECT procrastinate_retry_job_v2(id, now() + make_interval(secs => %(seconds)s), %(new_priority)s, %(new_queue_name)s, %(new_lock)s), {_NOTIFY}
 FROM own
 """
 _FETCH = """
@@ -60,6 +62,10 @@ UPDATE procrastinate_jobs SET waits_for = NULL WHERE id IN (
     SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND waits_for = 'time' AND scheduled_at <= now()
     ORDER BY scheduled_at LIMIT 100 FOR UPDATE SKIP LOCKED
 )
+"""
+_BRING_BACK = """
+UPDATE procrastinate_jobs SET scheduled_at = now(), waits_for = NULL
+WHERE status = 'todo' AND scheduled_at > now() AND id = ANY(%(job_ids)s)
 """
 _BEAT = "UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = %(worker_id)s RETURNING id"
 _FORGET = """
@@ -129,9 +135,14 @@ class PostgresqlConnector(PsycopgConnector):
         """End a job if it is still this worker's, and say whether it was."""
         return bool(await self.execute_query_all_async(_FINISH, **arguments))
 
-    async def retry_own_job(self, **arguments: Any) -> bool:
+    async def retry_own_job(self, retry_at: datetime, **arguments: Any) -> bool:
         """Have a job done again later if it is still this worker's, and say whether it was."""
-        return bool(await self.execute_query_all_async(_RETRY, **arguments))
+        seconds = (retry_at - datetime.now(UTC)).total_seconds()
+        return bool(await self.execute_query_all_async(_RETRY, seconds=seconds, **arguments))
+
+    async def bring_back(self, job_ids: Sequence[int]) -> None:
+        """Make jobs due now that wait for a later time."""
+        await self.execute_query_async(_BRING_BACK, job_ids=list(job_ids))
 
     async def beat(self, worker_id: int) -> bool:
         """Write down that a worker lives; False where it is not known."""

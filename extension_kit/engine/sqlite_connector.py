@@ -89,6 +89,10 @@ class SqliteConnector(BaseAsyncConnector):
         """Have a job done again later if it is still this worker's, and say whether it was."""
         return await self._ask(SqliteJobs.retry_own_job, **arguments)
 
+    async def bring_back(self, job_ids: Sequence[int]) -> None:
+        """Make jobs due now that wait for a later time."""
+        await self._ask(SqliteJobs.bring_back, job_ids)
+
     async def beat(self, worker_id: int) -> bool:
         """Write down that a worker lives; False where it is not known."""
         return bool(await self._ask(SqliteJobs.execute, "update_heartbeat", worker_id=worker_id))

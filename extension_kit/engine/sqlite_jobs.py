@@ -121,6 +121,11 @@ class SqliteJobs:
             own = execute(queries.OWN, job_id=job_id, worker_id=worker_id)
             return bool(own and _retry(execute, job_id, **changes))
 
+    def bring_back(self, job_ids: Sequence[int]) -> None:
+        """Make jobs due now that wait for a later time."""
+        with self._transaction() as execute:
+            execute(queries.BRING_BACK, job_ids=json.dumps(list(job_ids)))
+
     def forget_idle(self, seconds: float) -> None:
         """Forget workers that have no jobs and have given no sign of life for so long."""
         with self._transaction() as execute:

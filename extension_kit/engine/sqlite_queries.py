@@ -137,6 +137,10 @@ SET status = 'todo', attempts = attempts + 1, scheduled_at = :scheduled_at,
     lock = coalesce(:new_lock, lock)
 WHERE id = :job_id AND status IN ('doing', 'failed') RETURNING id
 """
+BRING_BACK = """
+UPDATE procrastinate_jobs SET scheduled_at = :now, waits_for = NULL
+WHERE status = 'todo' AND waits_for = 'time' AND id IN (SELECT value FROM json_each(:job_ids))
+"""
 ORPHANS = "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND worker_id IS NULL"
 
 DELETE_WAITING = "DELETE FROM procrastinate_jobs WHERE id = :job_id AND status = 'todo' RETURNING id"

@@ -88,6 +88,9 @@ class Store(Protocol):
             arguments: those of procrastinate's query ``retry_job``, and ``worker_id``.
         """
 
+    async def bring_back(self, job_ids: Sequence[int]) -> None:
+        """Make jobs due now that wait for a later time."""
+
     async def beat(self, worker_id: int) -> bool:
         """Write down that a worker lives; False where it is not known, because others have thought it dead."""
 

@@ -70,6 +70,35 @@ def test_a_retry_is_made_when_its_time_has_come_by_the_clock_that_was_set(
         wait_until(lambda: ended(ledger) == ["1-0"])
 
 
+def test_a_clock_that_is_set_back_makes_no_wait_longer_than_its_schedule(
+    serve, work, ledger, clock, set_clock, event, database_url
+):
+    with serve("--no-worker", app="clock.py", CLOCK=clock) as server, work(app="clock.py", CLOCK=clock, RETRY=2) as one:
+        ready(server)
+        wait_until(lambda: one.health("readiness") == 200)
+        for key in range(3):
+            assert server.post("/events/fails-first", run_event(event, key, 0)).status == 200
+        wait_until(lambda: one.log.count("failed, again in") == 3)
+        set_clock(-DAY, server, one)
+        wait_until(lambda: statuses(database_url) == {"delivered": 3})
+    assert sorted(ended(ledger)) == ["0-0", "1-0", "2-0"]
+
+
+def test_nor_for_workers_that_start_afterwards(serve, work, ledger, clock, event, database_url):
+    with serve("--no-worker", app="clock.py", CLOCK=clock) as server:
+        ready(server)
+        clock.write_text(str(DAY))
+        with work(app="clock.py", CLOCK=clock, RETRY=2) as one:
+            wait_until(lambda: "the clock says" in one.log)
+            assert server.post("/events/fails-first", run_event(event, 1, 0)).status == 200
+            wait_until(lambda: "failed, again in" in one.log)
+            one.process.kill()
+        clock.write_text("0")
+        with work(app="clock.py", CLOCK=clock, RETRY=2):
+            wait_until(lambda: statuses(database_url) == {"delivered": 1})
+    assert ended(ledger) == ["1-0"]
+
+
 def test_who_dies_after_its_clock_was_set_is_found_dead(serve, work, ledger, clock, set_clock, event, database_url):
     with serve("--no-worker") as server, work(app="clock.py", CLOCK=clock, SLOW=3600) as lost:
         ready(server)
