@@ -20,6 +20,7 @@ from extension_kit.deliveries.abandoned import AbandonedRuns
 from extension_kit.deliveries.adoption import orphans, sentence
 from extension_kit.deliveries.attempt import Attempts, FindHandler, Handler
 from extension_kit.deliveries.backlog import read_backlog
+from extension_kit.deliveries.clock import bring_back
 from extension_kit.deliveries.functions import function_handlers, listeners_by_key
 from extension_kit.deliveries.group import GroupCommit
 from extension_kit.deliveries.matching import matching, subscription_ref, wanted_names
@@ -171,10 +172,11 @@ class Durability:
     def keep_house(self) -> None:
         """Do at the start, and again and again, what has to be done beside deliveries, in threads of this process.
 
-        What is over is removed once an hour, what nobody would deliver taken up once a minute; protocols have tasks.
+        What is over is removed once an hour, and once a minute what would not be delivered, or too late, is looked for;
+        protocols have tasks of their own.
         """
         _repeat("retention", _HOUR, self._clean)
-        _repeat("stranded", _MINUTE, partial(take_up, self.database, self.engine))
+        _repeat("queue-check", _MINUTE, self._check_queue)
         for protocol, settings in self._protocols:
             called = [f"{protocol.source}-{getattr(task.run, '__name__', 'task')}" for task in protocol.tasks]
             for number, (name, task) in enumerate(zip(called, protocol.tasks, strict=True), 1):
@@ -183,6 +185,10 @@ class Durability:
                     task.every,
                     partial(task.run, self.host, settings),
                 )
+
+    def _check_queue(self) -> None:
+        bring_back(self.database, self.engine)
+        take_up(self.database, self.engine)
 
     def _clean(self) -> None:
         settings = self._settings

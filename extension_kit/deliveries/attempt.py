@@ -243,7 +243,7 @@ class Attempts:
         if outcome.result == "delivered":
             logger.debug("%s: delivered in attempt %d", what, due.number)
             return _Ended(metrics.DELIVERED)
-        if again_at is None:
+        if wait is None:
             logger.error("%s is dead after attempt %d: %s", what, due.number, outcome.error)
             return _Ended(metrics.DEAD)
         logger.warning("%s: attempt %d failed, again in %g s: %s", what, due.number, round(wait, 2), outcome.error)

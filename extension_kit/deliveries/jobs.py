@@ -1,6 +1,6 @@
 """What deliveries need of the engine, which they are handed: they do not know it."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -82,3 +82,9 @@ class Queue(Defer, Protocol):
 
     def keep_filled(self, connection: Connection) -> None:
         """Keep others from filling the queue anew until the end of a transaction that writes."""
+
+    def put_forward(self, connection: Connection, waits: Mapping[int, float]) -> None:
+        """Have jobs that wait begin in so many seconds, by the numbers of their deliveries, unless they are due before.
+
+        Within the transaction of the connection.
+        """

@@ -4,7 +4,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,6 +56,19 @@ _EMPTY_POSTGRESQL = (
 )
 _QUEUED_SQLITE = f"SELECT json_extract(args, '$.delivery_ref') FROM procrastinate_jobs WHERE queue_name = '{QUEUE}'"
 _QUEUED_POSTGRESQL = f"SELECT (args ->> 'delivery_ref')::bigint FROM procrastinate_jobs WHERE queue_name = '{QUEUE}'"
+
+_PUT_FORWARD_SQLITE = f"""
+UPDATE procrastinate_jobs SET scheduled_at = due.at
+FROM (SELECT json_extract(value, '$[0]') AS ref, json_extract(value, '$[1]') AS at FROM json_each(:dues)) AS due
+WHERE queue_name = '{QUEUE}' AND status = 'todo' AND scheduled_at > due.at
+AND json_extract(args, '$.delivery_ref') = due.ref
+"""
+_PUT_FORWARD_POSTGRESQL = f"""
+UPDATE procrastinate_jobs SET scheduled_at = now() + make_interval(secs => due.seconds)
+FROM unnest(%s::bigint[], %s::double precision[]) AS due (ref, seconds)
+WHERE queue_name = '{QUEUE}' AND status = 'todo' AND scheduled_at > now() + make_interval(secs => due.seconds)
+AND (args ->> 'delivery_ref')::bigint = due.ref
+"""
 
 _HELD = "SELECT 1 FROM procrastinate_jobs WHERE id = :job_id AND status = 'doing' AND worker_id = :worker_id"
 _END_HELD = Statement(
@@ -158,6 +171,19 @@ class Engine:
         """Keep others from filling the queue anew until the end of a transaction that writes."""
         if not self.database.is_sqlite:
             connection.exec_driver_sql("LOCK TABLE procrastinate_jobs IN ROW EXCLUSIVE MODE")
+
+    def put_forward(self, connection: Connection, waits: Mapping[int, float]) -> None:
+        """Have jobs that wait begin in so many seconds, by the numbers of their deliveries, unless they are due before.
+
+        Within the transaction of the connection.
+        """
+        driver: Any = connection.connection.driver_connection
+        if self.database.is_sqlite:
+            moment = now()
+            dues = [(ref, moment + round(seconds * 1_000_000)) for ref, seconds in waits.items()]
+            driver.execute(_PUT_FORWARD_SQLITE, {"dues": json.dumps(dues)})
+        else:
+            driver.execute(_PUT_FORWARD_POSTGRESQL, [list(waits), list(waits.values())])
 
     def stats(self) -> Stats:
         """Count the jobs.

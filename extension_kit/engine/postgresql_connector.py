@@ -39,7 +39,9 @@ _NOTIFY = f"pg_notify('procrastinate_queue_v1#{QUEUE}', '{JOB_INSERTED}')"
 # In so many seconds by the server's clock, which says when it is due, and may differ from this machine's.
 _RETRY = f"""
 {_OWN}
-SELECT procrastinate_retry_job_v2(id, now() + make_interval(secs => %(seconds)s), %(new_priority)s, %(new_queue_name)s, %(new_lock)s), {_NOTIFY}
+SELECT procrastinate_retry_job_v2(
+    id, now() + make_interval(secs => %(seconds)s), %(new_priority)s, %(new_queue_name)s, %(new_lock)s
+), {_NOTIFY}
 FROM own
 """
 _FETCH = """
@@ -135,9 +137,9 @@ class PostgresqlConnector(PsycopgConnector):
         """End a job if it is still this worker's, and say whether it was."""
         return bool(await self.execute_query_all_async(_FINISH, **arguments))
 
-    async def retry_own_job(self, retry_at: datetime, **arguments: Any) -> bool:
+    async def retry_own_job(self, **arguments: Any) -> bool:
         """Have a job done again later if it is still this worker's, and say whether it was."""
-        seconds = (retry_at - datetime.now(UTC)).total_seconds()
+        seconds = (arguments.pop("retry_at") - datetime.now(UTC)).total_seconds()
         return bool(await self.execute_query_all_async(_RETRY, seconds=seconds, **arguments))
 
     async def bring_back(self, job_ids: Sequence[int]) -> None:

@@ -40,7 +40,7 @@ READING = {
         AND (:task_name IS NULL OR task_name = :task_name)
         AND (worker_id IS NULL OR EXISTS (
             SELECT 1 FROM procrastinate_workers AS worker
-            WHERE worker.id = job.worker_id AND last_heartbeat < :now - :seconds_since_heartbeat * 1000000
+            WHERE worker.id = job.worker_id AND abs(:now - last_heartbeat) > :seconds_since_heartbeat * 1000000
         ))
     """,
 }
@@ -153,7 +153,8 @@ WHERE id = :job_id AND status IN ('todo', 'doing') RETURNING id
 
 REGISTER = "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (:now) RETURNING id AS worker_id"
 BEAT = "UPDATE procrastinate_workers SET last_heartbeat = :now WHERE id = :worker_id RETURNING id"
-STALLED = "SELECT id FROM procrastinate_workers WHERE last_heartbeat < :now - :seconds * 1000000"
+# One that has given a sign of life in the future has not given any since the clock was set back.
+STALLED = "SELECT id FROM procrastinate_workers WHERE abs(:now - last_heartbeat) > :seconds * 1000000"
 DISOWN = "UPDATE procrastinate_jobs SET worker_id = NULL WHERE worker_id = :worker_id"
 FORGET_IDLE = """
 DELETE FROM procrastinate_workers AS worker WHERE last_heartbeat < :now - :seconds * 1000000

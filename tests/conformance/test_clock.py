@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from extension_kit.store.database import Database
 from tests.conformance.test_durable import ended, lines, ready, run_event, strictly_ordered
 from tests.conformance.test_faults import statuses
 from tests.conftest import wait_until
@@ -91,12 +92,37 @@ def test_nor_for_workers_that_start_afterwards(serve, work, ledger, clock, event
         with work(app="clock.py", CLOCK=clock, RETRY=2) as one:
             wait_until(lambda: "the clock says" in one.log)
             assert server.post("/events/fails-first", run_event(event, 1, 0)).status == 200
-            wait_until(lambda: "failed, again in" in one.log)
+            wait_until(lambda: jobs_that_wait(database_url))
             one.process.kill()
         clock.write_text("0")
         with work(app="clock.py", CLOCK=clock, RETRY=2):
             wait_until(lambda: statuses(database_url) == {"delivered": 1})
     assert ended(ledger) == ["1-0"]
+
+
+def jobs_that_wait(database_url):
+    """How many jobs have been put off."""
+    database = Database(database_url)
+    with database.read() as connection:
+        waiting = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo' AND attempts = 1"
+        number = connection.exec_driver_sql(waiting).scalar()
+    database.dispose()
+    return number
+
+
+def test_who_died_before_its_clock_was_set_back_is_found_dead(
+    serve, work, ledger, clock, set_clock, event, database_url
+):
+    with serve("--no-worker", app="clock.py", CLOCK=clock) as server:
+        ready(server)
+        clock.write_text(str(DAY))
+        with work(app="clock.py", CLOCK=clock, SLOW=3600) as lost:
+            assert server.post("/events/slow", run_event(event, 1, 0)).status == 200
+            wait_until(lambda: lines(ledger, "start"))
+            lost.process.kill()
+        clock.write_text("0")
+        with work(app="clock.py", CLOCK=clock, SLOW=0):
+            wait_until(lambda: statuses(database_url) == {"delivered": 1})
 
 
 def test_who_dies_after_its_clock_was_set_is_found_dead(serve, work, ledger, clock, set_clock, event, database_url):

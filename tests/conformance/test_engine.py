@@ -526,7 +526,7 @@ class TestDyingAndFreezing:
 
     def test_others_go_on_with_the_jobs_of_a_killed_worker_in_their_place(self, engine, tmp_path, other_worker):
         for number in range(3):
-            add(engine, *(Job(100 * key + number, f"key-{key}", None, f"listener-{key}") for key in range(3)))
+            add(engine, *(Job(100 * key + number, f"key-{key}", None) for key in range(3)))
         wait_until(lambda: sorted(self.started(tmp_path)) == [0, 100, 200])
         attempts = Attempts()
         with working(engine, attempts, stalled_after=self.STALLED_AFTER):
