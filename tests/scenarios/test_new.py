@@ -25,6 +25,7 @@ from tests.helm.image import ROOT_ONLY, instructions
 COMMAND = Path(sys.executable).with_name("extension-kit")
 CHART = Path(__file__).parents[2] / "helm/extension"
 FILES = {
+    ".dockerignore",
     ".gitignore",
     "Dockerfile",
     "README.md",
