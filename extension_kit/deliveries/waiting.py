@@ -12,7 +12,7 @@ from extension_kit.deliveries.models import DISCARDED, WAITING, attempts, delive
 from extension_kit.deliveries.replay import Filter
 from extension_kit.store.database import Database
 
-_BATCH = 5000
+_BATCH = 1000
 
 
 class Changed(NamedTuple):
@@ -79,15 +79,13 @@ def _in_batches(
     database: Database, wanted: Filter, change: Callable[[Connection, Sequence[Chosen]], Changed]
 ) -> Iterator[Changed]:
     waiting = select(deliveries.c.ref, deliveries.c.lock).join(events)
-    waiting = waiting.where(*replace(wanted, status=WAITING).conditions()).order_by(deliveries.c.ref).limit(_BATCH)
-    last = 0
-    while True:
+    with database.read() as connection:
+        found = connection.execute(waiting.where(*replace(wanted, status=WAITING).conditions()))
+        # Those of a line together, because a job is found by looking through its line.
+        chosen = sorted((Chosen(*row) for row in found), key=lambda each: (each.lock or "", each.ref))
+    for start in range(0, len(chosen), _BATCH):
         with database.transaction() as connection:
-            chosen = [Chosen(*row) for row in connection.execute(waiting.where(deliveries.c.ref > last))]
-            if not chosen:
-                return
-            changed = change(connection, chosen)
-        last = chosen[-1].ref
+            changed = change(connection, chosen[start : start + _BATCH])
         yield changed
 
 

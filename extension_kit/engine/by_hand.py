@@ -21,6 +21,9 @@ _LINES = {
     "sqlite": "(SELECT value AS line FROM json_each(:locks)) AS lines",
     "postgresql": "unnest(CAST(:locks AS text[])) AS lines (line)",
 }
+_BY_DOING = {"sqlite": "INDEXED BY procrastinate_jobs_lock_idx_v1", "postgresql": ""}
+"""SQLite would look through all jobs for the few that are being done, although this index has just them."""
+
 _OURS = f"queue_name = '{QUEUE}'"
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)").bindparams(
     channel=f"procrastinate_queue_v1#{QUEUE}", payload=JOB_INSERTED
@@ -76,7 +79,10 @@ class QueueByHand:
 
     def doing(self, connection: Connection) -> set[int]:
         """The deliveries that are being attempted, by a worker that lives or is believed to."""
-        query = f"SELECT {_REF[connection.dialect.name]} FROM procrastinate_jobs WHERE {_OURS} AND status = 'doing'"
+        dialect = connection.dialect.name
+        query = (
+            f"SELECT {_REF[dialect]} FROM procrastinate_jobs {_BY_DOING[dialect]} WHERE {_OURS} AND status = 'doing'"
+        )
         return set(connection.execute(text(query)).scalars())
 
     def first_in_line(self, connection: Connection, locks: Collection[str]) -> dict[str, int]:
@@ -92,18 +98,21 @@ class QueueByHand:
     def _change(self, connection: Connection, change: str, chosen: Sequence[Chosen]) -> set[int]:
         """Change the jobs that wait; those with a lock are found by it, for which there is an index."""
         dialect = connection.dialect.name
-        among = _AMONG[dialect]
-        where = (
-            f"{_OURS} AND status = 'todo' AND {_REF[dialect]} {among.format(':refs')}"
-            f" AND (lock {among.format(':locks')} OR lock IS NULL AND :unlocked)"
-        )
-        locks = {lock for _, lock in chosen if lock is not None}
-        values: dict[str, Any] = {"refs": [ref for ref, _ in chosen], "locks": list(locks)}
-        if dialect == "sqlite":
-            values = {name: json.dumps(value) for name, value in values.items()}
-        values["unlocked"] = any(lock is None for _, lock in chosen)
-        statement = text(f"{change} WHERE {where} RETURNING {_REF[dialect]}")
-        return set(connection.execute(statement, values).scalars())
+        among, ref = _AMONG[dialect], _REF[dialect]
+        locked = [each for each in chosen if each.lock is not None]
+        unlocked = [each for each in chosen if each.lock is None]
+        changed: set[int] = set()
+        # Two statements: with an OR between them, SQLite would look through all jobs.
+        for some, line in ((locked, f"lock {among.format(':locks')}"), (unlocked, "lock IS NULL")):
+            if some:
+                where = f"status = 'todo' AND {line} AND {_OURS} AND {ref} {among.format(':refs')}"
+                values: dict[str, Any] = {"refs": [each.ref for each in some]}
+                if some is locked:
+                    values["locks"] = list({each.lock for each in some})
+                if dialect == "sqlite":
+                    values = {name: json.dumps(value) for name, value in values.items()}
+                changed.update(connection.execute(text(f"{change} WHERE {where} RETURNING {ref}"), values).scalars())
+        return changed
 
     def _tell(self, connection: Connection) -> None:
         """Tell workers; on SQLite they look by themselves, every other second."""
