@@ -25,6 +25,7 @@ from extension_kit.deliveries.functions import function_handlers, listeners_by_k
 from extension_kit.deliveries.group import GroupCommit
 from extension_kit.deliveries.matching import matching, subscription_ref, wanted_names
 from extension_kit.deliveries.outbox import Outbox
+from extension_kit.deliveries.records import latest
 from extension_kit.deliveries.retention import clean
 from extension_kit.deliveries.senders import Senders
 from extension_kit.deliveries.steps import find_step
@@ -52,6 +53,7 @@ logger = logging.getLogger("extension_kit.deliveries")
 
 _HOUR = 3600.0
 _MINUTE = 60.0
+_ATTEMPTS_KNOWN = 1000  # to a worker that starts, so that it knows which listeners are quick
 _HAND_BACK_TIMEOUT = 3.0  # seconds
 
 # atexit is too late: executors, which the engine needs to hand back what it does, take nothing any more by then.
@@ -143,7 +145,12 @@ class Durability:
             abandoned=abandoned.by_listener,
             hand_back=attempts.hand_back,
             tenants_of=self._tenants_of,
+            experience=self._experience,
         )
+
+    def _experience(self) -> list[tuple[str, float, bool]]:
+        with self.database.read() as connection:
+            return latest(connection, _ATTEMPTS_KNOWN)
 
     def _tenants_of(self, listeners: Sequence[str]) -> dict[str, str]:
         with self.database.read() as connection:

@@ -104,6 +104,18 @@ def losses(connection: Connection, ref: int) -> int:
     return sum(1 for _ in takewhile(lambda result: result == "lost", connection.execute(results).scalars()))
 
 
+def latest(connection: Connection, number: int) -> list[tuple[str, float, bool]]:
+    """Return the listeners of the latest attempts, oldest first, their seconds, and whether their deliveries ended."""
+    last = select(attempts).order_by(attempts.c.ref.desc()).limit(number).subquery()
+    query = select(deliveries.c.listener, last.c.started_at, last.c.ended_at, last.c.result)
+    rows = connection.execute(query.join(deliveries, deliveries.c.ref == last.c.delivery_ref).order_by(last.c.ref))
+    return [
+        (listener, (ended_at - started_at).total_seconds(), result in ("delivered", "refused"))
+        for listener, started_at, ended_at, result in rows
+        if ended_at is not None
+    ]
+
+
 def end(connection: Connection, ref: int, number: int, outcome: Outcome, now: datetime) -> None:
     """Write down how an attempt ended."""
     said = {"error": outcome.error, "status": outcome.status, "excerpt": outcome.excerpt}

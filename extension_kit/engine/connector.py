@@ -21,6 +21,9 @@ logger = logging.getLogger("extension_kit.engine")
 
 _MOST_LISTENERS = 1000  # looked at for whose turn it is; others when these have had theirs
 
+Experience = Callable[[], Iterable[tuple[str, float, bool]]]
+"""Says of earlier attempts which listeners they were for, their seconds, and whether their deliveries ended by them."""
+
 TenantsOf = Callable[[Sequence[str]], Mapping[str, str]]
 """Says whose listeners are, by their names; those of nobody in particular are ``""``."""
 
@@ -41,6 +44,7 @@ class WorkerConnector(BaseAsyncConnector):
         is_stopping: whether no job is to be begun any more.
         is_over: whether a job has been taken off the queue already.
         tenants_of: whose listeners are; called in a thread, for each of them once.
+        experience: what is known of listeners at the beginning; called in a thread.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class WorkerConnector(BaseAsyncConnector):
         is_stopping: Callable[[], bool] = lambda: False,
         is_over: Callable[[int], bool] = lambda job_id: False,
         tenants_of: TenantsOf = nobodys,
+        experience: Experience = tuple,
     ) -> None:
         self._store = store
         self._outages = outages
@@ -60,6 +65,7 @@ class WorkerConnector(BaseAsyncConnector):
         self._worker_id = 0
         self._own = Shares(threads, abandoned)
         self._tenants_of = tenants_of
+        self._experience = experience
         self._delays = Delays()
         self._place = ""
         self._failures_checked = 0
@@ -77,6 +83,11 @@ class WorkerConnector(BaseAsyncConnector):
     async def open_async(self, pool: Any = None) -> None:
         """Connect."""
         await self._outages.outlast(self._store.open_async)
+        try:
+            for listener, seconds, for_good in await asyncio.to_thread(self._experience):
+                self._own.learn(listener, seconds, for_good=for_good)
+        except StoreError as error:
+            logger.debug("nothing is known of the listeners yet: %s", error)
 
     async def close_async(self) -> None:
         """Disconnect."""

@@ -72,12 +72,16 @@ class Shares:
         run = self._runs.pop(job_id, None)
         if run is None:
             return
-        if self._clock() - run.since >= SLOW:
-            self._quick.pop(run.listener, None)
-            _remember(self._slow, run.listener, None)
+        self.learn(run.listener, self._clock() - run.since, for_good=for_good)
+
+    def learn(self, listener: str, seconds: float, *, for_good: bool) -> None:
+        """Take note of how long an attempt took, and whether its delivery has ended by it."""
+        if seconds >= SLOW:
+            self._quick.pop(listener, None)
+            _remember(self._slow, listener, None)
         elif for_good:  # else its target may just be at rest
-            self._slow.pop(run.listener, None)
-            _remember(self._quick, run.listener, None)
+            self._slow.pop(listener, None)
+            _remember(self._quick, listener, None)
 
     def strangers(self, listeners: Iterable[str]) -> list[str]:
         """Those of which it is not known whose they are."""
@@ -154,8 +158,8 @@ class Outlook:
         self._is_lent = any(number > self._share(len(busy)) for number in busy.values())
         half: Counter[str] = Counter()
         for listener, number in busy.items():
-            used = number if listener not in quick else slow[listener]
-            half[tenants.get(listener, "")] += min(used, self._slow_limit)
+            if not self._is_quick(listener):
+                half[tenants.get(listener, "")] += min(number, self._slow_limit)
         self._used_of_half = half
         self._used = half.total()
 
@@ -177,7 +181,7 @@ class Outlook:
             return False
         if busy >= self._share(len(self._busy.keys() | {listener})):
             return False
-        if listener in self._quick and not self._slow[listener]:
+        if self._is_quick(listener):
             return True
         tenant = self._tenants.get(listener, "")
         if tenant and self._used_of_half[tenant] >= self._half - self._used:
@@ -190,7 +194,10 @@ class Outlook:
         """Whether a listener that may not begin by itself may do so while nobody else can."""
         if self._total >= self._threads or self._abandoned[listener]:
             return False
-        return self._busy[listener] == self._total or (listener in self._quick and not self._slow[listener])
+        return self._busy[listener] == self._total or self._is_quick(listener)
+
+    def _is_quick(self, listener: str) -> bool:
+        return listener in self._quick and not self._slow[listener]
 
     def _share(self, listeners: int) -> int:
         return max(self._threads // (listeners + 1), 1)

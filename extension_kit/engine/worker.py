@@ -12,7 +12,7 @@ from procrastinate import App
 from procrastinate.worker import Worker
 
 from extension_kit.engine.app import QUEUE, TASK, Engine
-from extension_kit.engine.connector import TenantsOf, WorkerConnector, nobodys
+from extension_kit.engine.connector import Experience, TenantsOf, WorkerConnector, nobodys
 from extension_kit.engine.making import Attempt
 from extension_kit.engine.outages import Outages
 from extension_kit.engine.reaper import Reaper
@@ -43,6 +43,7 @@ class DeliveryWorker:
         abandoned: says how many threads each listener keeps busy with attempts that did not end in time.
         hand_back: told of a delivery whose attempt has not ended within the grace period.
         tenants_of: whose listeners are, so that tenants take turns; called in a thread.
+        experience: which listeners are known to be quick, or slow, by earlier attempts; called in a thread.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class DeliveryWorker:
         abandoned: Callable[[], Counter[str]] = Counter,
         hand_back: Callable[[int], None] = lambda ref: None,
         tenants_of: TenantsOf = nobodys,
+        experience: Experience = tuple,
     ) -> None:
         self._engine = engine
         self._task = Task(attempt, most(concurrency), engine.holding, hand_back)
@@ -66,6 +68,7 @@ class DeliveryWorker:
         self._name = name
         self._abandoned = abandoned
         self._tenants_of = tenants_of
+        self._experience = experience
         self._stop_asked = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -102,6 +105,7 @@ class DeliveryWorker:
                 lambda: self._stop_asked,
                 self._task.is_over,
                 self._tenants_of,
+                self._experience,
             )
             session = asyncio.create_task(self._work(store, connector))
             await asyncio.wait({session, stop}, return_when=asyncio.FIRST_COMPLETED)

@@ -363,6 +363,23 @@ class TestNeighbours:
             assert max(waits) < TIMEOUT / 5
             discard(database, keys)
 
+    def test_nor_after_a_restart(self, without_worker, work, subscribe, receiver, event):
+        server, database, *_ = without_worker
+        healthy = Hook(receiver)
+        with socket.create_server(("0.0.0.0", 0), backlog=1000) as silent:
+            url = f"http://127.1.0.{{}}:{silent.getsockname()[1]}"
+            hung = [subscribe(without_worker, {"url": url.format(number)}, enabled=False) for number in range(1, 101)]
+            subscribe(without_worker, {"url": healthy.url})  # behind the others, if its turn came by its name only
+            with work(app="forwards.py"):
+                self.latency(server, healthy, event, number=1)
+            with database.transaction() as connection:
+                connection.execute(update(subscriptions.subscriptions).values(enabled=True))
+            body = event("killswitch.engaged", id=uuid.uuid4().hex)
+            assert server.post("/events", body).status == 200
+            with work(app="forwards.py", EXTENSION_GRACE_PERIOD=1):
+                wait_until(lambda: healthy.at.get(body["id"]), timeout=TIMEOUT - 5)
+            discard(database, [subscription.key for subscription in hung])
+
     def latency(self, server, hook, event, number=20):
         """The median of the seconds from an event to its arrival at a receiver."""
         waits = []
