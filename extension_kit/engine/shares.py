@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 SLOW = 1.0
@@ -41,7 +41,8 @@ class Shares:
         self.most = most(threads)
         self._abandoned = abandoned
         self._clock = clock
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, _Run] = {}  # the oldest first
+        self._busy: dict[str, int] = {}
         self._quick: OrderedDict[str, None] = OrderedDict()
         self._slow: OrderedDict[str, None] = OrderedDict()
         self._tenants: dict[str, str] = {}
@@ -64,6 +65,7 @@ class Shares:
     def begin(self, job_id: int, listener: str) -> None:
         """Take note that a job has begun."""
         self._runs[job_id] = _Run(listener, self._clock())
+        self._busy[listener] = self._busy.get(listener, 0) + 1
         self._last_tenant = self._tenants.get(listener, "")
         _remember(self._last, self._last_tenant, listener)
 
@@ -72,6 +74,9 @@ class Shares:
         run = self._runs.pop(job_id, None)
         if run is None:
             return
+        self._busy[run.listener] -= 1
+        if not self._busy[run.listener]:
+            del self._busy[run.listener]
         self.learn(run.listener, self._clock() - run.since, for_good=for_good)
 
     def learn(self, listener: str, seconds: float, *, for_good: bool) -> None:
@@ -108,15 +113,25 @@ class Shares:
     def look(self) -> "Outlook":
         """See who may begin at the moment."""
         abandoned, now = self._abandoned(), self._clock()
-        busy, slow = Counter(abandoned), Counter(abandoned)
+        busy, slow = dict(self._busy), set(abandoned)
+        for listener, number in abandoned.items():
+            busy[listener] = busy.get(listener, 0) + number
         becomes_slow = None
         for listener, since in self._runs.values():
-            busy[listener] += 1
-            if listener in self._slow or now - since >= SLOW:
-                slow[listener] += 1
-            else:
-                becomes_slow = min(becomes_slow or SLOW, since + SLOW - now)
-        return Outlook(self.threads, busy, slow, abandoned, self._quick, self._slow, self._tenants, becomes_slow)
+            if now - since < SLOW:
+                becomes_slow = since + SLOW - now
+                break
+            slow.add(listener)
+        known = _Known(self._quick, self._slow, self._tenants)
+        return Outlook(self.threads, busy, slow, abandoned, known, becomes_slow)
+
+
+class _Known(NamedTuple):
+    """Which listeners are quick, or slow, and whose they are."""
+
+    quick: Mapping[str, None]
+    slow: Mapping[str, None]
+    tenants: Mapping[str, str]
 
 
 class Outlook:
@@ -125,23 +140,19 @@ class Outlook:
     Args:
         threads: how many there are.
         busy: how many each listener keeps busy.
-        slow: how many of these with what is slow.
-        abandoned: how many of these with what nobody waits for any more.
-        quick: listeners known to be so.
-        known_slow: listeners known to be slow.
-        tenants: whose listeners are.
+        slow: the listeners with something that is slow at the moment.
+        abandoned: those with something that nobody waits for any more.
+        known: what is known of listeners.
         becomes_slow: the seconds until the next attempt that is not slow yet will be; None without one.
     """
 
     def __init__(
         self,
         threads: int,
-        busy: Counter[str],
-        slow: Counter[str],
-        abandoned: Counter[str],
-        quick: Mapping[str, None],
-        known_slow: Mapping[str, None],
-        tenants: Mapping[str, str],
+        busy: Mapping[str, int],
+        slow: Collection[str],
+        abandoned: Collection[str],
+        known: _Known,
         becomes_slow: float | None,
     ) -> None:
         self.becomes_slow = becomes_slow
@@ -149,19 +160,20 @@ class Outlook:
         self._busy = busy
         self._slow = slow
         self._abandoned = abandoned
-        self._quick = quick
-        self._known_slow = known_slow
-        self._tenants = tenants
-        self._total = busy.total()
+        self._known = known
+        self._total = sum(busy.values())
         self._half = max(threads // 2, min(2, threads))  # of three two: else one that hangs would keep out what is new
         self._slow_limit = max(self._half - 1, 1)
-        self._is_lent = any(number > self._share(len(busy)) for number in busy.values())
-        half: Counter[str] = Counter()
+        share = max(threads // (len(busy) + 1), 1)
+        self._room = most(threads) if any(number > share for number in busy.values()) else threads
+        self._share, self._share_of_others = share, max(threads // (len(busy) + 2), 1)
+        self._used_of_half: dict[str, int] = {}
         for listener, number in busy.items():
             if not self._is_quick(listener):
-                half[tenants.get(listener, "")] += min(number, self._slow_limit)
-        self._used_of_half = half
-        self._used = half.total()
+                tenant = known.tenants.get(listener, "")
+                used = self._used_of_half.get(tenant, 0)
+                self._used_of_half[tenant] = used + min(number, self._slow_limit)
+        self._used = sum(self._used_of_half.values())
 
     @property
     def is_full(self) -> bool:
@@ -171,36 +183,31 @@ class Outlook:
     @property
     def resting(self) -> frozenset[str]:
         """The listeners that may not begin, of those of which something is known."""
-        known = {*self._busy, *(self._known_slow if self._used >= self._slow_limit else ())}
-        return frozenset(listener for listener in known if not self.may_begin(listener))
+        slow = self._known.slow if self._used >= self._slow_limit else ()
+        return frozenset(listener for listener in (*self._busy, *slow) if not self.may_begin(listener))
 
     def may_begin(self, listener: str) -> bool:
         """Whether a listener may begin another attempt."""
-        busy = self._busy[listener]
-        if self._total >= (most(self._threads) if self._is_lent else self._threads):
-            return False
-        if busy >= self._share(len(self._busy.keys() | {listener})):
+        busy = self._busy.get(listener, 0)
+        if self._total >= self._room or busy >= (self._share if busy else self._share_of_others):
             return False
         if self._is_quick(listener):
             return True
-        tenant = self._tenants.get(listener, "")
-        if tenant and self._used_of_half[tenant] >= self._half - self._used:
+        tenant = self._known.tenants.get(listener, "")
+        if tenant and self._used_of_half.get(tenant, 0) >= self._half - self._used:
             return False
-        if listener in self._known_slow or self._slow[listener]:
+        if listener in self._known.slow or listener in self._slow:
             return self._used < self._slow_limit
         return busy == 0 and not self.is_full
 
     def may_borrow(self, listener: str) -> bool:
         """Whether a listener that may not begin by itself may do so while nobody else can."""
-        if self._total >= self._threads or self._abandoned[listener]:
+        if self._total >= self._threads or listener in self._abandoned:
             return False
-        return self._busy[listener] == self._total or self._is_quick(listener)
+        return self._busy.get(listener, 0) == self._total or self._is_quick(listener)
 
     def _is_quick(self, listener: str) -> bool:
-        return listener in self._quick and not self._slow[listener]
-
-    def _share(self, listeners: int) -> int:
-        return max(self._threads // (listeners + 1), 1)
+        return listener in self._known.quick and listener not in self._slow
 
 
 def most(threads: int) -> int:
