@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 Row = tuple[Any, ...]
 
 _MOST = 64  # rows in one statement, so that not too many different ones are kept prepared
+_MOST_BYTES = 256 * 1024  # of values, in a statement of several rows: one that is kept prepared keeps its values, too
 
 
 class Bulk:
@@ -34,6 +35,7 @@ class Bulk:
     ) -> None:
         names = ", ".join(f'"{name}"' for name in columns)
         self._is_sqlite = is_sqlite
+        self._bytes = next((place for place, kind in enumerate(columns.values()) if kind == "bytea"), None)
         if is_sqlite:
             row = f"({', '.join('?' for _ in columns)})"
             self._by_size = [
@@ -54,10 +56,15 @@ class Bulk:
         driver: Any = connection.connection.driver_connection
         if self._is_sqlite:
             returned: list[Row] = []
-            for start in range(0, len(rows), _MOST):
-                portion = rows[start : start + _MOST]
+            size = 1 if self._is_large(rows) else _MOST
+            for start in range(0, len(rows), size):
+                portion = rows[start : start + size]
                 values = [value for row in portion for value in row]
                 returned += driver.execute(self._by_size[len(portion)], values).fetchall()
             return returned
         columns = [list(column) for column in zip(*rows, strict=True)]
         return list(driver.execute(self._statement, columns))
+
+    def _is_large(self, rows: Sequence[Row]) -> bool:
+        place = self._bytes
+        return place is not None and sum(len(row[place]) for row in rows) > _MOST_BYTES
