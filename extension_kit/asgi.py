@@ -10,13 +10,27 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 
 from extension_kit import garbage, metrics
 from extension_kit.access_log import AccessLog
+from extension_kit.bodies import (
+    HOLD,
+    NO_ROOM,
+    Application,
+    Buffered,
+    DisconnectedError,
+    NoRoomError,
+    Receive,
+    Scope,
+    Send,
+    handed_off,
+    read,
+    send_answer,
+)
 from extension_kit.events.answer import (
     TIMEOUT,
     UNAUTHORIZED,
@@ -33,12 +47,8 @@ from extension_kit.web.app import create_app
 
 logger = logging.getLogger("extension_kit.web")
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 _FLASK_THREADS = 4  # registration and health requests: few, and short
+_PIECE, _PIECES = 1024**2, 3  # bytes of a streamed answer that wait for a client at a time, and how often so many
 _SAMPLE_INTERVAL = 1.0  # seconds between looks at how many events wait for a thread
 _NOT_POST = method_not_allowed("POST")
 
@@ -55,13 +65,13 @@ class AsgiApplication:
         self._service = service
         self._routes = service.receiver.routes
         threads = service.settings.web_threads if service.protocols else _FLASK_THREADS
+        self._max_body = service.settings.max_body_bytes
+        flask = handed_off(create_app(service, embed_worker=False), _PIECE)
         # Both sides are typed, each with names of its own for the same dictionaries.
-        self._flask = cast(
-            Application, WSGIMiddleware(cast(Any, create_app(service, embed_worker=False)), workers=threads)
-        )
+        middleware = WSGIMiddleware(cast(Any, flask), workers=threads, send_queue_size=_PIECES)
+        self._flask = Buffered(cast(Application, middleware), self._max_body)
         self._on_ready = on_ready
         self._access_log = AccessLog()
-        self._max_body = service.settings.max_body_bytes
         self._timeout = service.settings.request_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,10 +79,19 @@ class AsgiApplication:
         if scope["type"] == "http":
             path = scope["path"]
             # Flask, too, takes several slashes at the start for one; proxies that cut off a prefix leave them there.
-            if (route := self._routes.get(path) or self._routes.get("/" + path.lstrip("/"))) is None:
-                await self._flask(scope, receive, send)
-            else:
-                await self._answer(route, scope, receive, send)
+            try:
+                if (route := self._routes.get(path) or self._routes.get("/" + path.lstrip("/"))) is None:
+                    await self._flask(scope, receive, send)
+                else:
+                    await self._answer(route, scope, receive, send)
+            except DisconnectedError:
+                return
+            except NoRoomError:
+                headers = dict(scope["headers"])
+                await send_answer(NO_ROOM, request_id(headers.get(b"request-id", b"").decode("latin-1")), send)
+            finally:
+                if (hold := scope.get(HOLD)) is not None:
+                    hold.release()
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
 
@@ -105,20 +124,26 @@ class AsgiApplication:
                 answer = _NOT_POST
             elif not self._admits(headers):
                 answer = UNAUTHORIZED
-            elif (complete := await self._read(headers, receive)) is None:
+            elif (
+                complete := await read(
+                    scope.get(HOLD), int(headers.get(b"content-length", b"0")), receive, self._max_body
+                )
+            ) is None:
                 answer = too_large(self._max_body)
             else:
                 body = complete
-                answer = await self._receive(route, headers, body)
-        except _Disconnected:
+                answer = await self._receive(route, scope, headers, body)
+        except DisconnectedError:
             return
+        except NoRoomError:
+            answer = NO_ROOM
         except Exception:
             logger.exception("POST %s failed", route.path)
             answer = problem(500, "Internal Server Error", "The log of the extension says what went wrong.")
         answer = compressed(answer, headers.get(b"accept-encoding", b"").decode("latin-1"))
         name = request_id(headers.get(b"request-id", b"").decode("latin-1"))
         metrics.answered(route.path, answer.status, time.perf_counter() - started)
-        await _send(answer, name, send)
+        await send_answer(answer, name, send)
         self._access_log.write(
             scope["method"],
             route.path,
@@ -133,28 +158,7 @@ class AsgiApplication:
         credentials = self._service.credentials
         return credentials is None or credentials.admit(headers.get(b"authorization", b"").decode("latin-1"))
 
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        """Read the body; None where it is over the limit, which is found out without reading on.
-
-        What the client still sends of it is read and dropped by the server, so that the client gets to see the answer.
-        """
-        if int(headers.get(b"content-length", b"0")) > self._max_body:
-            return None
-        chunks = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Disconnected
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body:
-                return None
-            chunks.append(chunk)
-            if not message.get("more_body"):
-                return b"".join(chunks)
-
-    async def _receive(self, route: Route, headers: dict[bytes, bytes], body: bytes) -> Answer:
+    async def _receive(self, route: Route, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Answer:
         given = headers.get(b"request-timeout") or headers.get(b"x-request-timeout")
         timeout = (parse_timeout(given.decode("latin-1")) if given else None) or self._timeout
         outcome = self._service.receiver.receive(
@@ -164,25 +168,12 @@ class AsgiApplication:
             time.monotonic() + timeout,
             self._service.pool.submit,
         )
-        if isinstance(outcome, Pending):
-            return await self._ended.wait(outcome, timeout)
-        return outcome
-
-
-async def _send(answer: Answer, name: str, send: Send) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": answer.status,
-            "headers": [
-                (b"content-type", answer.content_type.encode()),
-                (b"content-length", b"%d" % len(answer.body)),
-                (b"request-id", name.encode()),
-                *((key.lower().encode(), value.encode()) for key, value in answer.headers),
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": answer.body})
+        if not isinstance(outcome, Pending):
+            return outcome
+        answer = await self._ended.wait(outcome, timeout)
+        if answer is TIMEOUT and (hold := scope.pop(HOLD, None)) is not None:
+            outcome.when_ended(lambda _: hold.release())  # the function goes on, and has the body
+        return answer
 
 
 def unloaded(reason: str) -> Application:
@@ -191,16 +182,12 @@ def unloaded(reason: str) -> Application:
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await _send(answer, request_id(""), send)
+            await send_answer(answer, request_id(""), send)
             return
         for _ in range(2):  # starting and stopping
             await send({"type": f"{(await receive())['type']}.complete"})
 
     return application
-
-
-class _Disconnected(Exception):
-    """The client left before its request was complete."""
 
 
 class _Ended:

@@ -19,7 +19,7 @@ from extension_kit import binding, logs, metrics
 from extension_kit.asgi import AsgiApplication, unloaded
 from extension_kit.deliverer import Deliverer
 from extension_kit.errors import ConfigurationError, StoreError
-from extension_kit.http_protocol import LimitedHttpProtocol
+from extension_kit.http_protocol import LimitedHttpProtocol, Limits
 from extension_kit.inquiry import Inquiry
 from extension_kit.loading import load_extensions, watched_files
 from extension_kit.metrics_page import Backlog
@@ -65,8 +65,13 @@ class Server(BaseApplication):
             "loop": "auto",
             "http": partial(
                 LimitedHttpProtocol,
-                read_timeout=settings.read_timeout,
-                max_connections=settings.max_connections,
+                limits=Limits(
+                    read_timeout=settings.read_timeout,
+                    write_timeout=settings.write_timeout,
+                    connections=settings.max_connections,
+                    body=settings.max_body_bytes,
+                    in_flight=settings.max_inflight_megabytes * 1024**2,
+                ),
             ),
             "ws": "none",
             "interface": "asgi3",

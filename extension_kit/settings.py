@@ -141,12 +141,19 @@ class Settings:
     max_body_bytes: int = setting(
         "EXTENSION_MAX_BODY_BYTES", 8 * 1024**2, whole_number(1, 1024**3),
         "A larger body is answered 413.")
+    max_inflight_megabytes: int = setting(
+        "EXTENSION_MAX_INFLIGHT_MEGABYTES", 64, whole_number(1, 1_000_000),
+        "Megabytes of all bodies that a process receives or works on, those of up to 16 kB not counted. Beyond it, a "
+        "request is answered 503 before its body is read.")
     request_timeout: float = setting(
         "EXTENSION_REQUEST_TIMEOUT", 30.0, seconds(0.1, 3600),
         "Seconds until the answer is due when a request has no Request-Timeout header.")
     read_timeout: float = setting(
         "EXTENSION_READ_TIMEOUT", 30.0, seconds(0.1, 3600),
         "Seconds a client has for sending a whole request.")
+    write_timeout: float = setting(
+        "EXTENSION_WRITE_TIMEOUT", 30.0, seconds(0.1, 3600),
+        "Seconds a client has for taking a whole answer.")
     grace_period: float = setting(
         "EXTENSION_GRACE_PERIOD", 20.0, seconds(0, 3600),
         "Seconds that what is running has to finish after SIGTERM.")

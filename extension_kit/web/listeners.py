@@ -75,7 +75,7 @@ def read_body(limit: int) -> bytes | None:
                 chunks.append(chunk)
     except Exception as error:  # every WSGI server has errors of its own for what the client did wrong
         raise BadRequest("The body broke off, or its chunks are malformed.") from error
-    if size > limit:
+    if max(size, request.content_length or 0) > limit:
         return None
     if size < (request.content_length or 0):
         raise BadRequest("The body broke off: it is shorter than its Content-Length.")
