@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from math import inf
+from operator import itemgetter
 from typing import Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -18,6 +20,7 @@ logger = logging.getLogger("extension_kit.web")
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
 _LINGER = 0.5  # seconds in which a request on its way to an idle connection is still taken, while the server stops
+_PATIENCE = 5.0  # seconds for which a client may do nothing when others want its place
 _FAREWELL = 2.0  # seconds, at least, for which a client that still sends may see why its connection ends
 _EMPTY_LINE = b"\r\n\r\n"
 _SHORT = 4096  # bytes that are looked through at less cost than parsing them by themselves has
@@ -137,16 +140,37 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._direct = transport
         super().connection_made(cast(asyncio.Transport, _Joining(transport, self.loop, self._close)))
         self._reading_since = self.loop.time()
-        if len(self.connections) > self._limits.connections:
+        if len(self.connections) > self._limits.connections and not self._take_place():
             self._refuse(503, "Too many connections are open", b"retry-after: 1\r\n")
             return
         self._look()
+
+    def _take_place(self) -> bool:
+        """End the connection that has waited for its client longest, if that is long enough; else there is no place."""
+        since, oldest = min(
+            ((other.waits_since(), other) for other in self.connections if isinstance(other, LimitedHttpProtocol)),
+            key=itemgetter(0),
+        )
+        if since > self.loop.time() - _PATIENCE:
+            return False
+        logger.debug("A connection whose client does nothing gives way to a new one")
+        oldest.cut_off()
+        return True
+
+    def waits_since(self) -> float:
+        """When it began to wait for its client, by the loop's time; infinite while the client waits for an answer."""
+        if self._writing_since is not None:
+            return self._writing_since
+        if self._reading_since is not None:
+            return self._reading_since
+        timer = self.timeout_keep_alive_task
+        return inf if timer is None or self._is_answering else timer.when() - self.timeout_keep_alive
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._watch is not None:
             self._watch.cancel()
         self._forget_ahead()
-        self._limits.unsent.remove(self._cut_off)
+        self._limits.unsent.remove(self.cut_off)
         if self.cycle is not None and not self.cycle.response_complete:
             logger.debug("A client left before it had its answer")
         super().connection_lost(exc)
@@ -310,12 +334,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._writing_since = self.loop.time()
-        self._limits.unsent.add(self._cut_off, self._direct.get_write_buffer_size())
+        self._limits.unsent.add(self.cut_off, self._direct.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._writing_since = self.loop.time() if self.transport.is_closing() else None
-        self._limits.unsent.remove(self._cut_off)
+        self._limits.unsent.remove(self.cut_off)
         if self._ahead:
             self.loop.call_soon(self._go_on)
 
@@ -329,7 +353,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         self._stopping = True
         if self.transport.is_closing():
-            self.loop.call_later(_FAREWELL, self._cut_off)
+            self.loop.call_later(_FAREWELL, self.cut_off)
         elif self.cycle is None or self.cycle.response_complete:
             self.loop.call_later(_LINGER, super().shutdown)
         else:
@@ -371,7 +395,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._watch is not None:
             self._watch.cancel()
             patience = max(patience, since + self._limits.read_timeout - now)
-        self._watch = self.loop.call_later(patience, self._cut_off)
+        self._watch = self.loop.call_later(patience, self.cut_off)
 
     def _look(self) -> None:
         """See whether the client is too slow; one timer a connection, instead of one a request, keeps this cheap."""
@@ -383,7 +407,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             left = self._limits.write_timeout - (now - self._writing_since)
             if left <= 0:
                 logger.debug("A client that does not take its answer is cut off")
-                self._cut_off()
+                self.cut_off()
                 return
             wait = min(wait, left)
         if self._reading_since is not None and not self.transport.is_closing():
@@ -396,10 +420,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self._cut_off()
+            self.cut_off()
         else:
             self._refuse(408, "The request did not arrive in time")
 
-    def _cut_off(self) -> None:
+    def cut_off(self) -> None:
         """End the connection on the spot, with what the client has not taken."""
         self._direct.abort()

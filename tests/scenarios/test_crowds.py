@@ -161,27 +161,73 @@ class TestClientsThatDoNotRead:
                 connection.sendall(data)
         assert server.request("GET", "/").status == 200  # and the log is looked at in the end
 
-    def test_an_answer_that_is_not_taken_in_time_ends_the_connection(self, served):
-        with served("answers", EXTENSION_WRITE_TIMEOUT=1) as server:
-            connection = socket.socket()
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.settimeout(30)
-            connection.connect(("127.0.0.1", server.port))
-            with connection:
+    @pytest.fixture
+    def talkative(self, tmp_path):
+        """An extension whose registration document has more than half a megabyte."""
+        document = {"actions": [{"method": "GET", "path": f"/actions/{number:0100}"} for number in range(4000)]}
+        (tmp_path / "talkative.py").write_text(f"{CROWD}\nextension.index(lambda: {document})\n")
+        return str(tmp_path / "talkative")
 
-                def is_cut_off():
-                    """Sends and does not read: what is not taken of the answers fills every buffer on the way."""
-                    try:
-                        connection.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 100, socket.MSG_DONTWAIT)
-                    except BlockingIOError:
-                        pass
-                    except ConnectionError:
-                        return True
-                    return False
-
-                wait_until(is_cut_off)
+    def test_an_answer_that_is_not_taken_in_time_ends_the_connection(self, served, talkative):
+        with served(talkative, EXTENSION_WRITE_TIMEOUT=1) as server, deaf_clients(server, 1) as clients:
+            wait_until(lambda: cut_off(clients))
             assert server.request("GET", "/").status == 200
             assert "Traceback" not in server.log
+
+    def test_those_that_take_least_go_when_answers_are_too_much(self, served, talkative):
+        limits = {"EXTENSION_MAX_INFLIGHT_MEGABYTES": 1, "EXTENSION_WRITE_TIMEOUT": 600}
+        with served(talkative, **limits) as server, deaf_clients(server, 4) as clients:
+            gone = wait_until(lambda: cut_off(clients))
+            assert len(gone) < len(clients)
+            assert server.request("GET", "/").status == 200
+            assert "Traceback" not in server.log
+
+    def test_connections_that_do_nothing_give_way(self, served):
+        patience = {"EXTENSION_READ_TIMEOUT": 600, "EXTENSION_KEEP_ALIVE": 600}
+        halves = [b"", b"GET / HTTP/1.1\r\nA: b", head("/events/page", "Content-Length: 5"), AHEAD]
+        with served("oncall", EXTENSION_MAX_CONNECTIONS=4, **patience) as server, crowd(server, 4) as connections:
+            for connection, sent in zip(connections, halves, strict=True):
+                connection.sendall(sent)
+            newcomers = []
+
+            def is_served():
+                newcomers.append(server.raw())
+                newcomers[-1].sendall(AHEAD)
+                return newcomers[-1].recv(12) == b"HTTP/1.1 200"
+
+            for _ in range(4):
+                wait_until(is_served)
+            for connection in newcomers:
+                connection.close()
+
+
+@contextmanager
+def deaf_clients(server, number):
+    """Clients that never read, and have little room for what they are sent."""
+    clients = []
+    try:
+        for _ in range(number):
+            clients.append(socket.socket())
+            clients[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            clients[-1].connect(("127.0.0.1", server.port))
+            clients[-1].setblocking(False)
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+def cut_off(clients):
+    """Ask for more, and see whose connection is gone."""
+    gone = []
+    for client in clients:
+        try:
+            client.send(AHEAD * 10)
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            gone.append(client)
+    return gone
 
 
 def send_in_pieces(connection, data, size):
