@@ -12,24 +12,31 @@ from extension_kit.engine.app import Engine
 from extension_kit.errors import ConfigurationError, StoreError
 from extension_kit.loading import load_extensions
 from extension_kit.progress import progress
-from extension_kit.store import version
+from extension_kit.store import deadline, version
 from extension_kit.store.copying import copy_rows, row_counts
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import extensions_in, upgrade
 from extension_kit.store.size import allocated_bytes
 from extension_kit.store.tables import Tables
 
+_ANSWER = 10.0  # seconds within which a server has to be there
+
 
 @contextmanager
 def opened(url: str) -> Iterator[Database]:
-    """A database, whose connections are closed afterwards.
+    """A database, whose connections are closed afterwards. What is done in it may take long.
 
     Raises:
         SettingError: the URL cannot be used.
+        StoreError: the server does not answer.
     """
     database = Database(url)
     try:
-        yield database
+        if not database.is_sqlite:
+            with deadline.within(_ANSWER), database.read() as connection:
+                connection.execute(select(1))
+        with deadline.patiently():
+            yield database
     finally:
         database.dispose()
 

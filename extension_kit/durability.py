@@ -42,6 +42,7 @@ from extension_kit.events.unfinished import refuse_unfinished
 from extension_kit.host import Host
 from extension_kit.sampled import Sampled
 from extension_kit.settings import Settings
+from extension_kit.store import deadline
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extension_kit.store.tables import Tables
@@ -92,14 +93,14 @@ class Durability:
         self._index: PatternIndex[Listener] = PatternIndex()
         for listener in listeners:
             self._index.add(listener.names, listener)
-        self.database = Database(settings.database_url)
+        self.database = Database(settings.database_url, timeout=settings.store_timeout)
         # A power failure may take back that something was delivered, and it is delivered again: that need not wait.
-        self._unflushed = Database(settings.database_url, flush=False)
+        self._unflushed = Database(settings.database_url, flush=False, timeout=settings.store_timeout)
         self.engine = Engine(self.database)
         self.senders = Senders(settings)
         prepare(self.database, self.engine, [protocol.tables for protocol, _ in protocols if protocol.tables])
         outbox = Outbox(self.database, self.engine, matching)
-        self.recorder = GroupCommit(outbox, settings.queue_limit)
+        self.recorder = GroupCommit(outbox, settings.queue_limit, timeout=settings.store_timeout)
         self.host = Host(settings, self.database, self.senders, outbox, self._index)
         self.backlog = Sampled(partial(read_backlog, self.database))
         self.is_writable = Sampled(self._is_writable)
@@ -244,7 +245,8 @@ def _repeat(name: str, every: float, run: Callable[[], object]) -> None:
     def go_on() -> None:
         while True:
             try:
-                refuse_unfinished(run(), f"the task {name}")
+                with deadline.patiently():  # nobody waits for it
+                    refuse_unfinished(run(), f"the task {name}")
             except StoreError as error:
                 logger.warning("The task %s waits: %s", name, error)
             except BaseException:  # SystemExit and CancelledError, too: a thread that ends is not replaced

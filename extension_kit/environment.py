@@ -27,6 +27,10 @@ _SOCKET_PATH_BYTES = 107  # Linux keeps 108 bytes for it, the closing zero inclu
 _SHOWN_CHARACTERS = 100
 
 
+class Refusal(ValueError):
+    """A value that is not allowed, and in the message why, and what to write instead; never what may be secret in it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind(Generic[T_co]):
     """How a value is read from text (``parse`` raises ValueError), and the words for what is allowed."""
@@ -156,6 +160,8 @@ def _read(env: FileAwareEnv, variable: str) -> str:
 def _parse(declaration: Declaration, text: str) -> Any:
     try:
         return declaration.kind.parse(text)
+    except Refusal as refusal:
+        raise SettingError(f"{declaration.variable} cannot be used: {refusal}") from None
     except ValueError:
         value = "set to something else" if declaration.secret else shown(text)
         raise SettingError(f"{declaration.variable} is {value}: {declaration.kind.allowed} is allowed") from None

@@ -40,6 +40,10 @@ class StoreUnavailable(StoreError):
         self.retry_after = retry_after
 
 
+class StoreSilent(StoreUnavailable):
+    """The database has not answered in time."""
+
+
 class OlderSchema(StoreError):
     """The database has to be upgraded: run `extension-kit db upgrade`."""
 

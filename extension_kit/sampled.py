@@ -18,7 +18,8 @@ class Sampled(Generic[T]):
     Args:
         find: finds the value, on a thread of its own.
         keep: seconds for which a value is given again.
-        patience: seconds a caller waits at most. Whatever ``find`` hangs in, it hangs in it once.
+        patience: seconds from its beginning after which nobody waits any more for what ``find`` gives. Whatever it
+            hangs in, it hangs in it once.
     """
 
     def __init__(self, find: Callable[[], T], keep: float = 1.0, patience: float = 2.0) -> None:
@@ -28,16 +29,17 @@ class Sampled(Generic[T]):
         self._lock = threading.Lock()
         self._finding: Future[T] | None = None
         self._until = 0.0
+        self._since = 0.0
 
     def __call__(self) -> T | None:
         """Give the value; None where it could not be found, or not in time."""
         with self._lock:
             if self._finding is None or (self._finding.done() and time.monotonic() >= self._until):
-                self._finding = Future()
+                self._finding, self._since = Future(), time.monotonic()
                 threading.Thread(target=self._work, args=(self._finding,), name="sample", daemon=True).start()
-            finding = self._finding
+            finding, left = self._finding, self._since + self._patience - time.monotonic()
         try:
-            return finding.result(self._patience)
+            return finding.result(max(left, 0))
         except Exception:
             logger.debug("a value is not known", exc_info=True)
             return None

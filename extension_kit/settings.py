@@ -23,6 +23,7 @@ from extension_kit.environment import (
     TEXT,
     TRUE_OR_FALSE,
     Kind,
+    Refusal,
     declarations,
     one_of,
     read_settings,
@@ -44,6 +45,10 @@ def _database_url(text: str) -> str:
         return text
     if scheme in {"postgres", "postgresql", "postgresql+psycopg"} and rest:
         return f"postgresql+psycopg://{rest}"
+    if other := re.fullmatch(r"(sqlite|postgres|postgresql)(\+\w{1,20})", scheme):
+        name, driver = other.groups()
+        form = "sqlite:///FILE" if name == "sqlite" else "postgresql://USER:PASSWORD@HOST/DATABASE"
+        raise Refusal(f"{driver} names a driver that is not used here: write {form}")
     raise ValueError(text)
 
 
@@ -172,6 +177,9 @@ class Settings:
     database_url: str = setting(
         "EXTENSION_DATABASE_URL", "sqlite:///./extension.db", DATABASE_URL,
         "Where durable listeners keep events and deliveries.", secret=True)
+    store_timeout: float = setting(
+        "EXTENSION_STORE_TIMEOUT", 5.0, seconds(0.5, 60),
+        "Seconds after which a database that has not answered counts as gone: events are answered 503 then.")
     retention_days: int = setting(
         "EXTENSION_RETENTION_DAYS", 30, whole_number(1, 36_500),
         "Days for which events are kept after the last of their deliveries has ended.")

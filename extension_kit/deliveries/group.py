@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from extension_kit import metrics
 from extension_kit.deliveries.outbox import Entry, Outbox
-from extension_kit.errors import StoreError
+from extension_kit.errors import StoreError, StoreSilent
 from extension_kit.events.event import Event
 from extension_kit.events.registry import Listener
 
@@ -21,6 +21,8 @@ Tell = Callable[[bool], None]
 _STEP_STARTED = "experiment.execution.step-started"
 
 _CHECK_INTERVAL = 2.0  # seconds without an event, after which it is seen whether the database can be written
+_SLACK = 1.1  # times the time for a commit, so that the database itself can say first why it takes longer
+_WATCHES = 10  # looks within the time for a commit, at how long it has taken
 _LONGEST_GATHERING = 0.002  # seconds for which an event waits for others before its commit begins
 
 
@@ -45,12 +47,15 @@ class GroupCommit:
         outbox: commits entries.
         limit: how many events may wait for their commit.
         group: how many are committed together at most.
+        timeout: seconds after which events are told that they are not stored, whatever their commit hangs in. Should
+            it succeed later all the same, they are there, and known when they are sent again.
     """
 
-    def __init__(self, outbox: Outbox, limit: int, group: int = 256) -> None:
+    def __init__(self, outbox: Outbox, limit: int, group: int = 256, timeout: float = 5.0) -> None:
         self._outbox = outbox
         self._limit = limit
         self._group = group
+        self._timeout = timeout
         self._waiting: deque[_Waiting] = deque()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -60,6 +65,10 @@ class GroupCommit:
         self._is_free = False  # to begin with the first event that comes
         self._loop: _Loop | None = None
         self._works = True
+        self._said = ""  # why it does not
+        self._is_silent = False  # the database: events are refused without asking it, until a look has an answer
+        self._taken: Sequence[_Waiting] = ()  # by the commit under way
+        self._since: float | None = None  # the commit or look under way has begun
         self.notice: Callable[[bool], None] = lambda works: None
         """Told whenever it turns out that the database can, or cannot, be written."""
 
@@ -72,16 +81,20 @@ class GroupCommit:
         the listeners had got all of them before.
 
         Returns:
-            Whether ``tell`` will be called; False where too many wait already, or after ``close``.
+            Whether ``tell`` will be called, or has been; False where too many wait already, or after ``close``.
         """
         waiting = _Waiting(entry_of(event, listeners), tell, known)
+        is_free = False
         with self._lock:
             if self._closed or len(self._waiting) >= self._limit:
                 return False
-            self._waiting.append(waiting)
-            self._start()
-            is_free, self._is_free = self._is_free, False
-        if is_free:
+            if not (is_silent := self._is_silent):
+                self._waiting.append(waiting)
+                self._start()
+                is_free, self._is_free = self._is_free, False
+        if is_silent:
+            tell(False)
+        elif is_free:
             self._begin_gathering()
         return True
 
@@ -105,6 +118,7 @@ class GroupCommit:
         if self._thread is None and not self._closed:
             self._thread = threading.Thread(target=self._work, name="group-commit", daemon=True)
             self._thread.start()
+            threading.Thread(target=self._watch, args=(self._thread,), name="commit-watch", daemon=True).start()
 
     def close(self, timeout: float) -> None:
         """Take nothing more, commit what waits and stop, within ``timeout`` seconds."""
@@ -124,6 +138,26 @@ class GroupCommit:
             except Exception:
                 # Without this thread nothing would be answered any more.
                 logger.exception("the thread that commits events goes on")
+
+    def _watch(self, thread: threading.Thread) -> None:
+        """Tell those whose commit takes too long: the thread that makes it may hang where nothing can reach it."""
+        while thread.is_alive():
+            thread.join(self._timeout / _WATCHES)
+            since = self._since
+            if since is not None and not self._is_silent and time.monotonic() - since > _SLACK * self._timeout:
+                self._fall_silent(f"The database {self._outbox.database_name} has not answered for {self._timeout:g} s")
+
+    def _fall_silent(self, why: str) -> None:
+        """Refuse all events that wait, and those that come, without asking the database."""
+        with self._lock:
+            is_known, self._is_silent = self._is_silent, True
+            refused = [*self._taken, *self._waiting]
+            self._taken = ()
+            self._waiting.clear()
+        if not is_known:
+            self._complain(len(refused), why)
+        self._call_in_loop(_tell, refused, False)
+        self._note(False, is_silent=True)
 
     def _next_group(self) -> list[_Waiting] | None:
         """Wait for events; return none where none has come for a while, and None after ``close``."""
@@ -167,17 +201,24 @@ class GroupCommit:
         function(*arguments)
 
     def _look(self) -> None:
+        self._since = time.monotonic()
         try:
             self._outbox.check_writable()
+        except StoreSilent as error:
+            self._fall_silent(str(error))
         except StoreError as error:
-            if self._works:
-                logger.error("Events cannot be stored: %s", error)  # noqa: TRY400 (one line, the cause is in it)
+            self._complain(0, str(error))
             self._note(False)
         else:
             self._note(True)
+        finally:
+            self._since = None
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
         started = time.perf_counter()
+        with self._lock:
+            self._taken, self._since = group, time.monotonic()
+        stored = False
         try:
             if not self._works:  # it may be there, and still not be fit for use
                 self._outbox.check_writable()
@@ -188,19 +229,34 @@ class GroupCommit:
                 for waiting in group:
                     if waiting.entry.listeners:
                         waiting.known()
+        except StoreSilent as error:
+            self._fall_silent(str(error))
+            return
         except StoreError as error:
-            logger.error("%d events not stored: %s", len(group), error)  # noqa: TRY400 (one line, the cause is in it)
-            stored = False
+            self._complain(len(group), str(error))
         except Exception:
             # Whatever it is, the senders must hear that nothing was stored, and the next group gets its chance.
             logger.exception("%d events not stored", len(group))
-            stored = False
-        self._call_in_loop(_tell, group, stored)
+        finally:
+            with self._lock:
+                taken, self._taken, self._since = self._taken, (), None
+        self._call_in_loop(_tell, taken, stored)
         self._note(stored)
 
-    def _note(self, works: bool) -> None:
-        if works != self._works:
-            self._works = works
+    def _complain(self, number: int, why: str) -> None:
+        """Say why the database cannot be written, and once only, until it can be or there is another reason."""
+        if self._works or why != self._said:
+            self._said = why
+            logger.error("%s: %s", f"{number} events not stored" if number else "Events cannot be stored", why)
+
+    def _note(self, works: bool, *, is_silent: bool = False) -> None:
+        """Note how asking the database has ended."""
+        with self._lock:
+            is_news = works != self._works
+            self._works, self._is_silent = works, is_silent
+        if is_news:
+            if works:
+                logger.info("Events are stored again")
             self.notice(works)
 
 

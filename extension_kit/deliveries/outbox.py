@@ -142,6 +142,11 @@ class Outbox:
             self._engine.defer(connection, jobs)
         return [Recorded(key in new, stored[key].place, added.pop(stored[key].ref, 0)) for key, _ in keyed]
 
+    @property
+    def database_name(self) -> str:
+        """How messages call the database."""
+        return self._database.name
+
     def check_writable(self) -> None:
         """See whether entries could be recorded now.
 

@@ -235,7 +235,8 @@ class Engine:
         from extension_kit.engine.postgresql_connector import PostgresqlConnector
 
         url = self.database.engine.url
-        return PostgresqlConnector(make_conninfo(**url.get_dialect()().create_connect_args(url)[1]))
+        conninfo = make_conninfo(**url.get_dialect()().create_connect_args(url)[1])
+        return PostgresqlConnector(conninfo, self.database.timeout)
 
     @contextmanager
     def telling(self, tell: Callable[[], object]) -> Iterator[None]:

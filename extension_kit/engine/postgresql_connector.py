@@ -16,6 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from extension_kit.engine.app import QUEUE
 from extension_kit.engine.store import JOB_INSERTED, Row, Turn
+from extension_kit.store.postgresql import BoundedAsyncConnection
 
 _MOST_CONNECTIONS = 3
 _LISTEN_CHECK = 10.0  # seconds without a notification, after which it is seen whether the server is still there
@@ -92,11 +93,12 @@ class PostgresqlConnector(PsycopgConnector):
 
     Args:
         conninfo: where to, in libpq's words.
+        timeout: seconds after which a server that does not answer counts as gone.
     """
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, timeout: float = 5.0) -> None:
         super().__init__()
-        self._connections = _Connections(conninfo)
+        self._connections = _Connections(conninfo, timeout)
 
     async def open_async(self, pool: Any = None) -> None:
         """Do nothing yet: connections are made when they are needed."""
@@ -108,7 +110,7 @@ class PostgresqlConnector(PsycopgConnector):
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
         """Tell what the server tells, until cancelled or until it is gone."""
-        async with wrap_exceptions(), await self._connections.connect() as connection:
+        async with wrap_exceptions(), await self._connections.connect(_LISTEN_CHECK) as connection:
             for channel in channels:
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                 await on_notification(channel=channel, payload=JOB_INSERTED)  # of what nobody has listened to
@@ -166,13 +168,17 @@ class _Connections:
     What fails, fails at once, for who asked to say so and to try again. A pool would try again by itself, out of sight.
     """
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, timeout: float) -> None:
         self._conninfo = conninfo
+        self._timeout = timeout
         self._idle: list[AsyncConnection] = []
         self._free = asyncio.Semaphore(_MOST_CONNECTIONS)
 
-    async def connect(self) -> AsyncConnection:
-        return await AsyncConnection.connect(self._conninfo, autocommit=True)
+    async def connect(self, silence: float = 0.0) -> AsyncConnection:
+        """Connect to a server that may be silent for some seconds, and then longer than these it is gone."""
+        connection = await BoundedAsyncConnection.connect(self._conninfo, autocommit=True)
+        connection.patience = silence + self._timeout
+        return connection
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:

@@ -9,15 +9,15 @@ from typing import NamedTuple
 from weakref import WeakSet
 
 import psycopg
-from psycopg.conninfo import make_conninfo
-from sqlalchemy import URL, Connection, Engine, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from extension_kit.errors import SettingError, StoreUnavailable
-from extension_kit.settings import DATABASE_URL
-from extension_kit.store import sqlite, version
+from extension_kit.errors import StoreUnavailable
+from extension_kit.store import deadline, sqlite, version
 from extension_kit.store.engines import READING, postgresql_engine, sqlite_engine
 from extension_kit.store.errors import translate
+from extension_kit.store.silence import Silence
+from extension_kit.store.urls import parsed
 
 
 class _Process(NamedTuple):
@@ -35,7 +35,7 @@ class _Turn:
         self._lock = sqlite.turn(path)
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(timeout=sqlite.WAIT):
+        if not self._lock.acquire(timeout=min(sqlite.WAIT, deadline.limit().left())):
             raise StoreUnavailable(f"The database {self._database} is busy: another thread writes for too long", 1.0)
 
     def __exit__(self, *exception: object) -> None:
@@ -52,13 +52,16 @@ class Database:
         url: ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE`` with libpq's options as its query.
         flush: whether a commit waits for the disk. Without that it survives the death of any process all the same, but
             a power failure may take back the last of them.
+        timeout: seconds after which a transaction that has not ended has failed, unless its thread is patient
+            (``deadline``). A statement of SQLite that hangs cannot be ended: what is bounded there are waits for others.
 
     Raises:
         SettingError: the URL is none of them.
     """
 
-    def __init__(self, url: str, *, flush: bool = True) -> None:
-        self.url = _parsed(url)
+    def __init__(self, url: str, *, flush: bool = True, timeout: float = 5.0) -> None:
+        self.url = parsed(url)
+        self.timeout = timeout
         self._flush = flush
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.path = Path(self.url.database or "").absolute()
@@ -68,6 +71,7 @@ class Database:
         self.name = self.url.set(drivername=self.url.get_backend_name(), query={}).render_as_string()
         """How messages call it: the URL without what may be secret in it, with a file's absolute path."""
         self._processes: dict[int, _Process] = {}
+        self._silence = Silence()
         if self.is_sqlite:
             _sqlite_databases.add(self)
 
@@ -96,7 +100,7 @@ class Database:
             StoreError: the database cannot be used; nothing was written.
         """
         process = self._process()
-        with self._understood(), process.turn, process.engine.begin() as connection:
+        with self._understood(self._silence), process.turn, process.engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -106,7 +110,8 @@ class Database:
         Raises:
             StoreError: the database cannot be used.
         """
-        with self._understood(), self.engine.connect() as connection:
+        # Who reads a file waits for nobody: that it succeeds says nothing of writing.
+        with self._understood(None if self.is_sqlite else self._silence), self.engine.connect() as connection:
             yield connection.execution_options(**READING[self.url.get_backend_name()])
 
     def check_writable(self) -> None:
@@ -127,7 +132,7 @@ class Database:
         Raises:
             StoreError: the database cannot be used.
         """
-        with self._understood(), self._process().turn:
+        with self._understood(None), self._process().turn:
             sqlite.vacuum(self.path, pages)
 
     def dispose(self) -> None:
@@ -143,17 +148,26 @@ class Database:
         if self.is_sqlite:
             made = _Process(sqlite_engine(self.path, flush=self._flush), _Turn(self.path, self.name))
         else:
-            made = _Process(postgresql_engine(self.url, flush=self._flush), nullcontext())
+            made = _Process(postgresql_engine(self.url, flush=self._flush, timeout=self.timeout), nullcontext())
         return self._processes.setdefault(pid, made)
 
     @contextmanager
-    def _understood(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
-            if (meaning := translate(error, self.name)) is None:
-                raise
-            raise meaning from error
+    def _understood(self, silence: Silence | None) -> Iterator[None]:
+        """Bound the time, raise what the user understands, and note whether the database answers."""
+        if silence is not None:
+            silence.admit(self.timeout)
+        with deadline.within(self.timeout) as limit:
+            try:
+                yield
+            except (SQLAlchemyError, sqlite3.Error, psycopg.Error, StoreUnavailable) as error:
+                meaning = error if isinstance(error, StoreUnavailable) else translate(error, self.name)
+                if meaning is None:
+                    raise
+                if silence is not None:
+                    meaning = silence.judge(meaning, limit)
+                raise meaning from error
+        if silence is not None:
+            silence.end()
 
 
 _sqlite_databases: WeakSet[Database] = WeakSet()
@@ -170,18 +184,3 @@ def _close_before_fork() -> None:
 
 
 os.register_at_fork(before=_close_before_fork)
-
-
-def _parsed(text: str) -> URL:
-    """Read a URL, so that a mistake in it is found at the start and not by the first event."""
-    refused = SettingError(f"this database URL cannot be used: {DATABASE_URL.allowed} is allowed")
-    try:
-        url = make_url(DATABASE_URL.parse(text))
-        if url.get_backend_name() == "postgresql":
-            make_conninfo(**url.get_dialect()().create_connect_args(url)[1])
-    except (ValueError, ArgumentError, psycopg.Error):
-        raise refused from None
-    # The rest of a password with an @ that is not written %40 would be taken for the host, and shown.
-    if url.get_backend_name() == "postgresql" and "@" in f"{url.host}{url.database}":
-        raise refused
-    return url

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
-from extension_kit.store import sqlite
+from extension_kit.store import deadline, postgresql, sqlite
 
 _POOL: dict[str, Any] = {
     "poolclass": QueuePool,
@@ -25,11 +25,14 @@ _POSTGRESQL = {
     "keepalives_count": "3",
 }
 _POSTGRESQL_OPTIONS = (
-    "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
+    "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
     r" -c default_transaction_isolation=read\ committed"
     # Plans are kept, and tables grow: one that was made when they were empty would look through all of them for ever.
     " -c enable_seqscan=off"
+    # Its makers compile what costs much by an estimate; for our statements that takes longer than to do them.
+    " -c jit=off"
 )
+_LOCK_SHARE = 0.8  # of the time for a transaction; the rest is for saying what it has waited for
 _UNFLUSHED = " -c synchronous_commit=off"
 
 READING: dict[str, dict[str, Any]] = {
@@ -49,18 +52,31 @@ def sqlite_engine(path: Path, *, flush: bool) -> Engine:
         if connection.get_execution_options().get("extension_kit_reads"):
             driver.execute("BEGIN")
         else:
-            sqlite.begin(driver)
+            sqlite.begin(driver, deadline.limit().left())
 
     return engine
 
 
-def postgresql_engine(url: URL, *, flush: bool) -> Engine:
-    """Make an engine for PostgreSQL; what the URL's query says comes before our own choices."""
+def postgresql_engine(url: URL, *, flush: bool, timeout: float) -> Engine:
+    """Make an engine for PostgreSQL; what the URL's query says comes before our own choices.
+
+    Args:
+        url: where it is.
+        flush: whether a commit waits for the disk.
+        timeout: seconds that a transaction may take.
+    """
     ours = {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
-    options = f"{_POSTGRESQL_OPTIONS}{'' if flush else _UNFLUSHED} {url.query.get('options', '')}"
-    return create_engine(
+    locks = f"-c lock_timeout={max(int(timeout * _LOCK_SHARE * 1000), 1)}ms"
+    options = f"{_POSTGRESQL_OPTIONS} {locks}{'' if flush else _UNFLUSHED} {url.query.get('options', '')}"
+    engine = create_engine(
         url.update_query_dict({**ours, "options": options}),
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
         **_POOL,
     )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> postgresql.BoundedConnection:
+        return postgresql.connect(*arguments, **options)
+
+    return engine

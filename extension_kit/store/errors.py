@@ -1,5 +1,6 @@
 """What databases complain about, in a line that tells the user what to do."""
 
+import re
 import sqlite3
 from typing import NamedTuple
 
@@ -7,7 +8,8 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from extension_kit.errors import OlderSchema, StoreError, StoreUnavailable
+from extension_kit.errors import OlderSchema, StoreError, StoreSilent, StoreUnavailable
+from extension_kit.store.postgresql import PooledServer, Silent
 
 
 class _Problem(NamedTuple):
@@ -52,6 +54,9 @@ _POSTGRESQL = {
 }
 _SAID_CHARACTERS = 300
 
+# PgBouncer's answer to the settings of a session, which it cannot keep apart from those of others.
+_BY_POOLER = re.compile("unsupported startup parameter", re.IGNORECASE)
+
 
 def translate(error: Exception, database: str) -> StoreError | None:
     """Find what an error means for the user.
@@ -85,7 +90,15 @@ def _of_sqlite(error: sqlite3.Error, database: str) -> StoreError | None:
 
 
 def _of_postgresql(error: psycopg.Error, database: str) -> StoreError | None:
+    if isinstance(error, Silent):
+        return StoreSilent(f"The database {database} does not answer ({error}): see that it runs, and the network to it")
     state = error.sqlstate or ""
+    said = _said(error)
+    if isinstance(error, PooledServer) or _BY_POOLER.search(said):
+        return StoreError(
+            f"The database {database} is behind PgBouncer or another connection pooler, which is not supported: "
+            f"name the host and port of the PostgreSQL server itself ({said})"
+        )
     if not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         state = "08"
     if state in ("42P01", "42703"):
@@ -95,8 +108,12 @@ def _of_postgresql(error: psycopg.Error, database: str) -> StoreError | None:
     problem = next((_POSTGRESQL[state[:size]] for size in (5, 3, 2) if state[:size] in _POSTGRESQL), None)
     if problem is None:
         return None
-    said = (error.diag.message_primary or str(error)).partition("\n")[0][:_SAID_CHARACTERS]  # without the statement
     return StoreUnavailable(f"The database {database} {problem.text} ({said})", problem.retry_after)
+
+
+def _said(error: psycopg.Error) -> str:
+    """The first line of what the server said, without the statement."""
+    return (error.diag.message_primary or str(error)).partition("\n")[0][:_SAID_CHARACTERS]
 
 
 def _without_tables(database: str) -> StoreError:

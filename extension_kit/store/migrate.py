@@ -6,13 +6,14 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from extension_kit.store import version
+from extension_kit.store import deadline, version
 from extension_kit.store.database import Database
 from extension_kit.store.tables import Tables
 
 logger = logging.getLogger("extension_kit.store")
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
+_LONGEST = 86400.0  # seconds for a statement that changes a table, for which the server has no limit either
 _LOCK = 0x657874656E73696F  # PostgreSQL's name for "we are being upgraded": any number that others do not use
 
 
@@ -54,7 +55,7 @@ def upgrade(
             version.check(current(database, tables.version_table), database.name, tables.latest, tables.name)
         return
     database.create()
-    with database.transaction() as connection:
+    with deadline.patiently(_LONGEST), database.transaction() as connection:
         if not database.is_sqlite:  # a transaction of SQLite is alone by itself
             connection.execute(text("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

@@ -1,5 +1,6 @@
 """One SQLite file as a store: writers take turns, and what is committed has reached the disk."""
 
+import math
 import os
 import random
 import sqlite3
@@ -82,13 +83,17 @@ def connect(path: Path, *, flush: bool = True) -> sqlite3.Connection:
     return connection
 
 
-def begin(connection: sqlite3.Connection) -> None:
+def begin(connection: sqlite3.Connection, wait: float = math.inf) -> None:
     """Begin a transaction that writes, as soon as no other one does.
 
+    Args:
+        connection: to the file.
+        wait: seconds to wait for others at most; never more than ``WAIT``.
+
     Raises:
-        sqlite3.OperationalError: another connection has been writing for ``WAIT`` seconds.
+        sqlite3.OperationalError: another connection has been writing for so long.
     """
-    _execute_in_turn(connection, "BEGIN IMMEDIATE")
+    _execute_in_turn(connection, "BEGIN IMMEDIATE", wait)
 
 
 def vacuum(path: Path, pages: int) -> None:
@@ -98,13 +103,13 @@ def vacuum(path: Path, pages: int) -> None:
         connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
 
-def _execute_in_turn(connection: sqlite3.Connection, statement: str) -> None:
+def _execute_in_turn(connection: sqlite3.Connection, statement: str, wait: float = math.inf) -> None:
     """Execute what needs the file's write lock, trying often.
 
     SQLite's own waiting pauses longer and longer, up to 0.1 s: beside a process that writes all the time it finds the
     file free only by luck, and may wait in vain.
     """
-    deadline = time.monotonic() + WAIT
+    deadline = time.monotonic() + min(wait, WAIT)
     while True:
         try:
             connection.execute(statement)

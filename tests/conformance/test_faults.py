@@ -1,13 +1,16 @@
 """Trouble with the database, with a worker, with a neighbour: what was answered with 200 is delivered nevertheless."""
 
+import json
 import signal
 import sqlite3
 import statistics
 import subprocess
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 
 import psycopg
 import pytest
@@ -16,6 +19,7 @@ from tests.conformance.conftest import prepared
 from tests.conformance.load import load
 from tests.conformance.test_durable import ended, lines, ready, run_event, strictly_ordered
 from tests.conftest import wait_until
+from tests.proxies import proxy
 
 
 def assert_asked_to_come_again(refused):
@@ -144,6 +148,79 @@ class TestConnectionsDropped:
             wait_until(lambda: statuses(database_url).keys() == {"delivered"})
             assert strictly_ordered(ledger)
             assert_no_mistakes(server.log)
+
+
+class TestDatabaseThatHangs:
+    """It neither answers nor fails: what comes is refused in time, then at once, and goes on when it is back."""
+
+    LIMIT = 1
+
+    @pytest.fixture(params=["sqlite", "postgresql"])
+    def way(self, request, tmp_path, ledger):
+        """The environment of processes, and what makes their database hang."""
+        if request.param == "postgresql":
+            url = request.getfixturevalue("postgresql_url")
+            environment = prepared(url, ledger)
+            with proxy(url) as made:
+                yield {**environment, "EXTENSION_DATABASE_URL": made.url}, made.hanging
+            return
+        url = f"sqlite:///{tmp_path}/extension.db"
+        yield prepared(url, ledger), partial(frozen_writer, url)
+
+    @pytest.fixture
+    def environment(self, way):
+        return {**way[0], "EXTENSION_STORE_TIMEOUT": self.LIMIT}
+
+    def test_is_as_bad_as_one_that_fails(self, serve, ledger, event, way):
+        with serve() as server:
+            delivering(server, ledger, event)
+            with ThreadPoolExecutor(20) as pool, way[1]():
+                replies = list(pool.map(lambda n: server.post("/events/plain", run_event(event, 1, n)), range(20)))
+                assert_asked_to_come_again(replies)
+                wait_until(lambda: server.health("readiness") == 503)
+                assert server.health("liveness") == 200
+                began = time.monotonic()
+                later = [server.post("/events/plain", run_event(event, 2, number)) for number in range(50)]
+                assert_asked_to_come_again(later)
+                assert time.monotonic() - began < 25 * self.LIMIT  # and not 50 times
+                assert server.log.count(" not stored: ") + server.log.count("Events cannot be stored: ") == 1
+            wait_until(lambda: server.health("readiness") == 200)
+            assert server.post("/events/plain", run_event(event, 3, 0)).status == 200
+            wait_until(lambda: "3-0" in ended(ledger))
+            assert_no_mistakes(server.log)
+
+    def test_does_not_keep_a_server_from_ending(self, serve, ledger, event, way):
+        with serve() as server:
+            delivering(server, ledger, event)
+            with way[1](), closing(server.connect()) as connection:
+                headers = {"Content-Type": "application/json"}
+                connection.request("POST", "/events/plain", json.dumps(run_event(event, 1, 0)), headers)
+                assert server.request("GET", "/health/liveness").status == 200  # so that one has been read, too
+                assert server.stop() == 143
+                answer = connection.getresponse()
+                assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+                assert answer.headers["Content-Type"] == "application/json"
+            assert_no_mistakes(server.log)
+
+
+@contextmanager
+def frozen_writer(url):
+    """A process that stands still in the middle of a transaction."""
+    writes = f"""
+import sqlite3, sys
+connection = sqlite3.connect({url.removeprefix("sqlite:///")!r}, isolation_level=None, timeout=30)
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE series SET last_count = last_count")
+print("writing", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", writes], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"writing\n"
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 class TestSqliteFile:

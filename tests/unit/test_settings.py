@@ -67,6 +67,7 @@ def test_defaults() -> None:
         "duplicate_window": 3600.0,
         "duplicate_limit": 10_000,
         "database_url": "sqlite:///./extension.db",
+        "store_timeout": 5.0,
         "retention_days": 30,
         "retention_megabytes": 1000,
         "delivery_timeout": 15.0,

@@ -12,7 +12,7 @@ from extension_kit.deliveries.group import GroupCommit
 from extension_kit.deliveries.models import events
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.steps import find_step
-from extension_kit.errors import StoreUnavailable
+from extension_kit.errors import StoreSilent, StoreUnavailable
 from extension_kit.events.event import Event
 from extension_kit.events.registry import Listener
 from extension_kit.testing.factory import EventFactory
@@ -300,6 +300,14 @@ class TestNotice:
         add(self.commit, told := Told())
         assert told.wait(1) == [True]
 
+    def test_each_reason_is_said_once(self, outbox, noticed, monkeypatch, caplog):
+        monkeypatch.setattr(group, "_CHECK_INTERVAL", 60)
+        outbox.failures = [StoreUnavailable(why) for why in ("gone", "gone", "full", "full")]
+        for _ in range(4):
+            add(self.commit, told := Told())
+            assert told.wait(1) == [False]
+        assert caplog.messages == ["1 events not stored: gone", "1 events not stored: full"]
+
     def test_a_database_that_others_have_upgraded_takes_no_events_although_it_could(self, outbox, noticed):
         outbox.failures = [StoreUnavailable("gone")]
         outbox.writable = lambda: False
@@ -322,6 +330,76 @@ class TestNotice:
         outbox.writable = None
         assert add(self.commit, told := Told()) == [True]
         assert told.wait(1) == [True]
+
+
+class TestSilence:
+    """A database that hangs is as bad as one that fails: everybody is told in time, and the next ones at once."""
+
+    @pytest.fixture
+    def silent(self, open_group, monkeypatch):
+        monkeypatch.setattr(group, "_CHECK_INTERVAL", 0.05)
+        self.commit, noticed = open_group(timeout=0.5), Told()
+        self.commit.notice = noticed.append
+        return noticed
+
+    def test_of_a_commit_that_does_not_return(self, database, outbox, silent, caplog):
+        caplog.set_level("INFO", "extension_kit.deliveries")
+        told = Told()
+        with outbox.held():
+            add(self.commit, told)
+            wait_until(lambda: outbox.sizes == [1])
+            add(self.commit, told, 2)
+            assert told.wait(3) == [False] * 3
+            assert silent.wait(1) == [False]
+            for number in range(4, 8):
+                assert add(self.commit, told) == [True]
+                assert len(told) == number  # told at once
+            assert outbox.sizes == [1]
+        assert silent.wait(2) == [False, True]
+        add(self.commit, again := Told())
+        assert again.wait(1) == [True]
+        assert rows(database, "events") == [2]  # the first one, too: it is known when it comes again
+        lines = [record.getMessage() for record in caplog.records if record.name == "extension_kit.deliveries"]
+        assert lines == [
+            f"3 events not stored: The database {database.name} has not answered for 0.5 s",
+            "Events are stored again",
+        ]
+
+    def test_of_a_look_that_does_not_return(self, outbox, silent):
+        gate = threading.Event()
+        outbox.writable = lambda: gate.wait(30)
+        self.commit.start()
+        assert silent.wait(1) == [False]
+        add(self.commit, told := Told())
+        assert told == [False]
+        gate.set()
+        assert silent.wait(2) == [False, True]
+
+    def test_that_the_database_itself_says(self, outbox, silent, caplog):
+        outbox.failures = [StoreSilent("The database is locked")]
+        outbox.writable = lambda: False
+        told = Told()
+        with outbox.held():
+            add(self.commit, told)
+            wait_until(lambda: outbox.sizes == [1])
+            add(self.commit, told, 3)
+        assert told.wait(4) == [False] * 4
+        assert silent.wait(1) == [False]
+        assert outbox.sizes == [1]
+
+    def test_in_the_thread_of_the_loop(self, outbox, silent):
+        told = Told()
+
+        async def bring():
+            self.commit.serve(asyncio.get_running_loop())
+            with outbox.held():
+                self.commit.record(made(), [LISTENER], lambda ok: told.append((ok, threading.get_ident())))
+                while not told:
+                    await asyncio.sleep(0.01)
+
+        asyncio.run(asyncio.wait_for(bring(), 30))
+        assert told == [(False, threading.get_ident())]
+
 
 
 def test_the_step_that_an_event_starts_is_found_by_the_events_of_its_targets(database, open_group):

@@ -85,12 +85,9 @@ def test_names_keep_secrets(url: str, name: str) -> None:
         "sqlite:///",
         "sqlite:///:memory:",
         "sqlite:///file:x?mode=memory&uri=true",
-        "sqlite+aiosqlite:///x.db",
         "mysql://u:hush@h/d",
-        "postgresql+asyncpg://u:hush@h/d",
         "postgresql://",
         "postgresql://u:hush@h:port/d",
-        "postgresql://u:hush@h/d?no_option=1",
         "postgresql://u:x@hush@h/d",
         "postgresql://u:x@/hush@h/d",
     ],
@@ -104,6 +101,35 @@ def test_urls_that_cannot_be_used(url: str) -> None:
         "(in the password, @ is %40) is allowed"
     )
     assert "hush" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("sqlite+aiosqlite:///x.db", "+aiosqlite names a driver that is not used here: write sqlite:///FILE"),
+        ("postgresql+asyncpg://u:hush@h/d", "+asyncpg names a driver that is not used here: write postgresql://USER"),
+        ("postgres+psycopg2://u:hush@h/d", "+psycopg2 names a driver that is not used here: write postgresql://USER"),
+        ("postgresql://u:hush@h/d?no_option=1", "no_option is no parameter of PostgreSQL's: leave it out"),
+        ("postgresql://u:hush@h/d?hu%20sh=1", "one of its parameters is no parameter of PostgreSQL's: leave it out"),
+        ("postgresql://h/d?schema=a", "schema is no parameter of PostgreSQL's: write ?options=-csearch_path%3DNAME"),
+        ("postgresql://h/d?currentSchema=a", "currentSchema is no parameter of PostgreSQL's: write ?options=-csearch"),
+        ("postgresql://h/d?pgbouncer=true", "pgbouncer is no parameter of PostgreSQL's: leave it out, and name the"),
+        ("postgresql://h/d?sslmode=require&ssl=1", "ssl is no parameter of PostgreSQL's: write ?sslmode=require"),
+        ("postgresql://u:hush@h1:5432,h2:5432/d", "several hosts with ports are written postgresql://USER:PASSWORD@/"),
+        ("postgresql://u:hush@h1,h2:5432,h3/d", "several hosts with ports are written postgresql://USER:PASSWORD@/"),
+    ],
+)
+def test_urls_whose_mistake_is_named(url: str, reason: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        Database(url)
+
+    assert str(refused.value).startswith(f"this database URL cannot be used: {reason}")
+    assert "hush" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize("advised", ["?options=-csearch_path%3DNAME", "?sslmode=prefer", ",h2/d", "?host=h1:1&host=h2:2"])
+def test_urls_that_are_advised_can_be_used(advised: str) -> None:
+    Database(f"postgresql://u:hush@{advised}" if "/" in advised else f"postgresql://u:hush@/d{advised}")
 
 
 def test_a_transaction_is_committed_or_leaves_nothing_behind(counter: Database) -> None:
@@ -309,7 +335,8 @@ def test_commits_wait_for_the_disk_unless_they_need_not(url: str) -> None:
         ("default_transaction_isolation", "read committed"),
         ("application_name", "extension-kit"),
         ("statement_timeout", "30s"),
-        ("lock_timeout", "5s"),
+        ("lock_timeout", "4s"),
+        ("jit", "off"),
         ("idle_in_transaction_session_timeout", "1min"),
         ("timezone", "UTC"),
         ("transaction_isolation", "read committed"),
@@ -325,7 +352,7 @@ def test_what_the_url_says_comes_first(postgresql_url: str) -> None:
     url = with_option(postgresql_url, "statement_timeout=7s") + "&application_name=oncall"
     with opened(url, upgraded=False) as database, database.read() as connection:
         assert connection.execute(text("SHOW statement_timeout")).scalar() == "7s"
-        assert connection.execute(text("SHOW lock_timeout")).scalar() == "5s"
+        assert connection.execute(text("SHOW lock_timeout")).scalar() == "4s"
         assert connection.execute(text("SHOW application_name")).scalar() == "oncall"
 
 
