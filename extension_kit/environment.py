@@ -28,7 +28,7 @@ _SHOWN_CHARACTERS = 100
 
 
 class Refusal(ValueError):
-    """A value that is not allowed, and in the message why, and what to write instead; never what may be secret in it."""
+    """A value that is not allowed, and in the message why, and what to write instead, without what may be secret."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 (only constants are put into queries)
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -176,7 +177,9 @@ class _Connections:
 
     async def connect(self, silence: float = 0.0) -> AsyncConnection:
         """Connect to a server that may be silent for some seconds, and then longer than these it is gone."""
-        connection = await BoundedAsyncConnection.connect(self._conninfo, autocommit=True)
+        connection = await BoundedAsyncConnection.connect(
+            self._conninfo, autocommit=True, connect_timeout=math.ceil(self._timeout)
+        )
         connection.patience = silence + self._timeout
         return connection
 

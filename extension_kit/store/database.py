@@ -53,7 +53,7 @@ class Database:
         flush: whether a commit waits for the disk. Without that it survives the death of any process all the same, but
             a power failure may take back the last of them.
         timeout: seconds after which a transaction that has not ended has failed, unless its thread is patient
-            (``deadline``). A statement of SQLite that hangs cannot be ended: what is bounded there are waits for others.
+            (``deadline``). A statement of SQLite that hangs cannot be ended; waiting for others is.
 
     Raises:
         SettingError: the URL is none of them.

@@ -91,7 +91,9 @@ def _of_sqlite(error: sqlite3.Error, database: str) -> StoreError | None:
 
 def _of_postgresql(error: psycopg.Error, database: str) -> StoreError | None:
     if isinstance(error, Silent):
-        return StoreSilent(f"The database {database} does not answer ({error}): see that it runs, and the network to it")
+        return StoreSilent(
+            f"The database {database} does not answer ({error}): see that it runs, and the network to it"
+        )
     state = error.sqlstate or ""
     said = _said(error)
     if isinstance(error, PooledServer) or _BY_POOLER.search(said):

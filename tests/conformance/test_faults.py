@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -150,31 +152,38 @@ class TestConnectionsDropped:
             assert_no_mistakes(server.log)
 
 
+class Way(NamedTuple):
+    """A database, what processes that use it are started with, and what makes it hang."""
+
+    url: str
+    environment: dict
+    hanging: Callable[[], AbstractContextManager[None]]
+
+
 class TestDatabaseThatHangs:
     """It neither answers nor fails: what comes is refused in time, then at once, and goes on when it is back."""
 
-    LIMIT = 1
+    LIMIT = 2
 
     @pytest.fixture(params=["sqlite", "postgresql"])
     def way(self, request, tmp_path, ledger):
-        """The environment of processes, and what makes their database hang."""
         if request.param == "postgresql":
             url = request.getfixturevalue("postgresql_url")
             environment = prepared(url, ledger)
             with proxy(url) as made:
-                yield {**environment, "EXTENSION_DATABASE_URL": made.url}, made.hanging
+                yield Way(url, {**environment, "EXTENSION_DATABASE_URL": made.url}, made.hanging)
             return
         url = f"sqlite:///{tmp_path}/extension.db"
-        yield prepared(url, ledger), partial(frozen_writer, url)
+        yield Way(url, prepared(url, ledger), partial(frozen_writer, url))
 
     @pytest.fixture
     def environment(self, way):
-        return {**way[0], "EXTENSION_STORE_TIMEOUT": self.LIMIT}
+        return {**way.environment, "EXTENSION_STORE_TIMEOUT": self.LIMIT}
 
     def test_is_as_bad_as_one_that_fails(self, serve, ledger, event, way):
         with serve() as server:
             delivering(server, ledger, event)
-            with ThreadPoolExecutor(20) as pool, way[1]():
+            with ThreadPoolExecutor(20) as pool, way.hanging():
                 replies = list(pool.map(lambda n: server.post("/events/plain", run_event(event, 1, n)), range(20)))
                 assert_asked_to_come_again(replies)
                 wait_until(lambda: server.health("readiness") == 503)
@@ -185,14 +194,15 @@ class TestDatabaseThatHangs:
                 assert time.monotonic() - began < 25 * self.LIMIT  # and not 50 times
                 assert server.log.count(" not stored: ") + server.log.count("Events cannot be stored: ") == 1
             wait_until(lambda: server.health("readiness") == 200)
-            assert server.post("/events/plain", run_event(event, 3, 0)).status == 200
+            wait_until(lambda: server.post("/events/plain", run_event(event, 3, 0)).status == 200)
             wait_until(lambda: "3-0" in ended(ledger))
             assert_no_mistakes(server.log)
 
     def test_does_not_keep_a_server_from_ending(self, serve, ledger, event, way):
         with serve() as server:
             delivering(server, ledger, event)
-            with way[1](), closing(server.connect()) as connection:
+            wait_until(lambda: statuses(way.url) == {"delivered": 1})  # what is to be written down is waited for
+            with way.hanging(), closing(server.connect()) as connection:
                 headers = {"Content-Type": "application/json"}
                 connection.request("POST", "/events/plain", json.dumps(run_event(event, 1, 0)), headers)
                 assert server.request("GET", "/health/liveness").status == 200  # so that one has been read, too

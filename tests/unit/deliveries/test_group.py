@@ -401,7 +401,6 @@ class TestSilence:
         assert told == [(False, threading.get_ident())]
 
 
-
 def test_the_step_that_an_event_starts_is_found_by_the_events_of_its_targets(database, open_group):
     """However long the ids are."""
     commit, told = open_group(), Told()

@@ -127,7 +127,9 @@ def test_urls_whose_mistake_is_named(url: str, reason: str) -> None:
     assert "hush" not in "".join(traceback.format_exception(refused.value))
 
 
-@pytest.mark.parametrize("advised", ["?options=-csearch_path%3DNAME", "?sslmode=prefer", ",h2/d", "?host=h1:1&host=h2:2"])
+@pytest.mark.parametrize(
+    "advised", ["?options=-csearch_path%3DNAME", "?sslmode=prefer", ",h2/d", "?host=h1:1&host=h2:2"]
+)
 def test_urls_that_are_advised_can_be_used(advised: str) -> None:
     Database(f"postgresql://u:hush@{advised}" if "/" in advised else f"postgresql://u:hush@/d{advised}")
 
