@@ -99,11 +99,12 @@ class Durability:
         self.engine = Engine(self.database)
         self.senders = Senders(settings)
         prepare(self.database, self.engine, [protocol.tables for protocol, _ in protocols if protocol.tables])
-        outbox = Outbox(self.database, self.engine, matching)
+        self._outbox = outbox = Outbox(self.database, self.engine, matching)
         self.recorder = GroupCommit(outbox, settings.queue_limit, timeout=settings.store_timeout)
         self.host = Host(settings, self.database, self.senders, outbox, self._index)
         self.backlog = Sampled(partial(read_backlog, self.database))
-        self.is_writable = Sampled(self._is_writable)
+        self.is_writable = Sampled(partial(self._is_writable, attempts=False))
+        self.is_deliverable = Sampled(partial(self._is_writable, attempts=True))
         self._embedded: DeliveryWorker | None = None
         self._embedding = threading.Lock()
 
@@ -169,9 +170,9 @@ class Durability:
 
         return find
 
-    def _is_writable(self) -> bool:
+    def _is_writable(self, *, attempts: bool) -> bool:
         try:
-            self.database.check_writable()
+            self._outbox.check_writable(attempts=attempts)
         except StoreError as error:
             logger.debug("not ready: %s", error)
             return False

@@ -69,7 +69,7 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
         worker.stop()
 
     def is_ready() -> bool:
-        return not received and bool(durability.is_writable())
+        return not received and bool(durability.is_deliverable())
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)

@@ -209,6 +209,9 @@ class GroupCommit:
         except StoreError as error:
             self._complain(0, str(error))
             self._note(False)
+        except BaseException:
+            self._note(False)
+            raise
         else:
             self._note(True)
         finally:

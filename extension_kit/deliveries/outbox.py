@@ -1,12 +1,18 @@
 """Commits events, what is to be delivered of them, and the jobs for that, all together or not at all."""
 
+import random
+import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select, tuple_
+import psycopg
+from sqlalchemy import Connection, func, insert, select, tuple_
+from sqlalchemy.exc import SQLAlchemyError
 
+from extension_kit.deliveries import records
 from extension_kit.deliveries.bulk import Bulk
 from extension_kit.deliveries.jobs import Defer, Job
 from extension_kit.deliveries.models import WAITING, bounded, deliveries, events
@@ -14,6 +20,7 @@ from extension_kit.deliveries.steps import remember_step
 from extension_kit.events.event import Event
 from extension_kit.events.registry import Listener
 from extension_kit.store.database import Database
+from extension_kit.store.errors import refused
 
 
 class Entry(NamedTuple):
@@ -108,7 +115,7 @@ class Outbox:
         """
         if not entries:
             return 0
-        with self._database.transaction() as connection:
+        with self._understood(), self._database.transaction() as connection:
             return sum(recorded.deliveries for recorded in self.write(connection, entries))
 
     def write(self, connection: Connection, entries: Sequence[Entry]) -> list[Recorded]:
@@ -147,13 +154,50 @@ class Outbox:
         """How messages call the database."""
         return self._database.name
 
-    def check_writable(self) -> None:
-        """See whether entries could be recorded now.
+    def check_writable(self, *, attempts: bool = False) -> None:
+        """See whether entries could be recorded now: write all that an event needs, and take it back.
+
+        What is committed changes nothing, but waits for the disk as every commit does.
+
+        Args:
+            attempts: whether to see, too, if attempts of deliveries could be recorded.
 
         Raises:
             StoreError: they could not.
         """
-        self._database.check_writable()
+        with self._understood(), self._database.transaction() as connection:
+            self._database.rewrite_version(connection)
+            with connection.begin_nested() as written:
+                self._try(connection, attempts=attempts)
+                written.rollback()
+
+    def _try(self, connection: Connection, *, attempts: bool) -> None:
+        """Write an event with everything it may have.
+
+        Its numbers are its own, so that none of those that people see are used up, and that of two processes which do
+        this at the same time none waits for the other.
+        """
+        ref, now = -1 - random.getrandbits(62), datetime.now(UTC)
+        name = f"try{ref}"
+        entry = Entry("extension-kit", name, name, None, None, b"{}", name, (name,))
+        event = {"source": entry.source, "event_id": name, "name": name, "received_at": now, "body": entry.body}
+        connection.execute(insert(events).values(ref=ref, **event))
+        remember_step(connection, name, name, entry.body, now)
+        self._series.add(connection, [(name, 1, self._moment(now))])
+        if self._match is not None:
+            self._match(connection, [entry])
+        delivery = {"event_ref": ref, "listener": name, "lock": name, "series": name, "created_at": now, "due_at": now}
+        connection.execute(insert(deliveries).values(ref=ref, **delivery))
+        self._engine.defer(connection, [Job(ref, name, None, name)])
+        if attempts:
+            records.begin(connection, ref, 1, now)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
+            raise refused(error, self._database.name) from error
 
     def _store_events(self, connection: Connection, entries: Mapping[_Key, Entry], now: datetime) -> dict[_Key, int]:
         """Store the events that are not known, numbered as they came in, and return their refs."""

@@ -123,8 +123,17 @@ class Database:
             NewerSchema: this release cannot use it.
         """
         with self.transaction() as connection:
-            written = text(f"UPDATE {version.TABLE} SET version_num = version_num RETURNING version_num")  # noqa: S608
-            version.check(connection.execute(written).scalar(), self.name)
+            self.rewrite_version(connection)
+
+    def rewrite_version(self, connection: Connection) -> None:
+        """Write the version of the tables as it is, within the transaction of a connection.
+
+        Raises:
+            OlderSchema: it has to be upgraded.
+            NewerSchema: this release cannot use it.
+        """
+        written = text(f"UPDATE {version.TABLE} SET version_num = version_num RETURNING version_num")  # noqa: S608
+        version.check(connection.execute(written).scalar(), self.name)
 
     def vacuum(self, pages: int) -> None:
         """Give free pages of a SQLite file back to the file system, at most so many.

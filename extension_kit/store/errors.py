@@ -79,6 +79,18 @@ def translate(error: Exception, database: str) -> StoreError | None:
     return None
 
 
+def refused(error: Exception, database: str) -> StoreError:
+    """What to raise for a statement of ours that a database refuses although its state is none that we know of.
+
+    Args:
+        error: an error of SQLAlchemy, psycopg or sqlite3 that ``translate`` knows nothing to say of.
+        database: the database's name.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, Exception) else error
+    said = _said(cause) if isinstance(cause, psycopg.Error) else str(cause).partition("\n")[0][:_SAID_CHARACTERS]
+    return StoreError(f"The database {database} refuses what an event needs ({said}): see what was changed in it")
+
+
 def _of_sqlite(error: sqlite3.Error, database: str) -> StoreError | None:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest of the number says more than we need
     if code == sqlite3.SQLITE_ERROR:

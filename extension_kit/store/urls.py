@@ -1,4 +1,4 @@
-"""The URLs of databases, read so that a mistake in one is found at the start and named, without what is secret in it."""
+"""URLs of databases, read so that a mistake in one is found at the start and named, without what is secret in it."""
 
 import re
 

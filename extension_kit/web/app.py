@@ -11,7 +11,7 @@ from extension_kit.events.answer import UNAUTHORIZED
 from extension_kit.events.receive import request_id
 from extension_kit.metrics_page import no_backlog, page
 from extension_kit.service import Service
-from extension_kit.web.health import health
+from extension_kit.web.health import health_blueprint
 from extension_kit.web.index import index_blueprint
 from extension_kit.web.listeners import listeners_blueprint
 from extension_kit.web.mounting import answer_any_error, mount, owner
@@ -33,7 +33,7 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
     app.extensions["extension_kit"] = service
     app.register_blueprint(listeners_blueprint(service))
     app.register_blueprint(index_blueprint(service))
-    app.register_blueprint(health)
+    app.register_blueprint(health_blueprint(service))
     mounted = mount(app, service)
     app.register_error_handler(Exception, partial(answer_any_error, mounted))
     access_log = AccessLog()

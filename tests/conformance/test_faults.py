@@ -245,6 +245,26 @@ class TestSqliteFile:
             yield
             connection.execute("ROLLBACK")
 
+    def test_that_refuses_events(self, serve, work, ledger, event, database_url):
+        """Without an event, readiness says so; of the server and of a worker."""
+        with serve("--no-worker") as server, work() as worker:
+            ready(server)
+            wait_until(lambda: worker.health("readiness") == 200)
+            with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), timeout=30)) as connection:
+                connection.execute(
+                    "CREATE TRIGGER strict BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'not today'); END"
+                )
+                wait_until(lambda: server.health("readiness") == worker.health("readiness") == 503)
+                assert_asked_to_come_again([server.post("/events/plain", run_event(event, 1, 0)) for _ in range(3)])
+                assert server.log.count("refuses what an event needs (not today)") == 1
+                assert server.request("GET", "/health/readiness").status == 503  # beside the listeners, too
+                assert server.health("liveness") == 200
+                connection.execute("DROP TRIGGER strict")
+            wait_until(lambda: server.health("readiness") == worker.health("readiness") == 200)
+            assert server.post("/events/plain", run_event(event, 1, 0)).status == 200
+            wait_until(lambda: ended(ledger) == ["1-0"])
+            assert_no_mistakes(server.log)
+
     def test_locked_by_another_process(self, serve, ledger, event, database_url):
         """Before the first event, and under load."""
         with serve() as server:

@@ -105,7 +105,7 @@ def test_what_is_long_by_its_nature_is_waited_for(hanging: Database) -> None:
 
 def test_what_is_refused_is_no_silence(hanging: Database) -> None:
     for _ in range(2):
-        with pytest.raises(psycopg.errors.DivisionByZero), hanging.transaction() as connection:
+        with pytest.raises(psycopg.errors.DivisionByZero), hanging.transaction() as connection:  # noqa: PT012
             driver = connection.connection.driver_connection
             assert driver is not None
             driver.execute("SELECT 1 / 0")
