@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,6 +46,7 @@ from extension_kit.settings import Settings
 from extension_kit.store import deadline
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
+from extension_kit.store.sqlite_file import Identity, files_at
 from extension_kit.store.tables import Tables
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ logger = logging.getLogger("extension_kit.deliveries")
 _HOUR = 3600.0
 _MINUTE = 60.0
 _ATTEMPTS_KNOWN = 1000  # to a worker that starts, so that it knows which listeners are quick
+
+
+_FILE_CHECK = 2.0  # seconds
 _HAND_BACK_TIMEOUT = 3.0  # seconds
 
 # atexit is too late: executors, which the engine needs to hand back what it does, take nothing any more by then.
@@ -186,6 +191,10 @@ class Durability:
         """
         _repeat("retention", _HOUR, self._clean)
         _repeat("queue-check", _MINUTE, self._check_queue)
+
+        if self.database.is_sqlite:
+            main = files_at(self.database.path).main
+            _repeat("file", _FILE_CHECK, partial(self._follow_file, main))
         for protocol, settings in self._protocols:
             called = [f"{protocol.source}-{getattr(task.run, '__name__', 'task')}" for task in protocol.tasks]
             for number, (name, task) in enumerate(zip(called, protocol.tasks, strict=True), 1):
@@ -198,6 +207,15 @@ class Durability:
     def _check_queue(self) -> None:
         bring_back(self.database, self.engine)
         take_up(self.database, self.engine)
+
+    def _follow_file(self, opened: Identity | None) -> None:
+        """Begin anew once another file is in the place of the one that the queue was opened in, and can be used."""
+        if files_at(self.database.path).main in (None, opened):
+            return
+        with suppress(StoreError):
+            self._outbox.check_writable(attempts=True)
+            logger.error("The database %s is another file now: this process ends, to begin anew", self.database.name)
+            _end_process()
 
     def _clean(self) -> None:
         settings = self._settings

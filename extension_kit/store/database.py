@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import psycopg
@@ -17,6 +17,7 @@ from extension_kit.store import deadline, sqlite, version
 from extension_kit.store.engines import READING, postgresql_engine, sqlite_engine
 from extension_kit.store.errors import translate
 from extension_kit.store.silence import Silence
+from extension_kit.store.sqlite_file import FileReplaced, FileWatch
 from extension_kit.store.urls import parsed
 
 
@@ -25,6 +26,7 @@ class _Process(NamedTuple):
 
     engine: Engine
     turn: AbstractContextManager[None]
+    watch: FileWatch | None = None
 
 
 class _Turn:
@@ -100,8 +102,12 @@ class Database:
             StoreError: the database cannot be used; nothing was written.
         """
         process = self._process()
-        with self._understood(self._silence), process.turn, process.engine.begin() as connection:
-            yield connection
+        with self._understood(self._silence), process.turn:
+            with process.engine.begin() as connection:
+                driver: Any = connection.connection.driver_connection
+                yield connection
+            if process.watch is not None:  # what was committed to a file that is gone is nowhere
+                process.watch.check_names(driver)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -155,7 +161,8 @@ class Database:
         if (process := self._processes.get(pid)) is not None:
             return process
         if self.is_sqlite:
-            made = _Process(sqlite_engine(self.path, flush=self._flush), _Turn(self.path, self.name))
+            watch = FileWatch(self.path)
+            made = _Process(sqlite_engine(self.path, watch, flush=self._flush), _Turn(self.path, self.name), watch)
         else:
             made = _Process(postgresql_engine(self.url, flush=self._flush, timeout=self.timeout), nullcontext())
         return self._processes.setdefault(pid, made)
@@ -172,6 +179,8 @@ class Database:
                 meaning = error if isinstance(error, StoreUnavailable) else translate(error, self.name)
                 if meaning is None:
                     raise
+                if isinstance(error, FileReplaced):
+                    self.dispose()  # who comes next opens the other one
                 if silence is not None:
                     meaning = silence.judge(meaning, limit)
                 raise meaning from error

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
 from extension_kit.store import deadline, postgresql, sqlite
+from extension_kit.store.sqlite_file import FileWatch
 
 _POOL: dict[str, Any] = {
     "poolclass": QueuePool,
@@ -42,8 +43,11 @@ READING: dict[str, dict[str, Any]] = {
 """Execution options of a connection that only reads, and sees one state of the database, by store."""
 
 
-def sqlite_engine(path: Path, *, flush: bool) -> Engine:
-    """Make an engine for a file, whose transactions take the file's write lock unless they are ``READING``."""
+def sqlite_engine(path: Path, watch: FileWatch, *, flush: bool) -> Engine:
+    """Make an engine for a file, whose transactions take the file's write lock unless they are ``READING``.
+
+    None begins in a file that is not at its path any more, which ``watch`` finds out.
+    """
     engine = create_engine("sqlite://", creator=partial(sqlite.connect, path, flush=flush), **_POOL)
 
     @event.listens_for(engine, "begin")
@@ -53,6 +57,7 @@ def sqlite_engine(path: Path, *, flush: bool) -> Engine:
             driver.execute("BEGIN")
         else:
             sqlite.begin(driver, deadline.limit().left())
+        watch.check(driver)
 
     return engine
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from extension_kit.errors import OlderSchema, StoreError, StoreSilent, StoreUnavailable
 from extension_kit.store.postgresql import PooledServer, Silent
+from extension_kit.store.sqlite_file import FileLost
 
 
 class _Problem(NamedTuple):
@@ -92,6 +93,8 @@ def refused(error: Exception, database: str) -> StoreError:
 
 
 def _of_sqlite(error: sqlite3.Error, database: str) -> StoreError | None:
+    if isinstance(error, FileLost):
+        return StoreUnavailable(f"The database {database} {error}")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest of the number says more than we need
     if code == sqlite3.SQLITE_ERROR:
         if str(error).startswith(("no such table", "no such column")):

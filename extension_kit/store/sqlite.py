@@ -10,6 +10,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from extension_kit.store.sqlite_file import FileConnection, files_at, opened_files
+
 WAIT = 5.0
 """Seconds to wait for another writer."""
 
@@ -48,7 +50,7 @@ def turn(path: Path) -> threading.Lock:
         return lock
 
 
-def connect(path: Path, *, flush: bool = True) -> sqlite3.Connection:
+def connect(path: Path, *, flush: bool = True) -> FileConnection:
     """Open a file that exists. Any thread may use the connection; transactions begin only where it is told so.
 
     Args:
@@ -58,6 +60,7 @@ def connect(path: Path, *, flush: bool = True) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: the file is missing, or no database, or cannot be written.
     """
+    before = files_at(path)
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw",
         uri=True,
@@ -65,6 +68,7 @@ def connect(path: Path, *, flush: bool = True) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
         cached_statements=_STATEMENTS,
+        factory=FileConnection,
     )
     try:
         for pragma in _PRAGMAS:
@@ -73,10 +77,12 @@ def connect(path: Path, *, flush: bool = True) -> sqlite3.Connection:
             # Once for a file, because they write; the first works only before the second, and before there are tables.
             _execute_in_turn(connection, "PRAGMA auto_vacuum=INCREMENTAL")
             _execute_in_turn(connection, "PRAGMA journal_mode=WAL")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # which opens the log
         if not flush:
             connection.execute("PRAGMA synchronous=NORMAL")
         # From here on only who begins to write waits, and in ``begin``.
         connection.execute("PRAGMA busy_timeout=0")
+        connection.files = opened_files(path, before)
     except BaseException:
         connection.close()
         raise

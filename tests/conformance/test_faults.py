@@ -245,6 +245,37 @@ class TestSqliteFile:
             yield
             connection.execute("ROLLBACK")
 
+    def test_removed_and_replaced(self, serve, ledger, event, database_url, tmp_path):
+        """What is in no file is not said to be stored, and another file is taken by all processes."""
+        with serve() as server:
+            delivering(server, ledger, event)
+            assert server.post("/events/plain", run_event(event, 1, 0)).status == 200
+            wait_until(lambda: statuses(database_url) == {"delivered": 2})
+            with closing(sqlite3.connect(tmp_path / "backup.db")) as backup:
+                with closing(sqlite3.connect(tmp_path / "extension.db")) as connection:
+                    connection.backup(backup)
+                backup.execute("DELETE FROM events")
+                backup.commit()
+            with load(server, event, "/events/plain", pause=0.01) as senders:
+                senders.wait_for_more(20)
+                for ending in ("", "-wal", "-shm"):
+                    (tmp_path / f"extension.db{ending}").rename(tmp_path / f"gone.db{ending}")
+                refused = len(senders.refused)
+                wait_until(lambda: len(senders.refused) > refused + 20)
+                wait_until(lambda: server.health("readiness") == 503)
+            assert_asked_to_come_again(senders.refused)
+            assert server.log.count("stored: The database") == 1
+            assert "extension.db was removed while it was in use: put the same file back; or stop" in server.log
+            accepted = set(senders.accepted)
+            with closing(sqlite3.connect(tmp_path / "gone.db")) as gone:
+                assert accepted <= {event_id for (event_id,) in gone.execute("SELECT event_id FROM events")}
+            (tmp_path / "backup.db").rename(tmp_path / "extension.db")
+            wait_until(lambda: server.health("readiness") == 200)
+            wait_until(lambda: "is another file now" in server.log)
+            assert server.post("/events/plain", run_event(event, 9, 0)).status == 200
+            wait_until(lambda: "9-0" in ended(ledger))
+            assert_no_mistakes(server.log)
+
     def test_that_refuses_events(self, serve, work, ledger, event, database_url):
         """Without an event, readiness says so; of the server and of a worker."""
         with serve("--no-worker") as server, work() as worker:
