@@ -24,6 +24,7 @@ from extension_kit.deliveries.backlog import read_backlog
 from extension_kit.deliveries.clock import bring_back
 from extension_kit.deliveries.functions import function_handlers, listeners_by_key
 from extension_kit.deliveries.group import GroupCommit
+from extension_kit.deliveries.kept_room import KeptRoom
 from extension_kit.deliveries.matching import matching, subscription_ref, wanted_names
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.records import latest
@@ -57,9 +58,8 @@ logger = logging.getLogger("extension_kit.deliveries")
 _HOUR = 3600.0
 _MINUTE = 60.0
 _ATTEMPTS_KNOWN = 1000  # to a worker that starts, so that it knows which listeners are quick
-
-
 _FILE_CHECK = 2.0  # seconds
+_ROOM_CHECK, _ROOM_CHECK_POSTGRESQL = 2.0, 60.0  # seconds
 _HAND_BACK_TIMEOUT = 3.0  # seconds
 
 # atexit is too late: executors, which the engine needs to hand back what it does, take nothing any more by then.
@@ -191,7 +191,8 @@ class Durability:
         """
         _repeat("retention", _HOUR, self._clean)
         _repeat("queue-check", _MINUTE, self._check_queue)
-
+        room = KeptRoom(self.database, self._settings.retention_megabytes)
+        _repeat("room", _ROOM_CHECK if self.database.is_sqlite else _ROOM_CHECK_POSTGRESQL, room.look)
         if self.database.is_sqlite:
             main = files_at(self.database.path).main
             _repeat("file", _FILE_CHECK, partial(self._follow_file, main))
@@ -262,12 +263,16 @@ def _repeat(name: str, every: float, run: Callable[[], object]) -> None:
     """Do something now and again, in a thread of its own."""
 
     def go_on() -> None:
+        said = ""
         while True:
             try:
                 with deadline.patiently():  # nobody waits for it
                     refuse_unfinished(run(), f"the task {name}")
+                said = ""
             except StoreError as error:
-                logger.warning("The task %s waits: %s", name, error)
+                if str(error) != said:
+                    logger.warning("The task %s waits: %s", name, error)
+                said = str(error)
             except BaseException:  # SystemExit and CancelledError, too: a thread that ends is not replaced
                 logger.exception("The task %s failed and is tried again in %g s", name, every)
             time.sleep(every)

@@ -44,6 +44,10 @@ class StoreSilent(StoreUnavailable):
     """The database has not answered in time."""
 
 
+class StoreFull(StoreUnavailable):
+    """The database has no room for more."""
+
+
 class OlderSchema(StoreError):
     """The database has to be upgraded: run `extension-kit db upgrade`."""
 

@@ -124,6 +124,7 @@ class Outbox:
         Returns:
             What became of each of them. Deliveries are counted with the first entry of their event.
         """
+        self._database.check_room(connection, sum(len(entry.body) for entry in entries))
         now = datetime.now(UTC)
         keyed = [(_Key(bounded(entry.source), bounded(entry.event_id)), entry) for entry in entries]
         first: dict[_Key, Entry] = {}
@@ -167,6 +168,7 @@ class Outbox:
         """
         with self._understood(), self._database.transaction() as connection:
             self._database.rewrite_version(connection)
+            self._database.check_room(connection, ahead=True)
             with connection.begin_nested() as written:
                 self._try(connection, attempts=attempts)
                 written.rollback()

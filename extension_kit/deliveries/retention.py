@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -11,8 +12,12 @@ from sqlalchemy import ColumnElement, String, Table, cast, delete, exists, func,
 from extension_kit.deliveries.matching import SUBSCRIPTION
 from extension_kit.deliveries.models import DEAD, WAITING, deliveries, events, metadata, series, steps, subscriptions
 from extension_kit.deliveries.steps import KEEP
+from extension_kit.errors import StoreFull
 from extension_kit.store.database import Database
 from extension_kit.store.size import allocated_bytes, live_bytes
+
+# Not the column itself: SQLite would look for the status first, by its index, in all deliveries.
+_STATUS = deliveries.c.status.concat("")
 
 _BATCH = 100
 _VACUUM_PAGES = 500
@@ -41,16 +46,13 @@ def clean(database: Database, keep_days: float, keep_megabytes: float, now: date
     Raises:
         StoreError: the database cannot be used; what was removed so far is gone.
     """
-    horizon, limit = now - timedelta(days=keep_days), int(keep_megabytes * 1_000_000)
+    horizon = now - timedelta(days=keep_days)
     waiting = deliveries.c.status == WAITING
     waiting_series = select(deliveries.c.series).where(waiting, deliveries.c.series.is_not(None))
-    # Not the column itself: SQLite would look for the status first, by its index, in all deliveries.
-    status = deliveries.c.status.concat("")
     of_subscription = deliveries.c.listener == SUBSCRIPTION + cast(subscriptions.c.ref, String)
-    over = _without(or_(status == WAITING, deliveries.c.ended_at >= horizon)) & (events.c.received_at < horizon)
+    over = _without(or_(_STATUS == WAITING, deliveries.c.ended_at >= horizon)) & (events.c.received_at < horizon)
     old = _remove_events(database, over)
-    early = _make_room(database, _without(status.in_([WAITING, DEAD])), limit)
-    dead = _make_room(database, _without(status == WAITING), limit)
+    early, dead = _remove_early(database, keep_megabytes)
     cleaned = Cleaned(
         old + early + dead,
         dead,
@@ -64,12 +66,65 @@ def clean(database: Database, keep_days: float, keep_megabytes: float, now: date
     return cleaned
 
 
+def is_low(database: Database) -> bool:
+    """Whether the disk of a SQLite database has no room for more events.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    try:
+        with database.read() as connection:
+            database.check_room(connection, ahead=True)
+    except StoreFull:
+        return True
+    return False
+
+
+def allocated(database: Database) -> int:
+    """How many bytes a database takes.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    with database.read() as connection:
+        return allocated_bytes(connection, metadata)
+
+
+def make_room(database: Database, keep_megabytes: float, *, shrink: bool) -> int:
+    """Do of ``clean`` what cannot wait for its time.
+
+    Args:
+        database: where to.
+        keep_megabytes: as for ``clean``.
+        shrink: whether the disk is almost full, so that first of all the log has to go.
+
+    Returns:
+        How many events were removed.
+
+    Raises:
+        StoreError: the database cannot be used; what was removed so far is gone.
+    """
+    if shrink:
+        with suppress(StoreFull):
+            database.shrink_log()
+    removed = sum(_remove_early(database, keep_megabytes))
+    _give_back(database)
+    return removed
+
+
+def _remove_early(database: Database, keep_megabytes: float) -> tuple[int, int]:
+    """Remove the oldest events while there are too many: first those without a dead letter, then those with one."""
+    limit = int(keep_megabytes * 1_000_000)
+    early = _shorten(database, _without(_STATUS.in_([WAITING, DEAD])), limit)
+    return early, _shorten(database, _without(_STATUS == WAITING), limit)
+
+
 def _without(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """Of events: without a delivery of which the condition holds."""
     return ~exists().where(deliveries.c.event_ref == events.c.ref, condition)
 
 
-def _make_room(database: Database, removable: ColumnElement[bool], limit: int) -> int:
+def _shorten(database: Database, removable: ColumnElement[bool], limit: int) -> int:
     """Remove events until the database needs no more than ``limit`` bytes, or no event is left to remove."""
     removed = 0
     while most := _too_many(database, limit):
@@ -114,6 +169,17 @@ def _remove_events(database: Database, removable: ColumnElement[bool], most: int
 
 def _remove_unless_changed(database: Database, refs: Sequence[int], removable: ColumnElement[bool]) -> int:
     """Remove those of the events that are still removable: a dead letter may have been replayed in the meantime."""
+    try:
+        return _remove_at_once(database, refs, removable)
+    except StoreFull:
+        half = len(refs) // 2
+        if not half:
+            raise
+        database.shrink_log()
+        return sum(_remove_unless_changed(database, part, removable) for part in (refs[:half], refs[half:]))
+
+
+def _remove_at_once(database: Database, refs: Sequence[int], removable: ColumnElement[bool]) -> int:
     with database.transaction() as connection:
         # On PostgreSQL somebody may be about to change their deliveries or to add one: wait for that, and then look.
         mine = (
@@ -139,13 +205,21 @@ def _remove_rows(database: Database, table: Table, condition: ColumnElement[bool
 
 def _give_back(database: Database) -> None:
     """Shrink a SQLite file once a tenth of it is not needed any more; PostgreSQL uses such room again by itself."""
+    pages = _VACUUM_PAGES
 
     def give_back_batch() -> int:
+        nonlocal pages
         with database.read() as connection:
             allocated, live = allocated_bytes(connection, metadata), live_bytes(connection, metadata)
         if allocated - live < allocated / 10:
             return 0
-        database.vacuum(_VACUUM_PAGES)
+        try:
+            database.vacuum(pages)
+        except StoreFull:
+            pages //= 4  # they go through the log
+            if not pages:
+                raise
+        database.shrink_log()
         with database.read() as connection:
             return allocated - allocated_bytes(connection, metadata)
 

@@ -16,9 +16,12 @@ from extension_kit.errors import StoreUnavailable
 from extension_kit.store import deadline, sqlite, version
 from extension_kit.store.engines import READING, postgresql_engine, sqlite_engine
 from extension_kit.store.errors import translate
+from extension_kit.store.room import check_room
 from extension_kit.store.silence import Silence
 from extension_kit.store.sqlite_file import FileReplaced, FileWatch
 from extension_kit.store.urls import parsed
+
+_AHEAD = 1.5  # times the room that has to be left
 
 
 class _Process(NamedTuple):
@@ -140,6 +143,30 @@ class Database:
         """
         written = text(f"UPDATE {version.TABLE} SET version_num = version_num RETURNING version_num")  # noqa: S608
         version.check(connection.execute(written).scalar(), self.name)
+
+    def check_room(self, connection: Connection, more: int = 0, *, ahead: bool = False) -> None:
+        """See whether more may be added to a SQLite database, within a transaction; PostgreSQL's disk is elsewhere.
+
+        Args:
+            connection: in the transaction.
+            more: bytes.
+            ahead: whether for more than one group of events: what was refused is not taken again for a moment only.
+
+        Raises:
+            StoreFull: it may not, as long as what is over has not been removed.
+        """
+        if self.is_sqlite:
+            check_room(connection, self.path, self.name, more, _AHEAD if ahead else 1.0)
+
+    def shrink_log(self) -> None:
+        """Give the room of a SQLite file's write-ahead log back to the file system, unless others read it just now.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+        if self.is_sqlite:
+            with self._understood(None), self._process().turn:
+                sqlite.shrink_log(self.path)
 
     def vacuum(self, pages: int) -> None:
         """Give free pages of a SQLite file back to the file system, at most so many.

@@ -55,9 +55,10 @@ def sqlite_engine(path: Path, watch: FileWatch, *, flush: bool) -> Engine:
         driver: Any = connection.connection.driver_connection
         if connection.get_execution_options().get("extension_kit_reads"):
             driver.execute("BEGIN")
+            watch.check_names(driver)
         else:
             sqlite.begin(driver, deadline.limit().left())
-        watch.check(driver)
+            watch.check(driver)
 
     return engine
 

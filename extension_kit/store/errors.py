@@ -8,7 +8,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from extension_kit.errors import OlderSchema, StoreError, StoreSilent, StoreUnavailable
+from extension_kit.errors import OlderSchema, StoreError, StoreFull, StoreSilent, StoreUnavailable
 from extension_kit.store.postgresql import PooledServer, Silent
 from extension_kit.store.sqlite_file import FileLost
 
@@ -101,7 +101,7 @@ def _of_sqlite(error: sqlite3.Error, database: str) -> StoreError | None:
             return _without_tables(database)
         return _with_other_tables(database) if str(error).endswith("already exists") else None
     problem = _SQLITE.get(code)
-    return StoreUnavailable(f"The database {database} {problem.text}", problem.retry_after) if problem else None
+    return _unavailable(problem, f"The database {database} {problem.text}") if problem else None
 
 
 def _of_postgresql(error: psycopg.Error, database: str) -> StoreError | None:
@@ -125,7 +125,11 @@ def _of_postgresql(error: psycopg.Error, database: str) -> StoreError | None:
     problem = next((_POSTGRESQL[state[:size]] for size in (5, 3, 2) if state[:size] in _POSTGRESQL), None)
     if problem is None:
         return None
-    return StoreUnavailable(f"The database {database} {problem.text} ({said})", problem.retry_after)
+    return _unavailable(problem, f"The database {database} {problem.text} ({said})")
+
+
+def _unavailable(problem: _Problem, message: str) -> StoreUnavailable:
+    return (StoreFull if problem is _FULL else StoreUnavailable)(message, problem.retry_after)
 
 
 def _said(error: psycopg.Error) -> str:

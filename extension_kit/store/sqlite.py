@@ -24,6 +24,8 @@ _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     f"PRAGMA journal_size_limit={64 * 1024**2}",
+    # Some builds write zeros over all that is removed: that takes as much room in the log, and a full disk has none.
+    "PRAGMA secure_delete=OFF",
 )
 
 
@@ -105,8 +107,16 @@ def begin(connection: sqlite3.Connection, wait: float = math.inf) -> None:
 def vacuum(path: Path, pages: int) -> None:
     """Give free pages at the end of the file back to the file system, at most so many."""
     with closing(connect(path)) as connection:
+        connection.execute(f"PRAGMA busy_timeout={WAIT * 1000:.0f}")
         # By executescript(), because execute() takes one step, and this pragma frees one page a step.
-        connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        connection.executescript(f"BEGIN IMMEDIATE; PRAGMA incremental_vacuum({pages}); COMMIT")
+
+
+def shrink_log(path: Path) -> None:
+    """Write what is in the write-ahead log into the file, and make the log empty, unless others use it just now."""
+    with closing(connect(path)) as connection:
+        connection.execute(f"PRAGMA busy_timeout={WAIT * 1000:.0f}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def _execute_in_turn(connection: sqlite3.Connection, statement: str, wait: float = math.inf) -> None:

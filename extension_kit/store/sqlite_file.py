@@ -16,6 +16,11 @@ _ADVICE = (
     "-shm at the end names, and start it"
 )
 
+_CUT = (
+    "was cut off while it was in use: stop the extension, restore a backup, remove what its name with -wal and -shm "
+    "at the end names, and start it"
+)
+
 
 class FileLost(sqlite3.OperationalError):
     """The file at the path is not the one that is open."""
@@ -74,16 +79,15 @@ class FileWatch:
         self._cut: Identity | None = None
 
     def check(self, connection: FileConnection) -> None:
-        """See whether a connection's files are those at the path.
+        """See whether a connection's files are those at the path, and whole; in a transaction that writes.
 
         Raises:
             FileLost: they are not.
             FileReplaced: they are not, and those at the path may be opened by a new connection.
         """
-        main, log = self.check_names(connection)
-        identity = (main.st_dev, main.st_ino)
-        if main.st_size < self._size or identity == self._cut:
-            self._check_size(connection, identity, main.st_size, log.st_size)
+        main, _ = self.check_names(connection)
+        if main.st_size < self._size:
+            self._check_size(connection)
         self._size = main.st_size
 
     def check_names(self, connection: FileConnection) -> tuple[os.stat_result, os.stat_result]:
@@ -102,6 +106,8 @@ class FileWatch:
             raise self._lost(files) from None
         if files.main != (main.st_dev, main.st_ino) or files.log != (log.st_dev, log.st_ino):
             raise self._lost(files)
+        if files.main == self._cut:
+            raise FileLost(_CUT)
         return main, log
 
     def _lost(self, files: Files) -> FileLost:
@@ -117,29 +123,26 @@ class FileWatch:
             return FileLost(f"was replaced while it was in use, beside the -wal and -shm of the one before: {_ADVICE}")
         return FileReplaced("was replaced while it was in use: the file that is there now is opened")
 
-    def _check_size(self, connection: FileConnection, identity: Identity, size: int, log_size: int) -> None:
+    def _check_size(self, connection: FileConnection) -> None:
         """A file becomes smaller when free pages are given back; else it was cut off."""
-        if identity != self._cut:
-            (pages,), (page_size,) = (
-                connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
-            )
-            in_log = log_size // (page_size + _FRAME_HEADER)
-            if size >= max(pages - in_log, 1) * page_size and (size > _CHECKED or _is_sound(self._path)):
-                return
-        self._cut = identity
-        raise FileLost(
-            "was cut off while it was in use: stop the extension, restore a backup, remove its -wal and -shm, "
-            "and start it again"
+        (pages,), (page_size,) = (
+            connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
         )
+        # In this order: what leaves the log meanwhile goes to the file.
+        in_log = os.stat(self._log).st_size // (page_size + _FRAME_HEADER)
+        size = os.stat(self._main).st_size
+        if size < max(pages - in_log, 1) * page_size or (size <= _CHECKED and _is_damaged(self._path)):
+            self._cut = connection.files.main
+            raise FileLost(_CUT)
 
 
-def _is_sound(path: Path) -> bool:
+def _is_damaged(path: Path) -> bool:
     """Look through a file with a connection that remembers nothing of it."""
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
-    except sqlite3.DatabaseError:
-        return False
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
+    except sqlite3.DatabaseError as error:
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _identity(path: str) -> Identity | None:

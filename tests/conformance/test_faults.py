@@ -321,17 +321,30 @@ class TestSqliteFile:
             assert_no_mistakes(server.log)
 
 
-class TestFullDisk:
-    @pytest.fixture
-    def small_disk(self, tmp_path):
-        """A file system with room for little."""
+@pytest.fixture
+def disk_of(tmp_path):
+    """A file system with room for little: ``with disk_of("8m") as disk``."""
+
+    @contextmanager
+    def disk_of(size):
         disk = tmp_path / "disk"
         disk.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk]
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("mounting a file system is not allowed")
-        yield disk
-        subprocess.run(["umount", "-l", disk], check=True)
+        try:
+            yield disk
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)
+
+    return disk_of
+
+
+class TestFullDisk:
+    @pytest.fixture
+    def small_disk(self, disk_of):
+        with disk_of("8m") as disk:
+            yield disk
 
     @pytest.fixture
     def database_url(self, small_disk):
@@ -355,6 +368,46 @@ class TestFullDisk:
             wait_until(lambda: statuses(database_url).keys() == {"delivered"})
             assert_asked_to_come_again(senders.refused)
             assert strictly_ordered(ledger)
+            assert_no_mistakes(server.log)
+
+
+class TestDiskFilledWithEvents:
+    @pytest.fixture
+    def disk(self, disk_of):
+        with disk_of("30m") as disk:
+            yield disk
+
+    @pytest.fixture
+    def database_url(self, disk):
+        return f"sqlite:///{disk}/extension.db"
+
+    @pytest.fixture
+    def environment(self, database_url, ledger):
+        return {**prepared(database_url, ledger), "EXTENSION_RETENTION_MEGABYTES": 10}
+
+    def test_is_cleaned(self, serve, ledger, event, disk, database_url):
+        """Although cleaning takes room, too; and once others have left none, when they have given some back."""
+        large = {**event("experiment.execution.created"), "note": "x" * 300_000}
+        refused = []
+        with serve() as server:
+            ready(server)
+            for number in range(300):  # three times what fits
+                while (reply := server.post("/events/plain", {**large, "id": f"{number}-0"})).status != 200:
+                    refused.append(reply)
+                    time.sleep(0.02)
+            wait_until(lambda: statuses(database_url).keys() == {"delivered"})
+            wait_until(lambda: server.health("readiness") == 200)
+            assert_no_mistakes(server.log)
+        assert len(set(ended(ledger))) == 300
+        assert_asked_to_come_again(refused)
+        assert refused
+        fill(disk / "other")
+        with serve() as server:
+            wait_until(lambda: server.health("liveness") == 200)
+            (disk / "other").unlink()
+            wait_until(lambda: server.health("readiness") == 200)
+            assert server.post("/events/plain", {**large, "id": "last"}).status == 200
+            wait_until(lambda: "last" in ended(ledger))
             assert_no_mistakes(server.log)
 
 
