@@ -216,9 +216,11 @@ def _give_back(database: Database) -> None:
         try:
             database.vacuum(pages)
         except StoreFull:
-            pages //= 4  # they go through the log
+            database.shrink_log()  # which they go through
+            pages //= 4
             if not pages:
                 raise
+            return give_back_batch()
         database.shrink_log()
         with database.read() as connection:
             return allocated - allocated_bytes(connection, metadata)
