@@ -91,3 +91,10 @@ def test_a_failure_is_kept_too():
 
 def test_it_is_found_on_another_thread():
     assert Sampled(threading.current_thread)() is not threading.current_thread()
+
+
+def test_who_comes_while_it_hangs_does_not_wait_again(slow):
+    sampled = Sampled(slow, keep=0, patience=1.0)
+    began = time.monotonic()
+    assert [sampled() for _ in range(30)] == [None] * 30
+    assert time.monotonic() - began < 15  # and not 30
