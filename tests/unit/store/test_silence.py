@@ -15,8 +15,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import make_url, text
 
+from extension_kit import database_commands
+from extension_kit.cli import commands
 from extension_kit.errors import StoreError, StoreSilent, StoreUnavailable
 from extension_kit.store import deadline
 from extension_kit.store.database import Database
@@ -117,6 +120,16 @@ def test_what_is_refused_is_no_silence(hanging: Database) -> None:
             assert driver is not None
             driver.execute("SELECT 1 / 0")
     write(hanging)
+
+
+def test_a_command_says_so(way: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_commands, "_ANSWER", TIMEOUT)
+    monkeypatch.setenv("EXTENSION_DATABASE_URL", way.url)
+    with way.hanging():
+        for command in (["db", "status"], ["deliveries", "list"]):
+            ended = CliRunner().invoke(commands, command)
+            assert ended.exit_code == 1, ended.output
+            assert ended.output.startswith("Error: The database postgresql://")
 
 
 def test_a_connection_for_asyncio(way: Proxy) -> None:
