@@ -12,8 +12,9 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from extension_kit import mistakes
+from extension_kit.ahead import Ahead, end_of_part
 from extension_kit.bodies import HOLD
-from extension_kit.in_flight import SMALL, Hold, InFlight, Unsent
+from extension_kit.in_flight import SMALL, Hold, Limits
 
 logger = logging.getLogger("extension_kit.web")
 
@@ -22,8 +23,6 @@ MAX_HEADERS = 200
 _LINGER = 0.5  # seconds in which a request on its way to an idle connection is still taken, while the server stops
 _PATIENCE = 5.0  # seconds for which a client may do nothing when others want its place
 _FAREWELL = 2.0  # seconds, at least, for which a client that still sends may see why its connection ends
-_EMPTY_LINE = b"\r\n\r\n"
-_SHORT = 4096  # bytes that are looked through at less cost than parsing them by themselves has
 _CHUNK_FRAME = 16  # bytes about, around each chunk of a body
 
 
@@ -80,28 +79,6 @@ class _Joining:
         return getattr(self._transport, name)
 
 
-class Limits:
-    """What the clients of one process may take.
-
-    Args:
-        read_timeout: seconds for sending a request.
-        write_timeout: seconds for taking an answer.
-        connections: open at the same time.
-        body: bytes of a request.
-        in_flight: bytes of all bodies that are not small, and of all answers not taken.
-    """
-
-    def __init__(
-        self, *, read_timeout: float, write_timeout: float, connections: int, body: int, in_flight: int
-    ) -> None:
-        self.read_timeout = read_timeout
-        self.write_timeout = write_timeout
-        self.connections = connections
-        self.body = body
-        self.in_flight = InFlight(in_flight, decoded=InFlight(in_flight))
-        self.unsent = Unsent(in_flight)
-
-
 class LimitedHttpProtocol(HttpToolsProtocol):
     """Bounds what clients may take: time, memory, connections. Declines other protocols.
 
@@ -128,9 +105,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._is_chunked = False
         self._hold: Hold | None = None
         self._drops_body = False
-        self._ahead = b""
-        self._ahead_from = 0
-        self._ahead_hold: Hold | None = None
+        self._ahead = Ahead(limits.in_flight)
         self._is_answering = False  # a request is complete, and its answer is not
         self._ends = False  # nothing is taken from the client any more
         self._stopping = False
@@ -169,7 +144,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        self._forget_ahead()
+        self._ahead.forget()
         self._limits.unsent.remove(self.cut_off)
         if self.cycle is not None and not self.cycle.response_complete:
             logger.debug("A client left before it had its answer")
@@ -191,7 +166,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if self._is_answering:
                 self._keep(data, start)
                 return
-            end = self._end_of_part(data, start)
+            end = start + self._body_left if self._body_left else end_of_part(data, start)
             part = data[start:end]
             start = end
             # Everything but the body: head, frames of chunks, trailers. Counted here because the parser reports a
@@ -211,46 +186,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self.send_400_response("Invalid HTTP request received.")
                 return
 
-    def _end_of_part(self, data: bytes, start: int) -> int:
-        """Where what can be parsed in one go ends: no two requests end before it.
-
-        A head, and a body in chunks, ends with an empty line. Where there is only one, as in an event that comes in one
-        piece, all of it is parsed at once.
-        """
-        if self._body_left:
-            return start + self._body_left
-        end = data.find(_EMPTY_LINE, start) + len(_EMPTY_LINE)
-        if end < len(_EMPTY_LINE) or (len(data) - end < _SHORT and data.find(_EMPTY_LINE, end) < 0):
-            return len(data)
-        return end
-
     def _keep(self, data: bytes, start: int = 0) -> None:
         """Keep what was sent ahead, and read no more until it has been parsed."""
-        self._ahead, self._ahead_from = self._ahead[self._ahead_from :] + data if self._ahead else data, start
         self._reading_since = None
         self.flow.pause_reading()
-        if self._ahead_hold is not None:
-            self._ahead_hold.release()
-        self._ahead_hold = self._limits.in_flight.hold(len(self._ahead), self._forget_ahead)
-        self._ahead_hold.complete()
-        if self._ahead_hold.refused:
+        if not self._ahead.keep(data, start):
             # As any server may, it closes the connection after this answer; what has no answer is to be sent again.
-            self._forget_ahead()
             self.cycle.keep_alive = False
-
-    def _forget_ahead(self) -> None:
-        self._ahead, self._ahead_from = b"", 0
-        if self._ahead_hold is not None:
-            self._ahead_hold.release()
-            self._ahead_hold = None
 
     def _go_on(self) -> None:
         """Parse what was sent ahead, once the answer before is written."""
         if self._ahead and not (self._ends or self.flow.write_paused or self._is_answering):
-            data, start = self._ahead, self._ahead_from
-            self._forget_ahead()
             self._reading_since = self.loop.time()
-            self._take(data, start)
+            self._take(*self._ahead.take())
             if not self._ahead:
                 self.flow.resume_reading()
 
@@ -386,7 +334,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._direct.close()
             self._look()
             return
-        self._forget_ahead()
+        self._ahead.forget()
         if self._direct.can_write_eof():
             self._direct.write_eof()
         self.flow.resume_reading()

@@ -176,3 +176,25 @@ class Unsent:
     def remove(self, cut_off: Callable[[], None]) -> None:
         """Note that a client has taken its answer, or has left."""
         self._bytes -= self._sizes.pop(cut_off, 0)
+
+
+class Limits:
+    """What the clients of one process may take.
+
+    Args:
+        read_timeout: seconds for sending a request.
+        write_timeout: seconds for taking an answer.
+        connections: open at the same time.
+        body: bytes of a request.
+        in_flight: bytes of all bodies that are not small, and of all answers not taken.
+    """
+
+    def __init__(
+        self, *, read_timeout: float, write_timeout: float, connections: int, body: int, in_flight: int
+    ) -> None:
+        self.read_timeout = read_timeout
+        self.write_timeout = write_timeout
+        self.connections = connections
+        self.body = body
+        self.in_flight = InFlight(in_flight, decoded=InFlight(in_flight))
+        self.unsent = Unsent(in_flight)

@@ -19,7 +19,8 @@ from extension_kit import binding, logs, metrics
 from extension_kit.asgi import AsgiApplication, unloaded
 from extension_kit.deliverer import Deliverer
 from extension_kit.errors import ConfigurationError, StoreError
-from extension_kit.http_protocol import LimitedHttpProtocol, Limits
+from extension_kit.http_protocol import LimitedHttpProtocol
+from extension_kit.in_flight import Limits
 from extension_kit.inquiry import Inquiry
 from extension_kit.loading import load_extensions, watched_files
 from extension_kit.metrics_page import Backlog
