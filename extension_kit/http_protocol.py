@@ -219,10 +219,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
             self.parser.feed_data(b"\r\n".join([*head, b"", data[offer.args[0] :]]))
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._hold, self._drops_body, self._is_chunked, self._declared = None, False, False, 0
-
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name == b"content-length":
@@ -267,8 +263,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return
-        self._around_body = 0
-        self._reading_since = None
+        self._around_body = self._declared = 0
+        self._is_chunked = self._drops_body = False
+        self._hold = self._reading_since = None
         super().on_message_complete()
         self._is_answering = not self.cycle.response_complete
 
