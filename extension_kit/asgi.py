@@ -20,9 +20,11 @@ from extension_kit.access_log import AccessLog
 from extension_kit.bodies import (
     HOLD,
     NO_ROOM,
+    STOPPING,
     Application,
     Buffered,
     DisconnectedError,
+    Message,
     NoRoomError,
     Receive,
     Scope,
@@ -81,19 +83,37 @@ class AsgiApplication:
             # Flask, too, takes several slashes at the start for one; proxies that cut off a prefix leave them there.
             try:
                 if (route := self._routes.get(path) or self._routes.get("/" + path.lstrip("/"))) is None:
-                    await self._flask(scope, receive, send)
+                    await self._answer_by_flask(scope, receive, send)
                 else:
                     await self._answer(route, scope, receive, send)
             except DisconnectedError:
                 return
-            except NoRoomError:
-                headers = dict(scope["headers"])
-                await send_answer(NO_ROOM, request_id(headers.get(b"request-id", b"").decode("latin-1")), send)
             finally:
                 if (hold := scope.get(HOLD)) is not None:
                     hold.release()
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
+
+    async def _answer_by_flask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._flask(scope, receive, noted)
+        except NoRoomError:
+            answer = NO_ROOM
+        except asyncio.CancelledError:  # at the end of the grace period
+            if started:
+                raise
+            answer = STOPPING
+        else:
+            return
+        headers = dict(scope["headers"])
+        await send_answer(answer, request_id(headers.get(b"request-id", b"").decode("latin-1")), send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -137,6 +157,8 @@ class AsgiApplication:
             return
         except NoRoomError:
             answer = NO_ROOM
+        except asyncio.CancelledError:  # at the end of the grace period
+            answer = STOPPING
         except Exception:
             logger.exception("POST %s failed", route.path)
             answer = problem(500, "Internal Server Error", "The log of the extension says what went wrong.")

@@ -22,6 +22,12 @@ NO_ROOM = problem(
     headers=(("Retry-After", "1"), ("Connection", "close")),
 )
 
+STOPPING = problem(
+    503,
+    "The server stops",
+    "It has not got as far as this request in the time it had to stop; send it again in a moment.",
+    headers=(("Retry-After", "1"), ("Connection", "close")),
+)
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 

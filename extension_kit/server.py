@@ -81,7 +81,7 @@ class Server(BaseApplication):
             "proxy_headers": False,
             "server_header": False,
             # Before the arbiter loses patience, so that functions which hang are not the reason of a kill.
-            "timeout_graceful_shutdown": max(1, ceil(settings.grace_period) - 1),
+            "timeout_graceful_shutdown": max(0.5, ceil(settings.grace_period) - 1),
             "ssl_context_factory": (lambda *_: self._tls) if self._tls else None,
         }
         for key, value in {

@@ -11,6 +11,7 @@ import ssl
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -308,6 +309,21 @@ class TestStopping:
             reply = server.post("/events/waits", event("killswitch.engaged"), {"Request-Timeout": "0.1"})
             assert reply.status == 503
             assert server.stop() == 143
+
+    def test_a_request_that_is_not_answered_by_then_is_to_come_again(self, served, tmp_path, event):
+        calls = tmp_path / "calls"
+        calls.touch()
+        with (
+            served("answers", CALLS=calls, RELEASE=tmp_path / "never", EXTENSION_GRACE_PERIOD=2) as server,
+            ThreadPoolExecutor() as sender,
+        ):
+            sent = sender.submit(server.post, "/events/waits", event("killswitch.engaged"))
+            wait_until(lambda: "waits" in calls.read_text())
+            assert server.stop() == 143
+            reply = sent.result(30)
+            assert (reply.status, reply.json["title"]) == (503, "The server stops")
+            assert int(reply.headers["retry-after"]) >= 1
+            assert "Traceback" not in server.log
 
 
 class TestWorkers:
