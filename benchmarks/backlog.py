@@ -19,8 +19,8 @@ from benchmarks import events
 from benchmarks.report import Report, Settings, microseconds, times
 from benchmarks.servers import ServerError
 from benchmarks.stores import WITHOUT_POSTGRESQL, Store, entry, stores
-from extension_kit.deliveries.models import DELIVERED
 from extension_kit.deliveries.outbox import Entry, Outbox
+from extension_kit.deliveries.tables import DELIVERED
 from extension_kit.engine.app import Engine
 from extension_kit.engine.worker import DeliveryWorker
 from extension_kit.store.database import Database

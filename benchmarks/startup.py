@@ -17,7 +17,7 @@ _STATEMENTS = {
     "nothing": "pass",
     "flask": "import flask",
     "extension_kit": "import extension_kit",
-    "what extension-kit serve needs": "import extension_kit.cli, extension_kit.server, extension_kit.asgi",
+    "what extension-kit serve needs": "import extension_kit.cli, extension_kit.server.serve, extension_kit.server.asgi",
 }
 _HEAVY = (
     *("sqlalchemy", "procrastinate", "psycopg", "alembic", "pydantic", "kombu", "requests", "pytest", "hypothesis"),

@@ -23,11 +23,11 @@ from benchmarks.receiver import Received, receiving
 from benchmarks.report import Report, Settings, times
 from benchmarks.servers import ROOT, Server, kit, kit_command, process, running
 from benchmarks.stores import WITHOUT_POSTGRESQL, Store, stores
-from extension_kit.deliveries.models import subscriptions as kit_subscriptions
+from extension_kit.deliveries.tables import subscriptions as kit_subscriptions
 from extension_kit.engine.app import Engine
 from extension_kit.protocol import Host
-from extension_kit.service import Service
-from extension_kit.settings import Settings as KitSettings
+from extension_kit.runtime.service import Service
+from extension_kit.settings.kit import Settings as KitSettings
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extensions import tapis

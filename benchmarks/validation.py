@@ -82,10 +82,10 @@ def _libraries() -> list[Library]:
     from pydantic import TypeAdapter
 
     from benchmarks.apps import msgspec_structs, pydantic_models
-    from extension_kit.events.components import REFERENCE, event_components
     from extension_kit.events.event import Event
-    from extension_kit.events.schemas import EventRequestBody
-    from extension_kit.events.validation import EventValidator
+    from extension_kit.events.schema.bodies import EventRequestBody
+    from extension_kit.events.schema.openapi import REFERENCE, event_components
+    from extension_kit.events.schema.validation import EventValidator
 
     tolerant, strict = EventValidator("tolerant").is_valid, EventValidator("strict").is_valid
     schema = EventRequestBody()
@@ -136,7 +136,7 @@ def _checked(validator: Any, data: object) -> object:
 
 
 def _receive_path() -> Callable[[bytes], object]:
-    from extension_kit.events.answer import Answer
+    from extension_kit.events.answers import Answer
     from extension_kit.events.receive import Receiver, Run
     from extension_kit.events.registry import Listener, Registry
 

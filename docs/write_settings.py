@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from extension_kit.settings import Settings
-from extension_kit.settings_table import with_settings_table
+from extension_kit.settings.kit import Settings
+from extension_kit.settings.readme_table import with_settings_table
 from extensions.croneye.settings import CronEyeSettings
 from extensions.tapis.settings import TapisSettings
 

@@ -9,8 +9,8 @@ from extension_kit.events.event import STEADYBIT
 from extension_kit.events.patterns import check_pattern
 from extension_kit.events.registry import IndexProvider, Listener, Registry
 from extension_kit.events.unfinished import unfinished_kind
-from extension_kit.service import Service
-from extension_kit.settings import Settings
+from extension_kit.runtime.service import Service
+from extension_kit.settings.kit import Settings
 
 if TYPE_CHECKING:
     from flask import Flask

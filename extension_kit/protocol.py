@@ -14,33 +14,35 @@ from typing import Any, Generic, TypeVar
 from extension_kit.deliveries import subscriptions as subscriptions
 from extension_kit.deliveries.attempt import Due as Due
 from extension_kit.deliveries.outbox import Recorded as Recorded
+from extension_kit.deliveries.subscription_handlers import Manner as Manner
+from extension_kit.deliveries.subscription_handlers import message_id as message_id
 from extension_kit.deliveries.subscriptions import Subscription as Subscription
 from extension_kit.deliveries.subscriptions import SubscriptionError as SubscriptionError
-from extension_kit.deliveries.targets import Manner as Manner
-from extension_kit.deliveries.targets import message_id as message_id
-from extension_kit.environment import TEXT as TEXT
-from extension_kit.environment import one_of as one_of
-from extension_kit.environment import seconds as seconds
-from extension_kit.environment import setting as setting
-from extension_kit.environment import whole_number as whole_number
 from extension_kit.errors import RegistrationError
 from extension_kit.errors import SettingError as SettingError
 from extension_kit.errors import StoreError as StoreError
+from extension_kit.errors import StoreUnavailable as StoreUnavailable
 from extension_kit.events.foreign_json import ForeignJson as ForeignJson
 from extension_kit.events.foreign_json import read_foreign_json as read_foreign_json
 from extension_kit.events.published import PublishedEvent as PublishedEvent
-from extension_kit.events.schema_guard import OPENAPI_VERSION as OPENAPI_VERSION
-from extension_kit.events.schema_guard import json_schema_components as json_schema_components
+from extension_kit.events.schema.guard import OPENAPI_VERSION as OPENAPI_VERSION
+from extension_kit.events.schema.guard import json_schema_components as json_schema_components
 from extension_kit.events.unfinished import unfinished_kind
-from extension_kit.host import Host as Host
-from extension_kit.host import Transaction as Transaction
+from extension_kit.runtime.kit import Host as Host
+from extension_kit.runtime.kit import Transaction as Transaction
 from extension_kit.senders import Message as Message
-from extension_kit.store.tables import Tables as Tables
+from extension_kit.settings.declare import TEXT as TEXT
+from extension_kit.settings.declare import Kind as Kind
+from extension_kit.settings.declare import one_of as one_of
+from extension_kit.settings.declare import seconds as seconds
+from extension_kit.settings.declare import setting as setting
+from extension_kit.settings.declare import whole_number as whole_number
+from extension_kit.store.extension_tables import Tables as Tables
 from extension_kit.store.types import NUMBER as NUMBER
 from extension_kit.store.types import UtcDateTime as UtcDateTime
 from extension_kit.store.types import new_metadata as new_metadata
-from extension_kit.web.mounting import Routes as Routes
 from extension_kit.web.openapi import to_yaml as to_yaml
+from extension_kit.web.protocol_routes import Routes as Routes
 
 S = TypeVar("S")
 

@@ -10,16 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 
-from extension_kit import binding, garbage, logs, metrics
-from extension_kit.deliverer import PART
-from extension_kit.environment import FILE_SUFFIX
 from extension_kit.errors import ConfigurationError, RegistrationError
 from extension_kit.loading import load_extensions
-from extension_kit.metrics_page import ReadBacklog
-from extension_kit.probes import ProbesServer
-from extension_kit.service import Service
-from extension_kit.settings import Settings, unknown_variables
-from extension_kit.whole_lines import WholeLines
+from extension_kit.observability import logs, metrics
+from extension_kit.observability.metrics_page import ReadBacklog
+from extension_kit.runtime import gc_tuning as garbage
+from extension_kit.runtime.service import Service
+from extension_kit.runtime.stdout import WholeLines
+from extension_kit.server import listen as binding
+from extension_kit.server.health_port import ProbesServer
+from extension_kit.server.worker_process import PART
+from extension_kit.settings.declare import FILE_SUFFIX
+from extension_kit.settings.kit import Settings, unknown_variables
 
 logger = logging.getLogger("extension_kit.deliveries")
 

@@ -11,8 +11,8 @@ import logging
 from flask import Flask
 
 from extension_kit.loading import load_extensions
-from extension_kit.service import Service
-from extension_kit.settings import Settings, unknown_variables
+from extension_kit.runtime.service import Service
+from extension_kit.settings.kit import Settings, unknown_variables
 from extension_kit.web.app import create_app as create_flask_app
 
 logger = logging.getLogger("extension_kit.server")

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from extension_kit.events.components import Mode
+from extension_kit.events.schema.openapi import Mode
 from extension_kit.web.openapi import build_document, to_yaml
 from extensions.croneye.document import document as croneye_document
 from extensions.tapis.document import build_document as tapis_document
@@ -19,7 +19,7 @@ LISTENERS = [{"method": "POST", "path": "/events/all", "listenTo": ["*"], "restr
 
 def documents() -> dict[str, str]:
     """Make the content of each file of this folder, by file name."""
-    events = "extension_kit/events/schemas.py"
+    events = "extension_kit/events/schema/bodies.py"
     made = {
         name: (events, build_document(title="event-kit", version="1", listeners=LISTENERS, mode=mode))
         for name, mode in MODES.items()

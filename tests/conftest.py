@@ -200,7 +200,7 @@ def served(tmp_path):
 @pytest.fixture
 def event():
     """Bodies that are valid in both modes, each with an id of its own."""
-    from extension_kit.testing.factory import EventFactory
+    from extension_kit.agent.factory import EventFactory
 
     return EventFactory().event
 

@@ -5,8 +5,8 @@ from copy import deepcopy
 
 from hypothesis import strategies as st
 
-from extension_kit.events.components import REFERENCE, event_components
-from extension_kit.testing.factory import EventFactory
+from extension_kit.agent.factory import EventFactory
+from extension_kit.events.schema.openapi import REFERENCE, event_components
 from tests.conftest import DATA
 
 PATH = "/events/everything"

@@ -108,7 +108,7 @@ def _drop_databases(url: str, run: str) -> None:
 
 
 def _keep(pytest_process: int, run: str, directory: str) -> None:
-    from extension_kit import shared_folder
+    from extension_kit.observability import shared_folder
 
     while os.getppid() == pytest_process and not signal.sigtimedwait([signal.SIGTERM], _LOOK_EVERY):
         pass

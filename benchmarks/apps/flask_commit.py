@@ -7,7 +7,7 @@ import threading
 from flask import Flask, request
 from marshmallow import ValidationError
 
-from extension_kit.events.schemas import EventRequestBody
+from extension_kit.events.schema.bodies import EventRequestBody
 
 app = Flask(__name__)
 schema = EventRequestBody()

@@ -3,7 +3,7 @@
 from flask import Flask, request
 from marshmallow import ValidationError
 
-from extension_kit.events.schemas import EventRequestBody
+from extension_kit.events.schema.bodies import EventRequestBody
 
 app = Flask(__name__)
 schema = EventRequestBody()

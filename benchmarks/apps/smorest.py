@@ -3,7 +3,7 @@
 from flask import Flask
 from flask_smorest import Api, Blueprint
 
-from extension_kit.events.schemas import EventRequestBody
+from extension_kit.events.schema.bodies import EventRequestBody
 
 app = Flask(__name__)
 app.config.update(API_TITLE="benchmark", API_VERSION="1", OPENAPI_VERSION="3.1.0")

@@ -14,12 +14,12 @@ import click
 
 from extension_kit.agent.connection import tls_context
 from extension_kit.agent.display import progress, show
-from extension_kit.agent.replay import open_recording
+from extension_kit.agent.factory import EventFactory
+from extension_kit.agent.recording import open_recording
 from extension_kit.agent.report import Report
 from extension_kit.agent.simulator import Agent
-from extension_kit.environment import TEXT, read_settings, setting
 from extension_kit.errors import ConfigurationError
-from extension_kit.testing.factory import EventFactory
+from extension_kit.settings.declare import TEXT, read_settings, setting
 
 Groups = Iterable[Iterable[dict[str, Any]]]
 

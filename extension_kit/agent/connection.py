@@ -18,8 +18,8 @@ from urllib3.exceptions import (
 )
 
 from extension_kit.agent import tls_trouble
+from extension_kit.agent.registration import Address
 from extension_kit.errors import ConfigurationError, ExtensionKitError
-from extension_kit.registration import Address
 
 CONNECT_TIMEOUT = 10.0
 """Seconds; a real agent's default (Steadybit's agent, STEADYBIT_AGENT_EXTENSIONS_TIMEOUT_CONNECT)."""

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from extension_kit.agent.connection import Answer, Connection, NoAnswerError
+from extension_kit.agent.registration import Address
+from extension_kit.agent.registration_reader import Listener, Registration
 from extension_kit.agent.report import Refusal, Report, printable
-from extension_kit.agent.selection import Listener, Registration
-from extension_kit.registration import Address
 
 LIMIT = 50
 """Events per interval (Steadybit's Event API, Event Consumption)."""

@@ -4,7 +4,7 @@ import http.client
 import socket
 import ssl
 
-from extension_kit.registration import Address
+from extension_kit.agent.registration import Address
 
 _TIMEOUT = 5.0  # seconds for finding out what is spoken at a port
 

@@ -10,8 +10,8 @@ from urllib3.util import Url, parse_url
 
 from extension_kit.errors import ConfigurationError
 from extension_kit.senders import Outcome
-from extension_kit.senders.connections import client_context
-from extension_kit.senders.texts import excerpt, reason
+from extension_kit.senders.excerpts import excerpt, reason
+from extension_kit.senders.idle_connections import client_context
 
 _ANSWER_BYTES = 4096
 _MAX_RETRY_AFTER = 3600.0  # seconds

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, exists, func, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
-from extension_kit.deliveries.functions import NOT_LOADED
-from extension_kit.deliveries.jobs import ByHand
-from extension_kit.deliveries.matching import subscription_ref
-from extension_kit.deliveries.models import DEAD, WAITING, bounded, deliveries
+from extension_kit.deliveries.contracts import ByHand
+from extension_kit.deliveries.function_handlers import NOT_LOADED
+from extension_kit.deliveries.subscription_matching import subscription_ref
+from extension_kit.deliveries.tables import DEAD, WAITING, bounded, deliveries
 from extension_kit.errors import ExtensionKitError
 
 _MOST = 5  # that a sentence names

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from extension_kit import metrics
-from extension_kit.deliveries import records
-from extension_kit.deliveries.abandoned import AbandonedRuns
-from extension_kit.deliveries.jobs import Limited
-from extension_kit.deliveries.models import DEAD, DELIVERED, DISCARDED
+from extension_kit.deliveries import attempt_rows as records
+from extension_kit.deliveries.contracts import Limited
+from extension_kit.deliveries.hung_runs import AbandonedRuns
+from extension_kit.deliveries.in_progress import UnderWay
 from extension_kit.deliveries.retry import RetrySchedule
-from extension_kit.deliveries.under_way import UnderWay
+from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED
 from extension_kit.errors import StoreError, StoreUnavailable
+from extension_kit.observability import metrics
 from extension_kit.senders import Outcome
 from extension_kit.store.database import Database
 

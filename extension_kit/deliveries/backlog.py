@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import func, select
 
-from extension_kit.deliveries.models import WAITING, deliveries
-from extension_kit.metrics_page import Backlog
+from extension_kit.deliveries.tables import WAITING, deliveries
+from extension_kit.observability.metrics_page import Backlog
 from extension_kit.store.database import Database
 from extension_kit.store.types import UtcDateTime
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
-from extension_kit.deliveries.jobs import Queue
-from extension_kit.deliveries.models import WAITING, attempts, deliveries
+from extension_kit.deliveries.contracts import Queue
+from extension_kit.deliveries.tables import WAITING, attempts, deliveries
 from extension_kit.store.database import Database
 
 logger = logging.getLogger("extension_kit.deliveries")

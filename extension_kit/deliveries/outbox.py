@@ -12,13 +12,13 @@ import psycopg
 from sqlalchemy import Connection, func, insert, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
-from extension_kit.deliveries import records
-from extension_kit.deliveries.bulk import Bulk
-from extension_kit.deliveries.jobs import Defer, Job
-from extension_kit.deliveries.models import WAITING, bounded, deliveries, events
-from extension_kit.deliveries.steps import remember_step
+from extension_kit.deliveries import attempt_rows as records
+from extension_kit.deliveries.contracts import Defer, Job
+from extension_kit.deliveries.step_memory import remember_step
+from extension_kit.deliveries.tables import WAITING, bounded, deliveries, events
 from extension_kit.events.event import Event
 from extension_kit.events.registry import Listener
+from extension_kit.store.bulk_insert import Bulk
 from extension_kit.store.database import Database
 from extension_kit.store.errors import refused
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
-from extension_kit.deliveries.jobs import Defer, Job, Rebuild
-from extension_kit.deliveries.models import DEAD, DISCARDED, WAITING, attempts, bounded, deliveries, events
+from extension_kit.deliveries.contracts import Defer, Job, Rebuild
+from extension_kit.deliveries.tables import DEAD, DISCARDED, WAITING, attempts, bounded, deliveries, events
 from extension_kit.store.database import Database
 
 _BATCH = 500

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, String, Table, cast, delete, exists, func, literal, or_, select, tuple_
 
-from extension_kit.deliveries.matching import SUBSCRIPTION
-from extension_kit.deliveries.models import DEAD, WAITING, deliveries, events, metadata, series, steps, subscriptions
-from extension_kit.deliveries.steps import KEEP
+from extension_kit.deliveries.step_memory import KEEP
+from extension_kit.deliveries.subscription_matching import SUBSCRIPTION
+from extension_kit.deliveries.tables import DEAD, WAITING, deliveries, events, metadata, series, steps, subscriptions
 from extension_kit.errors import StoreFull
 from extension_kit.store.database import Database
 from extension_kit.store.size import allocated_bytes, live_bytes

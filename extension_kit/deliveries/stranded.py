@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select, update
 
-from extension_kit.deliveries.jobs import Job, Queue
-from extension_kit.deliveries.models import WAITING, deliveries
+from extension_kit.deliveries.contracts import Job, Queue
+from extension_kit.deliveries.tables import WAITING, deliveries
 from extension_kit.store.database import Database
 
 logger = logging.getLogger("extension_kit.deliveries")

@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypedDict, Unpack
 from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from extension_kit.deliveries.matching import MAX_PATTERN, listener_key, subscription_ref
-from extension_kit.deliveries.models import WAITING, deliveries, subscriptions
 from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.subscription_matching import MAX_PATTERN, listener_key, subscription_ref
+from extension_kit.deliveries.tables import WAITING, deliveries, subscriptions
 from extension_kit.errors import ExtensionKitError, RegistrationError
 from extension_kit.events.patterns import check_pattern
 

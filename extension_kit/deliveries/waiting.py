@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
-from extension_kit.deliveries.jobs import ByHand, Chosen
-from extension_kit.deliveries.models import DISCARDED, WAITING, attempts, deliveries, events
+from extension_kit.deliveries.contracts import ByHand, Chosen
 from extension_kit.deliveries.replay import Filter
+from extension_kit.deliveries.tables import DISCARDED, WAITING, attempts, deliveries, events
 from extension_kit.store.database import Database
 
 _BATCH = 1000

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, Select, column, except_, text
 
-from extension_kit.deliveries.jobs import Job as Job
+from extension_kit.deliveries.contracts import Job as Job
 from extension_kit.engine import schema
 from extension_kit.engine.times import from_microseconds, now, to_microseconds
 from extension_kit.store.database import Database
-from extension_kit.store.statements import Statement
+from extension_kit.store.prepared import Statement
 
 if TYPE_CHECKING:
     from extension_kit.engine.store import Store

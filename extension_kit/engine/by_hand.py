@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from extension_kit.deliveries.jobs import Chosen
+from extension_kit.deliveries.contracts import Chosen
 from extension_kit.engine.app import QUEUE
 from extension_kit.engine.store import JOB_INSERTED
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
-from extension_kit.deliveries.jobs import Limited
+from extension_kit.deliveries.contracts import Limited
 from extension_kit.engine.watch import Watch
 from extension_kit.errors import StoreError
 

@@ -17,12 +17,12 @@ from uuid import uuid4
 import orjson
 
 from extension_kit.errors import GiveUp, RetryLater
-from extension_kit.events.answer import ACCEPTED, BUSY, KNOWN, NOT_STORED, TIMEOUT, Answer, problem
+from extension_kit.events.answers import ACCEPTED, BUSY, KNOWN, NOT_STORED, TIMEOUT, Answer, problem
 from extension_kit.events.duplicates import RecentEvents
 from extension_kit.events.event import Event, FindStep
 from extension_kit.events.registry import Listener, Registry, Route
-from extension_kit.events.validation import EventValidator, Mode
-from extension_kit.redaction import redact
+from extension_kit.events.schema.validation import EventValidator, Mode
+from extension_kit.observability.redaction import redact
 
 logger = logging.getLogger("extension_kit.events")
 

@@ -14,12 +14,12 @@ from extension_kit.errors import ConfigurationError
 from extension_kit.senders import Message, Outcome
 from extension_kit.senders.addresses import Addresses, NotAllowedError, UnresolvedError
 from extension_kit.senders.amqp_target import AmqpTarget, Broker, broker_of
-from extension_kit.senders.connections import IdleConnections, NoConnectionError, client_context, dial_in_turn
-from extension_kit.senders.targets import check_headers, not_sent
-from extension_kit.senders.texts import excerpt, reason
+from extension_kit.senders.excerpts import excerpt, reason
+from extension_kit.senders.idle_connections import IdleConnections, NoConnectionError, client_context, dial_in_turn
+from extension_kit.senders.target_schema import check_headers, not_sent
 
 if TYPE_CHECKING:
-    from extension_kit.senders.amqp_link import Link
+    from extension_kit.senders.amqp_connection import Link
 
 _MISSING = "kombu is not installed: pip install 'extension-kit[amqp]'"
 _UNROUTABLE = 312
@@ -149,7 +149,7 @@ def _link_class() -> type[Link]:
         ConfigurationError: it has to be installed.
     """
     try:
-        from extension_kit.senders.amqp_link import Link
+        from extension_kit.senders.amqp_connection import Link
     except ImportError:
         raise ConfigurationError(_MISSING) from None
     return Link

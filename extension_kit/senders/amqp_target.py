@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from extension_kit.senders.targets import TIMEOUT, Target, is_host
+from extension_kit.senders.target_schema import TIMEOUT, Target, is_host
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _SHORT = 255  # bytes of AMQP's short strings

@@ -20,9 +20,9 @@ from marshmallow import ValidationError, fields, validate
 
 from extension_kit.errors import ConfigurationError
 from extension_kit.senders import Message, Outcome, Result
-from extension_kit.senders.connections import IdleConnections, client_context
-from extension_kit.senders.targets import Target, check_headers, not_sent
-from extension_kit.senders.texts import excerpt, reason
+from extension_kit.senders.excerpts import excerpt, reason
+from extension_kit.senders.idle_connections import IdleConnections, client_context
+from extension_kit.senders.target_schema import Target, check_headers, not_sent
 
 MAX_RECIPIENTS = 100  # what every server has to take (RFC 5321, section 4.5.3.1.8)
 _IDLE_CONNECTIONS, _IDLE_SECONDS = 4, 15.0

@@ -17,12 +17,12 @@ from urllib3.util import Url, parse_url
 
 from extension_kit.senders import Message, Outcome
 from extension_kit.senders.addresses import Addresses, NotAllowedError, UnresolvedError
-from extension_kit.senders.connections import IdleConnections, NoConnectionError, client_context, dial_in_turn
+from extension_kit.senders.excerpts import excerpt, reason, secret_words
 from extension_kit.senders.http_connection import CheckedConnection, timed
 from extension_kit.senders.http_target import PORTS, RESERVED_HEADERS, HttpTarget
+from extension_kit.senders.idle_connections import IdleConnections, NoConnectionError, client_context, dial_in_turn
 from extension_kit.senders.signatures import signature_headers
-from extension_kit.senders.targets import check_headers, not_sent
-from extension_kit.senders.texts import excerpt, reason, secret_words
+from extension_kit.senders.target_schema import check_headers, not_sent
 
 MAX_RETRY_AFTER = 86400.0
 _ANSWER_BYTES = 64 * 1024

@@ -9,7 +9,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from extension_kit.senders.signatures import check_secrets
-from extension_kit.senders.targets import TIMEOUT, Target, check_headers, is_host
+from extension_kit.senders.target_schema import TIMEOUT, Target, check_headers, is_host
 
 PORTS = {"http": 80, "https": 443}
 METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET")

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from extension_kit.store import deadline, version
 from extension_kit.store.database import Database
-from extension_kit.store.tables import Tables
+from extension_kit.store.extension_tables import Tables
 
 logger = logging.getLogger("extension_kit.store")
 

@@ -8,9 +8,9 @@ from psycopg.pq import Conninfo
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from extension_kit.environment import Refusal
 from extension_kit.errors import SettingError
-from extension_kit.settings import DATABASE_URL
+from extension_kit.settings.declare import Refusal
+from extension_kit.settings.kit import DATABASE_URL
 
 _SCHEMA = "write ?options=-csearch_path%3DNAME"
 _INSTEAD = {

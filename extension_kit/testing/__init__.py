@@ -1,3 +1,3 @@
 """For the tests of an extension: made-up events, and the pytest fixture ``agent``."""
 
-from extension_kit.testing.factory import EventFactory as EventFactory
+from extension_kit.agent.factory import EventFactory as EventFactory

@@ -9,16 +9,16 @@ from unittest.mock import patch
 
 import orjson
 
-from extension_kit.agent.replay import open_recording
-from extension_kit.agent.selection import Registration
+from extension_kit.agent.factory import EventFactory
+from extension_kit.agent.recording import open_recording
+from extension_kit.agent.registration_reader import Registration
 from extension_kit.events.event import Event
 from extension_kit.events.patterns import PatternIndex
 from extension_kit.events.published import PublishedEvent
 from extension_kit.events.registry import Listener
 from extension_kit.extension import Extension
-from extension_kit.service import Service
-from extension_kit.settings import Settings
-from extension_kit.testing.factory import EventFactory
+from extension_kit.runtime.service import Service
+from extension_kit.settings.kit import Settings
 from extension_kit.testing.worker import Delivery, InMemoryWorker
 from extension_kit.web.app import create_app
 

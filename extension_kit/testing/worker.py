@@ -7,8 +7,8 @@ from itertools import count
 from typing import Literal
 
 from extension_kit.deliveries.attempt import Due
-from extension_kit.deliveries.functions import Views, function_handler
-from extension_kit.deliveries.group import entry_of
+from extension_kit.deliveries.function_handlers import Views, function_handler
+from extension_kit.deliveries.group_commit import entry_of
 from extension_kit.deliveries.outbox import Entry
 from extension_kit.events.event import Event
 from extension_kit.events.published import PublishedEvent

@@ -5,16 +5,16 @@ from functools import partial
 
 from flask import Flask, Response, g, request
 
-from extension_kit import metrics
-from extension_kit.access_log import AccessLog
-from extension_kit.events.answer import UNAUTHORIZED
+from extension_kit.events.answers import UNAUTHORIZED
 from extension_kit.events.receive import request_id
-from extension_kit.metrics_page import no_backlog, page
-from extension_kit.service import Service
+from extension_kit.observability import metrics
+from extension_kit.observability.access_log import AccessLog
+from extension_kit.observability.metrics_page import no_backlog, page
+from extension_kit.runtime.service import Service
+from extension_kit.web.event_views import listeners_blueprint
 from extension_kit.web.health import health_blueprint
 from extension_kit.web.index import index_blueprint
-from extension_kit.web.listeners import listeners_blueprint
-from extension_kit.web.mounting import answer_any_error, mount, owner
+from extension_kit.web.protocol_routes import answer_any_error, mount, owner
 from extension_kit.web.responses import compress, respond
 
 

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from extension_kit.service import Service
+from extension_kit.runtime.service import Service
 
 _TEXT = "text/plain; charset=utf-8"
 

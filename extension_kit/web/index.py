@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from extension_kit.service import Service
+from extension_kit.runtime.service import Service
 from extension_kit.web.openapi import build_document
 
 

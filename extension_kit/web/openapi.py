@@ -6,9 +6,9 @@ from typing import Any
 import yaml
 from apispec import APISpec
 
-from extension_kit.events.components import Mode, event_components
-from extension_kit.events.schema_guard import OPENAPI_VERSION, json_schema_components
-from extension_kit.events.schemas import Error, EventListenerList, InvalidEventError
+from extension_kit.events.schema.bodies import Error, EventListenerList, InvalidEventError
+from extension_kit.events.schema.guard import OPENAPI_VERSION, json_schema_components
+from extension_kit.events.schema.openapi import Mode, event_components
 
 Document = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from flask import Response, request
 
-from extension_kit.events.answer import Answer, compressed
+from extension_kit.events.answers import Answer, compressed
 
 
 def respond(answer: Answer) -> Response:

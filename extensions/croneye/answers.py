@@ -10,7 +10,7 @@ import orjson
 from flask import Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from extension_kit.errors import StoreUnavailable
+from extension_kit.protocol import StoreUnavailable
 
 _BAD_REQUEST = "Bad request"
 

@@ -3,8 +3,7 @@
 import dataclasses
 import re
 
-from extension_kit.environment import TEXT, Kind, seconds, setting
-from extension_kit.errors import SettingError
+from extension_kit.protocol import TEXT, Kind, SettingError, seconds, setting
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 

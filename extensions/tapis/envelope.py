@@ -7,7 +7,7 @@ import orjson
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
-from extension_kit.errors import StoreError
+from extension_kit.protocol import StoreError
 
 from .tokens import Caller, UnauthorizedError
 

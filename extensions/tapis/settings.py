@@ -10,8 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from extension_kit.environment import Kind, seconds, setting
-from extension_kit.errors import SettingError
+from extension_kit.protocol import Kind, SettingError, seconds, setting
 
 PublicKeys = tuple[tuple[str, RSAPublicKey], ...]
 """Keys that tokens are signed with, each with the tenant that it is for; ``ANY``: all that have none of their own."""

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from extension_kit import durability
-from extension_kit.durability import Durability
-from extension_kit.settings import Settings
+from extension_kit.runtime import durable as durability
+from extension_kit.runtime.durable import Durability
+from extension_kit.settings.kit import Settings
 from tests.conformance.conftest import prepared
 from tests.conformance.test_durable import ended, lines, ready
 from tests.conftest import BIN, run_server, serve_app, wait_until

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import insert, update
 
-from extension_kit.deliveries.models import DELIVERED, WAITING, deliveries, events
 from extension_kit.deliveries.replay import rebuild
 from extension_kit.deliveries.stranded import PATIENCE, take_up
+from extension_kit.deliveries.tables import DELIVERED, WAITING, deliveries, events
 from extension_kit.engine.app import Engine, Job
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade

@@ -19,10 +19,10 @@ from sqlalchemy import select, update
 from standardwebhooks import Webhook
 
 from extension_kit.deliveries import subscriptions
-from extension_kit.deliveries.models import attempts, deliveries
-from extension_kit.deliveries.senders import Senders
+from extension_kit.deliveries.sender_pool import Senders
+from extension_kit.deliveries.tables import attempts, deliveries
 from extension_kit.events.event import Event
-from extension_kit.settings import Settings
+from extension_kit.settings.kit import Settings
 from extension_kit.store.database import Database
 from tests.commands import extension_kit
 from tests.conformance.conftest import KIT, prepared, store_of

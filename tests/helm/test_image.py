@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from extension_kit.settings import Settings
+from extension_kit.settings.kit import Settings
 from tests.conftest import free_port
 from tests.helm.chart import container, find, manifests
 from tests.helm.confinement import USER, Volume, confined, give

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from extension_kit.agent import Agent
-from extension_kit.agent.replay import open_recording
+from extension_kit.agent.recording import open_recording
 from extension_kit.testing import EventFactory
 from tests.conftest import wait_until
 

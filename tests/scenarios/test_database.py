@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, make_url, select, text, update
 
-from extension_kit.deliveries.models import DEAD, DELIVERED, deliveries, events
 from extension_kit.deliveries.outbox import Entry, Outbox
+from extension_kit.deliveries.tables import DEAD, DELIVERED, deliveries, events
 from extension_kit.engine.app import Engine
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert, make_url, select, update
 
-from extension_kit.deliveries.abandoned import AbandonedRuns
 from extension_kit.deliveries.adoption import AdoptionError, adopt
 from extension_kit.deliveries.attempt import Attempts, Due, Handler
-from extension_kit.deliveries.models import DEAD, DELIVERED, WAITING, attempts, deliveries
+from extension_kit.deliveries.hung_runs import AbandonedRuns
 from extension_kit.deliveries.outbox import Entry, Outbox
 from extension_kit.deliveries.replay import Filter
 from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.tables import DEAD, DELIVERED, WAITING, attempts, deliveries
 from extension_kit.deliveries.waiting import discard_waiting, retry_now
 from extension_kit.engine.app import Engine, Job
 from extension_kit.engine.by_hand import QueueByHand

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from extension_kit import Event
 from extension_kit.events.receive import Pending, Receiver, parse_timeout, request_id
-from extension_kit.events.validation import MAX_PROBLEMS, EventValidator
+from extension_kit.events.schema.validation import MAX_PROBLEMS, EventValidator
 from tests import hostile
 from tests.apps import reader
 from tests.conftest import EDGES, serve_app

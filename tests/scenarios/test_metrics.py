@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from extension_kit.settings import Settings
+from extension_kit.settings.kit import Settings
 from tests.conftest import APPS, BIN, SERVE, listens, run_server, wait_until
 
 ONCALL = """

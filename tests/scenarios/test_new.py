@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 import extension_kit as extension_kit_package
-from extension_kit.own_wheel import write_wheel
+from extension_kit.cli.own_wheel import write_wheel
 from tests.commands import extension_kit
 from tests.conftest import free_port
 from tests.helm.image import ROOT_ONLY, instructions

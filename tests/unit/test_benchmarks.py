@@ -20,7 +20,7 @@ from benchmarks.load import EVENTS_OF_A_RUN, ID, RUN, Generator, Request, answer
 from benchmarks.receiver import Ledger, receiving
 from benchmarks.servers import ROOT, Running, Server, ServerError, printed, process
 from benchmarks.timing import Case, interleaved, ratio
-from extension_kit.events.validation import EventValidator
+from extension_kit.events.schema.validation import EventValidator
 from extension_kit.store.database import Database
 from tests.conftest import wait_until
 

@@ -22,7 +22,7 @@ from extension_kit.events.event import (
     Team,
     Tenant,
 )
-from extension_kit.settings_table import with_settings_table
+from extension_kit.settings.readme_table import with_settings_table
 from tests.conftest import serve_app, wait_until
 
 ROOT = Path(__file__).parents[2]

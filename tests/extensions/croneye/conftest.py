@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import delete, select, text
 
-from extension_kit.deliveries.models import deliveries, events, series
+from extension_kit.deliveries.tables import deliveries, events, series
 from extension_kit.engine.app import Engine
-from extension_kit.service import Service
-from extension_kit.settings import Settings
+from extension_kit.runtime.service import Service
+from extension_kit.settings.kit import Settings
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extension_kit.web.app import create_app

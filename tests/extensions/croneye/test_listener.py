@@ -323,7 +323,7 @@ def test_an_event_that_cannot_be_published_is_not_stored_either(api, monkeypatch
     def fail(*arguments):
         raise RuntimeError("no")
 
-    monkeypatch.setattr("extension_kit.host.Transaction.publish", fail)
+    monkeypatch.setattr("extension_kit.runtime.kit.Transaction.publish", fail)
     response = api.send(event_code=512, jobstore="s", job_id=1, task="t")
     assert answer(response) == (500, b'{"status":"failure","message":"Internal server error","data":{}}\n')
     assert api.is_empty

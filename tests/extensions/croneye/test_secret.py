@@ -9,8 +9,8 @@ from sqlalchemy import inspect, text
 
 from extension_kit.engine.app import Engine
 from extension_kit.errors import SettingError
-from extension_kit.service import Service
-from extension_kit.settings import Settings
+from extension_kit.runtime.service import Service
+from extension_kit.settings.kit import Settings
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extensions.croneye import extension

@@ -22,8 +22,8 @@ from sqlalchemy import delete, select
 
 from extension_kit.apscheduler import CronEyeListener
 from extension_kit.errors import ConfigurationError
-from extension_kit.service import Service
-from extension_kit.settings import Settings
+from extension_kit.runtime.service import Service
+from extension_kit.settings.kit import Settings
 from extension_kit.store.database import Database
 from extensions.croneye import extension
 from extensions.croneye.codes import LOST, OVERDUE, Code

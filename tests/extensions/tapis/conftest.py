@@ -10,11 +10,11 @@ from sqlalchemy import String, cast, select
 
 from extension_kit.deliveries import subscriptions as kit
 from extension_kit.deliveries.attempt import Due
-from extension_kit.deliveries.models import deliveries, events
-from extension_kit.deliveries.models import subscriptions as kit_subscriptions
+from extension_kit.deliveries.tables import deliveries, events
+from extension_kit.deliveries.tables import subscriptions as kit_subscriptions
 from extension_kit.engine.app import Engine
-from extension_kit.service import Service
-from extension_kit.settings import Settings
+from extension_kit.runtime.service import Service
+from extension_kit.settings.kit import Settings
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extension_kit.web.app import create_app

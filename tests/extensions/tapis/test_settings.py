@@ -2,8 +2,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from extension_kit.environment import read_settings
 from extension_kit.errors import SettingError
+from extension_kit.settings.declare import read_settings
 from extensions.tapis.settings import ANY, TapisSettings
 from tests.extensions.tapis.tokens import SECRET
 

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from extension_kit.deliveries import subscriptions as kit
-from extension_kit.deliveries.models import deliveries, events
-from extension_kit.deliveries.models import subscriptions as kit_subscriptions
 from extension_kit.deliveries.retention import clean
+from extension_kit.deliveries.tables import deliveries, events
+from extension_kit.deliveries.tables import subscriptions as kit_subscriptions
 from extensions.tapis.ending import remove_ended
 from extensions.tapis.tables import subscriptions
 from tests.extensions.tapis.conftest import EMAIL, WEBHOOK

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import select, text
 
-from extension_kit.deliveries.models import deliveries, events
 from extension_kit.deliveries.outbox import Entry, Outbox
+from extension_kit.deliveries.tables import deliveries, events
 from extension_kit.engine.app import Engine
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade

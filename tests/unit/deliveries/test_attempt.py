@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import delete, insert, select, update
 
 from extension_kit.deliveries import attempt as module
-from extension_kit.deliveries.abandoned import AbandonedRuns
 from extension_kit.deliveries.attempt import Attempts, Handler
-from extension_kit.deliveries.models import DEAD, DELIVERED, DISCARDED, WAITING, attempts, deliveries, events
+from extension_kit.deliveries.hung_runs import AbandonedRuns
 from extension_kit.deliveries.replay import Filter, replay
 from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING, attempts, deliveries, events
 from extension_kit.errors import StoreUnavailable
 from extension_kit.senders import Outcome
 from tests.unit.deliveries.driving import drive
@@ -283,7 +283,7 @@ class TestHandingBack:
         def gone(*arguments):
             raise StoreUnavailable("gone", 5.0)
 
-        monkeypatch.setattr("extension_kit.deliveries.records.hand_back", gone)
+        monkeypatch.setattr("extension_kit.deliveries.attempt_rows.hand_back", gone)
         assert self.hand_back(make, Outcome("failed"), delays=()) is None
         assert "counts as lost" in caplog.text
         assert make(Outcome("delivered"), delays=()) is None

@@ -6,11 +6,11 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import insert, update
 
-from extension_kit import metrics
-from extension_kit.deliveries.abandoned import AbandonedRuns
 from extension_kit.deliveries.attempt import Attempts, Handler
-from extension_kit.deliveries.models import WAITING, deliveries, events
+from extension_kit.deliveries.hung_runs import AbandonedRuns
 from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.tables import WAITING, deliveries, events
+from extension_kit.observability import metrics
 from extension_kit.senders import Outcome
 from tests.unit.deliveries.driving import drive
 

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from extension_kit.deliveries.clock import bring_back
-from extension_kit.deliveries.jobs import Job
-from extension_kit.deliveries.models import WAITING, attempts, deliveries, events
+from extension_kit.deliveries.contracts import Job
+from extension_kit.deliveries.tables import WAITING, attempts, deliveries, events
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

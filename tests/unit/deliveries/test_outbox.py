@@ -10,10 +10,10 @@ from functools import partial
 import pytest
 from sqlalchemy import insert, select, text
 
-from extension_kit.deliveries.models import deliveries, events, series
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.replay import Filter, find
-from extension_kit.deliveries.steps import find_step
+from extension_kit.deliveries.step_memory import find_step
+from extension_kit.deliveries.tables import deliveries, events, series
 from extension_kit.errors import StoreError
 from tests.conftest import wait_until
 from tests.unit.deliveries.recording import Delivery, entry, queue_of, queued, record_many, rows, stored

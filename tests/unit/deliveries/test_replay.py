@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from extension_kit.deliveries import replay as module
-from extension_kit.deliveries.models import DEAD, DELIVERED, DISCARDED, WAITING, attempts, deliveries
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.replay import Filter, count, discard, find, history, rebuild, replay
+from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING, attempts, deliveries
 from extension_kit.engine.app import Engine
 from tests.unit.deliveries.recording import entry, queue_of, queued, rows
 

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import insert, select
 
 from extension_kit.deliveries import subscriptions
-from extension_kit.deliveries.models import DELIVERED, WAITING, deliveries, events
-from extension_kit.deliveries.senders import Senders
+from extension_kit.deliveries.sender_pool import Senders
 from extension_kit.deliveries.subscriptions import SubscriptionError
-from extension_kit.settings import Settings
+from extension_kit.deliveries.tables import DELIVERED, WAITING, deliveries, events
+from extension_kit.settings.kit import Settings
 
 LATER = datetime.now(UTC) + timedelta(hours=1)
 GOOD = {

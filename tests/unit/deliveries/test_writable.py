@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import text
 
-from extension_kit.deliveries.matching import matching
 from extension_kit.deliveries.outbox import Outbox
+from extension_kit.deliveries.subscription_matching import matching
 from extension_kit.errors import StoreError
 from tests.unit.deliveries.recording import entry, rows, stored
 

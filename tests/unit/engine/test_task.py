@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from extension_kit.deliveries.jobs import Limited
+from extension_kit.deliveries.contracts import Limited
 from extension_kit.engine.making import Retry
 from extension_kit.engine.task import Task, When
 from extension_kit.errors import StoreUnavailable

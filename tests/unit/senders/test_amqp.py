@@ -312,7 +312,7 @@ def test_a_name_that_is_not_resolved_is_a_failure(make):
 
 def test_without_kombu_it_says_what_to_install(make, monkeypatch):
     monkeypatch.setitem(sys.modules, "kombu", None)
-    monkeypatch.delitem(sys.modules, "extension_kit.senders.amqp_link", raising=False)
+    monkeypatch.delitem(sys.modules, "extension_kit.senders.amqp_connection", raising=False)
     sender, target = make("memory"), {"url": "amqp://broker.test", "routing_key": "x"}
     hint = "kombu is not installed: pip install 'extension-kit[amqp]'"
     assert sender.check(target) == {"url": hint}

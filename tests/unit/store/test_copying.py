@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Sequence, String, Table, delete, func, insert, select
 
-from extension_kit.deliveries.models import (
+from extension_kit.deliveries.tables import (
     DEAD,
     DELIVERED,
     WAITING,

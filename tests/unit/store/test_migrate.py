@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
-from extension_kit.deliveries.models import metadata
+from extension_kit.deliveries.tables import metadata
 from extension_kit.errors import NewerSchema, OlderSchema, StoreError, StoreUnavailable
 from extension_kit.store import migrate, version
 from extension_kit.store.database import Database

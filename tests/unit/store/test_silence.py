@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import make_url, text
 
-from extension_kit import database_commands
 from extension_kit.cli import commands
+from extension_kit.cli import database_actions as database_commands
 from extension_kit.errors import StoreError, StoreSilent, StoreUnavailable
 from extension_kit.store import deadline
 from extension_kit.store.database import Database

@@ -5,7 +5,7 @@ import random
 import pytest
 from sqlalchemy import delete, insert
 
-from extension_kit.deliveries.models import metadata, steps
+from extension_kit.deliveries.tables import metadata, steps
 from extension_kit.store.database import Database
 from extension_kit.store.size import allocated_bytes, live_bytes
 from tests.unit.store.test_retention import NOW

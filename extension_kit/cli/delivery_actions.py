@@ -1,0 +1,247 @@
+"""``extension-kit deliveries``: what people see of deliveries, and do with them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import click
+from sqlalchemy import Connection, Row
+
+from extension_kit.cli.database_actions import existing
+from extension_kit.cli.delivery_table import record, shown_body, write_body, write_fields, write_json, write_list
+from extension_kit.cli.progress import progress
+from extension_kit.deliveries.adoption import AdoptionError, adopt, last_unknown, sentence
+from extension_kit.deliveries.replay import Filter, body_of, count, discard, find, history, rebuild, replay
+from extension_kit.deliveries.tables import DEAD, WAITING
+from extension_kit.deliveries.waiting import Changed, discard_waiting, obstacles, retry_now, under_way
+from extension_kit.engine.app import Engine
+from extension_kit.engine.by_hand import QueueByHand
+from extension_kit.loading import load_extensions
+from extension_kit.store import version
+from extension_kit.store.database import Database
+from extension_kit.store.migrate import current
+
+_NOUNS = {DEAD: ("dead letter", "dead letters"), WAITING: ("waiting delivery", "waiting deliveries")}
+
+
+def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> None:
+    """Write deliveries, newest first, and what of them waits for functions that are not there.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    with _upgraded(url) as database, database.read() as connection:
+        found = _records(connection, find(connection, wanted, limit))
+        if as_json:
+            write_json(found)
+            return
+        total = count(connection, wanted)
+        everything = total or count(connection, Filter())
+        unknown = last_unknown(connection)
+    if found:
+        write_list(found)
+    elif everything:
+        click.echo(f"None of the deliveries in {database.name} is like that: there are {everything}.")
+    else:
+        click.echo(f"There are no deliveries in {database.name}.")
+    if total > len(found):
+        click.echo(f"{len(found)} of {total}, the newest; --limit shows more.")
+    if unknown:
+        click.echo(f"{sentence(unknown, 'which the worker did not know that last tried')}.")
+
+
+def show_delivery(url: str, ref: int, *, as_json: bool) -> None:
+    """Write one delivery, the event's body without secrets, and the attempts.
+
+    Raises:
+        ClickException: there is no such delivery.
+        StoreError: the database cannot be used.
+    """
+    with _upgraded(url) as database, database.read() as connection:
+        found = _records(connection, find(connection, Filter(refs=(ref,)), 1))
+        if not found:
+            raise click.ClickException(f"there is no delivery {ref}")
+        body = shown_body(body_of(connection, ref))
+        tries = [_attempt(row) for row in history(connection, ref)]
+    if as_json:
+        write_json({**found[0], "body": body, "history": tries})
+        return
+    write_fields(found[0])
+    for attempt in tries:
+        click.echo()
+        write_fields(attempt)
+    click.echo()
+    write_body(body)
+
+
+def replay_deliveries(url: str, wanted: Filter) -> None:
+    """Try dead letters again.
+
+    Raises:
+        ClickException: a delivery that is named is none of them; nothing was changed.
+        StoreError: the database cannot be used.
+    """
+    with _upgraded(url) as database:
+        with database.read() as connection:
+            _statuses(connection, wanted.refs, DEAD)
+        changed = _all(
+            database, wanted, (Changed(number, 0, 0) for number in replay(database, Engine(database), wanted))
+        )
+    click.echo(f"Replayed {_counted(changed.changed, DEAD)}.")
+
+
+def retry_deliveries_now(url: str, wanted: Filter) -> None:
+    """Have deliveries that wait for their time attempted now.
+
+    Raises:
+        ClickException: a delivery that is named does not wait; nothing was changed.
+        StoreError: the database cannot be used.
+    """
+    wanted = replace(wanted, status=WAITING)
+    with _upgraded(url) as database:
+        with database.read() as connection:
+            _statuses(connection, wanted.refs, WAITING)
+        changed = _all(database, wanted, retry_now(database, QueueByHand(), wanted))
+        with database.read() as connection:
+            behind = _behind(connection, find(connection, wanted, len(wanted.refs))) if wanted.refs else {}
+    click.echo(f"Due now: {_counted(changed.changed, WAITING)}.")
+    for ref, first in sorted(behind.items()):
+        click.echo(f"Delivery {ref} goes on waiting behind delivery {first}, which has to end before.")
+    if changed.lost:
+        click.echo(f"{changed.lost} more not in the queue: `extension-kit deliveries rebuild` puts them there.")
+    _say_attempted(changed)
+
+
+def discard_deliveries(url: str, wanted: Filter, confirm: Callable[[str], None]) -> None:
+    """Throw away dead letters, or what waits.
+
+    Args:
+        url: of the database.
+        wanted: which; with numbers, whether dead or waiting.
+        confirm: asked before anything that waits is thrown away which was not named by its number; raises for a no.
+
+    Raises:
+        ClickException: a delivery that is named is none of them; nothing was changed.
+        StoreError: the database cannot be used.
+    """
+    with _upgraded(url) as database:
+        with database.read() as connection:
+            statuses = _statuses(connection, wanted.refs, DEAD, WAITING) or {wanted.status or DEAD}
+            waiting = replace(wanted, status=WAITING)
+            if WAITING in statuses and not wanted.refs:
+                confirm(f"Throw away {_counted(count(connection, waiting), WAITING)}?")
+        said = []
+        changed = Changed(0, 0, 0)
+        if DEAD in statuses:
+            dead = replace(wanted, status=DEAD)
+            number = _all(database, dead, (Changed(number, 0, 0) for number in discard(database, dead))).changed
+            said.append(_counted(number, DEAD))
+        if WAITING in statuses:
+            changed = _all(database, waiting, discard_waiting(database, QueueByHand(), waiting))
+            said.append(_counted(changed.changed, WAITING))
+    click.echo(f"Discarded {' and '.join(said)}.")
+    _say_attempted(changed)
+
+
+def adopt_deliveries(url: str, old: str, new: str, targets: Sequence[str]) -> None:
+    """Hand over what a listener has left to the one that it has become.
+
+    Args:
+        url: of the database.
+        old: the key of the one that is no more.
+        new: the key of the other.
+        targets: handler files, folders or modules, one of which has the other; none: that is not checked.
+
+    Raises:
+        ConfigurationError: a target cannot be loaded.
+        ClickException: it cannot be right; nothing was changed.
+        StoreError: the database cannot be used.
+    """
+    if targets:
+        keys = [listener.key for each in load_extensions(targets) for listener in each.registry.listeners]
+        if new not in keys:
+            raise click.ClickException(f"{new} is not in {', '.join(targets)}; there are: {', '.join(keys)}")
+    with _upgraded(url) as database:
+        try:
+            with database.transaction() as connection:
+                adopted = adopt(connection, QueueByHand(), old, new)
+        except AdoptionError as error:
+            raise click.ClickException(f"{error}; nothing was changed") from None
+    click.echo(f"{new} has {_counted(adopted.waiting, WAITING)} and {_counted(adopted.dead, DEAD)} of {old} now.")
+
+
+def rebuild_queue(url: str) -> None:
+    """Fill the engine's queue anew from the tables.
+
+    Raises:
+        StoreError: the database cannot be used; nothing was changed.
+    """
+    with _upgraded(url) as database, database.transaction() as connection:
+        waiting = count(connection, Filter(status=WAITING))
+        with progress("deliveries", waiting) as advance:
+            jobs = rebuild(connection, Engine(database), advance)
+    click.echo(f"{jobs} deliveries wait in the queue now.")
+
+
+@contextmanager
+def _upgraded(url: str) -> Iterator[Database]:
+    """A database that has the tables this release needs."""
+    with existing(url) as database:
+        version.check(current(database), database.name)
+        yield database
+
+
+def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, object]]:
+    behind, since = _behind(connection, rows), under_way(connection, [row.ref for row in rows])
+    return [record(row, behind, since) for row in rows]
+
+
+def _behind(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, int]:
+    return obstacles(connection, QueueByHand(), rows)
+
+
+def _all(database: Database, wanted: Filter, changes: Iterable[Changed]) -> Changed:
+    """Make changes batch by batch, showing how far they are."""
+    with database.read() as connection:
+        total = count(connection, wanted)
+    done = [0, 0, 0]
+    with progress(_NOUNS[wanted.status or DEAD][1], total) as advance:
+        for change in changes:
+            done = [before + more for before, more in zip(done, change, strict=True)]
+            advance(sum(change))
+    return Changed(*done)
+
+
+def _statuses(connection: Connection, refs: Sequence[int], *allowed: str) -> set[str]:
+    """The statuses of deliveries that were named by number, each of which has to be allowed."""
+    status = {row.ref: row.status for row in find(connection, Filter(refs=tuple(refs)), len(refs))} if refs else {}
+    for ref in refs:
+        if ref not in status:
+            raise click.ClickException(f"there is no delivery {ref}; nothing was changed")
+        if status[ref] not in allowed:
+            wanted = " and no ".join(_NOUNS[each][0] for each in allowed)
+            raise click.ClickException(f"delivery {ref} is no {wanted}, it is {status[ref]}; nothing was changed")
+    return set(status.values())
+
+
+def _counted(number: int, status: str) -> str:
+    one, more = _NOUNS[status]
+    return f"{number} {one if number == 1 else more}"
+
+
+def _say_attempted(changed: Changed) -> None:
+    if changed.attempted:
+        click.echo(f"{changed.attempted} more being attempted right now, and left alone.")
+
+
+def _attempt(row: Row[Any]) -> dict[str, object]:
+    return {
+        "attempt": row.number,
+        "result": row.result or "in progress",
+        "started_at": row.started_at,
+        "seconds": (row.ended_at - row.started_at).total_seconds() if row.ended_at else None,
+        "status": row.status,
+        "error": row.error,
+        "excerpt": row.excerpt,
+    }

@@ -1,0 +1,81 @@
+"""A new extension: a folder of small files that works as it stands."""
+
+import keyword
+import re
+import shlex
+from importlib.metadata import distribution
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+
+from extension_kit.cli.own_wheel import is_from_index, wheel_name, write_wheel
+from extension_kit.errors import ConfigurationError
+
+_PREFIX = "extension-"
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LONGEST_NAME = 53  # of a Helm release
+_WHEELS = "wheels"
+_ABOUT_WHEEL = f"""
+`{_WHEELS}/` holds extension-kit itself, as it was when this was made: keep it with the rest. For a later one, put its
+wheel there and name it in `requirements.txt`; extras follow it, as in `....whl[metrics]`.
+"""
+
+
+def write_extension(name: str, directory: Path) -> str:
+    """Write the extension ``name`` into a directory that is empty or does not exist.
+
+    Where this kit did not come from an index, but from a checkout for example, it is put beside the extension as a
+    wheel: by its name nobody could install it.
+
+    ``oncall`` and ``extension-oncall`` are the same: the module is oncall.py, the extension is called extension-oncall.
+
+    Returns:
+        What was written and what to do next, for the user to read.
+
+    Raises:
+        ConfigurationError: the name is not allowed, the directory is not empty, or it cannot be written.
+    """
+    short = name.removeprefix(_PREFIX)
+    module = short.replace("-", "_")
+    if not _NAME.fullmatch(short):
+        raise ConfigurationError(
+            f"{name!r} is not a name for an extension: expected lower-case letters, digits, dashes"
+        )
+    if len(_PREFIX + short) > _LONGEST_NAME:
+        raise ConfigurationError(f"{name!r} is too long: {_PREFIX}... may have {_LONGEST_NAME} characters")
+    if keyword.iskeyword(module) or find_spec(module):
+        raise ConfigurationError(f"{name!r} would hide the Python module {module}: choose another name")
+    kit = distribution("extension-kit")
+    brings_kit = not is_from_index(kit)
+    placeholders = {
+        "name": _PREFIX + short,
+        "module": module,
+        "kit": f"./{_WHEELS}/{wheel_name(kit)}" if brings_kit else f"extension-kit=={kit.version}",
+        "about_kit": _ABOUT_WHEEL if brings_kit else "",
+        "copied": f"COPY requirements.txt .\nCOPY {_WHEELS} {_WHEELS}" if brings_kit else "COPY requirements.txt .",
+    }
+    written = {}
+    for template in (files("extension_kit") / "templates/extension").iterdir():
+        file = template.name.removesuffix(".tmpl").replace("MODULE", module)
+        written[file] = Template(template.read_text("utf-8")).substitute(placeholders)
+    try:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise ConfigurationError(f"{directory} exists already and is not an empty directory: choose another")
+        directory.mkdir(parents=True, exist_ok=True)
+        for file, text in written.items():
+            (directory / file).write_text(text, encoding="utf-8")
+        if brings_kit:
+            (directory / _WHEELS).mkdir()
+            write_wheel(directory / _WHEELS)
+    except OSError as error:
+        raise ConfigurationError(f"{directory} cannot be written: {error}") from None
+    files_written = ", ".join(sorted([*written, *([f"{_WHEELS}/"] if brings_kit else [])]))
+    return f"""\
+Wrote {files_written} to {directory}. Next:
+
+  cd {shlex.quote(str(directory))}
+  python -m pytest
+  extension-kit serve {module}.py
+  extension-kit agent http://localhost:8080 --generate 10 --fast   # in another terminal
+"""

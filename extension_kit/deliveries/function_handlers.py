@@ -1,0 +1,103 @@
+"""How deliveries to decorated functions are made."""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from sqlalchemy import Connection
+
+from extension_kit.deliveries.attempt import Due, FindHandler, Handler
+from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.tables import bounded
+from extension_kit.errors import GiveUp, RetryLater
+from extension_kit.events.event import STEADYBIT, Event, FindStep
+from extension_kit.events.published import PublishedEvent
+from extension_kit.events.receive import text_of
+from extension_kit.events.registry import Listener
+from extension_kit.senders import Outcome
+
+logger = logging.getLogger("extension_kit.events")
+
+NOT_LOADED = "is not loaded in this worker"
+"""What the error ends with of a delivery to a function that the worker did not know."""
+
+Views = Mapping[str, type[PublishedEvent]]
+"""How functions see the events of each source but Steadybit's."""
+
+
+def function_handlers(
+    listeners: Iterable[Listener], timeout: float, find_step: FindStep, views: Views = MappingProxyType({})
+) -> FindHandler:
+    """Make the finder of handlers for functions.
+
+    A function that is not loaded here may be in the next version or in another process, so its deliveries are kept and
+    tried again like those of one that fails.
+
+    Args:
+        listeners: the functions.
+        timeout: seconds a function may take, where it has no limit of its own.
+        find_step: how ``event.step`` finds a step.
+        views: how functions see the events of other protocols.
+    """
+    by_key = listeners_by_key(listeners)
+    handlers = {key: function_handler(listener, timeout, find_step, views) for key, listener in by_key.items()}
+
+    def find(key: str, connection: Connection) -> Handler:
+        return handlers.get(key) or Handler(_not_loaded, RetrySchedule(), timeout)
+
+    return find
+
+
+def function_handler(listener: Listener, timeout: float, find_step: FindStep, views: Views) -> Handler:
+    """Make the handler for one function; the arguments are those of ``function_handlers``."""
+    limit = listener.timeout or timeout
+
+    def read(due: Due, deadline: float) -> Event:
+        if due.source == STEADYBIT:
+            return Event.from_body(due.body, deadline=deadline, find_step=find_step)
+        return views.get(due.source, PublishedEvent).of(
+            source=due.source,
+            id=due.event_id,
+            name=due.event_name,
+            body=due.body,
+            time=due.time,
+            subject=due.subject,
+            series=due.series,
+            deadline=deadline,
+        )
+
+    def make(due: Due) -> Outcome:
+        try:
+            listener.call(read(due, time.monotonic() + limit))
+        except GiveUp as error:
+            return Outcome("refused", text_of(error))
+        except RetryLater as error:
+            return Outcome("failed", text_of(error), retry_in=error.seconds)
+        except BaseException as error:
+            # The lines of later attempts, as those that make them write them, say whether it is still the same.
+            if due.number - due.earlier == 1:
+                logger.exception("%s raised on %s %s", listener.name, due.event_name, due.event_id)
+            return Outcome("failed", f"{type(error).__name__}: {text_of(error)}")
+        return Outcome("delivered")
+
+    schedule = RetrySchedule() if listener.retry is None else RetrySchedule(listener.retry)
+    return Handler(make, schedule, limit)
+
+
+def listeners_by_key(listeners: Iterable[Listener]) -> dict[str, Listener]:
+    """The listeners by all keys that deliveries to them may be kept under, as the tables have these keys.
+
+    Those are their own, and those of earlier releases, where not several of the listeners had the same.
+    """
+    listeners = list(listeners)
+    former: dict[str, list[Listener]] = {}
+    for listener in listeners:
+        for key in listener.former_keys:
+            former.setdefault(bounded(key), []).append(listener)
+    alone = {key: claimants[0] for key, claimants in former.items() if len(claimants) == 1}
+    return alone | {bounded(listener.key): listener for listener in listeners}
+
+
+def _not_loaded(due: Due) -> Outcome:
+    return Outcome("failed", f"{due.listener} {NOT_LOADED}")

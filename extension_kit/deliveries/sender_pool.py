@@ -1,0 +1,89 @@
+"""The senders of a process, made from its settings when they are needed for the first time.
+
+Whoever only has functions imports none of them, and the extra that a sender needs is missed only by who uses it.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from extension_kit.errors import ConfigurationError
+from extension_kit.senders import Sender
+from extension_kit.senders.addresses import Addresses
+from extension_kit.senders.idle_connections import client_context
+from extension_kit.settings.kit import Settings
+
+
+class Senders:
+    """Senders by the name that subscriptions call them by: ``http``, ``email`` and ``amqp``.
+
+    Args:
+        settings: how they are made.
+
+    Raises:
+        ConfigurationError: the authorities to trust cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._addresses = Addresses(settings.delivery_allow_networks)
+        self._ca_file = settings.delivery_ca_file or None
+        if self._ca_file:
+            client_context(self._ca_file)  # found out at the start, and not by the first delivery
+        self._make: Mapping[str, Callable[[], Sender]] = {"http": self._http, "email": self._email, "amqp": self._amqp}
+        self._made: dict[str, Sender] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> Sender:
+        """Return a sender.
+
+        Raises:
+            ConfigurationError: there is none of this name, or it cannot be used as this process is configured.
+        """
+        with self._lock:
+            if name not in self._made:
+                if name not in self._make:
+                    raise ConfigurationError(f"there is no sender {name!r:.80}: {', '.join(self._make)} are there")
+                self._made[name] = self._make[name]()
+            return self._made[name]
+
+    def check(self, sender: str, target: dict[str, Any]) -> dict[str, str]:
+        """Say what is wrong with a sender's name or its target: sentences by key, such as ``target.url``."""
+        try:
+            problems = self.get(sender).check(target)
+        except ConfigurationError as error:
+            return {"sender": str(error)}
+        return {f"target.{key}": problem for key, problem in problems.items()}
+
+    def close(self) -> None:
+        """Close the connections that senders keep open."""
+        with self._lock:
+            for sender in self._made.values():
+                sender.close()
+
+    def _http(self) -> Sender:
+        from extension_kit.senders.http import HttpSender
+
+        return HttpSender(self._addresses, ca_file=self._ca_file, timeout=self._settings.delivery_timeout)
+
+    def _email(self) -> Sender:
+        settings = self._settings
+        if not settings.smtp_host:
+            raise ConfigurationError("no e-mail can be sent without a mail server: set EXTENSION_SMTP_HOST")
+        from extension_kit.senders.email import EmailSender
+
+        return EmailSender(
+            settings.smtp_host,
+            sender=settings.smtp_sender,
+            port=settings.smtp_port or None,
+            security=settings.smtp_security,
+            username=settings.smtp_username,
+            password=settings.smtp_password,
+            ca_file=self._ca_file,
+            timeout=settings.delivery_timeout,
+        )
+
+    def _amqp(self) -> Sender:
+        from extension_kit.senders.amqp import AmqpSender
+
+        return AmqpSender(self._addresses, ca_file=self._ca_file, timeout=self._settings.delivery_timeout)

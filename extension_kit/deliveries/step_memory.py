@@ -1,0 +1,54 @@
+"""Remembers the steps of experiment runs, because target events do not say what their step does."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from extension_kit.deliveries.tables import bounded, steps
+from extension_kit.store.database import Database
+
+KEEP = timedelta(days=1)
+"""How long a step is remembered; ``retention.clean`` forgets it."""
+
+MOST = 1000
+"""Steps that are remembered of one run; of more, the newest."""
+
+
+def remember_step(connection: Connection, run: str, step_id: str, body: bytes, now: datetime) -> None:
+    """Remember the event that started a step.
+
+    Args:
+        connection: of the transaction that records the event.
+        run: the experiment run, as ``Event.series`` has it.
+        step_id: the step's id, by which its target events name it.
+        body: the event.
+        now: aware.
+    """
+    run, step_id = bounded(run), bounded(step_id)
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    add = dialect.insert(steps).values(run=run, step_id=step_id, body=body, seen_at=now)
+    connection.execute(
+        add.on_conflict_do_update(
+            index_elements=[steps.c.run, steps.c.step_id],
+            set_={"body": add.excluded.body, "seen_at": add.excluded.seen_at},
+        )
+    )
+    known = select(func.count()).select_from(steps).where(steps.c.run == run)
+    if connection.execute(known).scalar_one() > MOST:
+        others = (steps.c.run == run) & (steps.c.step_id != step_id)
+        newest = select(steps.c.step_id).where(others).order_by(steps.c.seen_at.desc()).limit(MOST - 1)
+        connection.execute(delete(steps).where(others, steps.c.step_id.not_in(newest)))
+
+
+def find_step(database: Database, run: str, step_id: str) -> bytes | None:
+    """Find the event that started a step; None where it is not remembered.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    with database.read() as connection:
+        found: bytes | None = connection.execute(
+            select(steps.c.body).where(steps.c.run == bounded(run), steps.c.step_id == bounded(step_id))
+        ).scalar()
+    return found

@@ -1,0 +1,152 @@
+"""Finds the subscriptions that want an event, by looking up every pattern that can match its name.
+
+What a look-up costs depends on the name and on how many subscriptions want the event, not on how many there are.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import CompoundSelect, Connection, Select, bindparam, exists, literal, select, union_all
+
+from extension_kit.deliveries.outbox import Entry
+from extension_kit.deliveries.tables import bounded, subscriptions
+from extension_kit.events.patterns import MAX_INNER_WILDCARDS, MAX_PARTS
+
+MAX_PATTERN = 255
+"""Characters of a subscription's pattern; longer ones are not stored."""
+
+MAX_CANDIDATES = 3092
+"""How many patterns can match a name: one of ``MAX_PARTS`` parts. Of three parts, as most names are, it is 11."""
+
+# In one query, and those of one name more; twice as many variables are well within SQLite's limit.
+_MOST_PATTERNS = 4000
+
+SUBSCRIPTION = "subscription:"
+"""What the keys of subscriptions begin with, as listeners."""
+
+
+def listener_key(ref: int) -> str:
+    """What the deliveries of a subscription are kept under."""
+    return f"{SUBSCRIPTION}{ref}"
+
+
+def subscription_ref(key: str) -> int | None:
+    """The subscription that a listener's key stands for; None for that of a function."""
+    ref = key.removeprefix(SUBSCRIPTION)
+    return int(ref) if ref != key and ref.isdecimal() else None
+
+
+def candidates(name: str) -> Iterator[str]:
+    """Every pattern that can be stored and matches a name, some of them perhaps twice; at most ``MAX_CANDIDATES``."""
+    if not name:
+        return
+    parts = name.split(".", MAX_PARTS)
+    heads = [("", 0)]  # beginnings that match, and how many * each has
+    for place, part in enumerate(parts[:MAX_PARTS], 1):
+        # Names come from outside: what no pattern can hold must neither cost nor reach the database.
+        steps = (part, "*") if len(part) <= MAX_PATTERN and "\x00" not in part else ("*",)
+        for head, _ in heads:
+            for step in steps if place == len(parts) else ("*",):
+                if len(head) + len(step) <= MAX_PATTERN:
+                    yield head + step
+        longer = [(f"{head}{step}.", stars + (step == "*")) for head, stars in heads for step in steps]
+        heads = [(head, stars) for head, stars in longer if stars <= MAX_INNER_WILDCARDS and len(head) < MAX_PATTERN]
+
+
+def matching(connection: Connection, entries: Sequence[Entry]) -> list[list[str]]:
+    """Find the subscriptions that want events, as the outbox asks for it.
+
+    Args:
+        connection: of the transaction that records them.
+        entries: the events, each once.
+
+    Returns:
+        For each of them the listener keys of the enabled subscriptions that want it and have not expired, oldest first.
+        One with a scope wants the events of this scope and those without any.
+    """
+    refs: list[list[int]] = [[] for _ in entries]
+    # Without subscriptions this is all that accepting an event costs more; SQLAlchemy's way costs ten times as much.
+    driver: Any = connection.connection.driver_connection
+    if driver.execute(_ANY).fetchone()[0]:
+        now = datetime.now(UTC)
+        for wanted in _by_pattern(entries):
+            _look_up(connection, wanted, entries, now, refs)
+    return [[listener_key(ref) for ref in sorted(found)] for found in refs]
+
+
+def wanted_names(connection: Connection, names: Sequence[str]) -> list[str]:
+    """Return those of some event names that an enabled subscription wants that has not expired."""
+    patterns = {name: set(candidates(name)) for name in names}
+    now = datetime.now(UTC)
+    live = subscriptions.c.enabled & (subscriptions.c.expires_at.is_(None) | (subscriptions.c.expires_at > now))
+    # One look-up for each pattern: however many subscriptions share it, the first is enough.
+    there = union_all(
+        *(
+            select(literal(pattern)).where(exists().where(subscriptions.c.pattern == pattern, live))
+            for pattern in set().union(*patterns.values())
+        )
+    )
+    found = set(connection.execute(there).scalars())
+    return [name for name, those in patterns.items() if those & found]
+
+
+_Wanted = dict[str, dict[str | None, list[int]]]
+"""The places of entries by the patterns that match their names, and by their subjects; all of them by None."""
+
+
+def _by_pattern(entries: Sequence[Entry]) -> Iterator[_Wanted]:
+    """Collect what has to be looked up, in portions for one query each; nearly always one."""
+    by_name: dict[str, list[int]] = {}
+    for place, entry in enumerate(entries):
+        by_name.setdefault(entry.name, []).append(place)
+    wanted: _Wanted = {}
+    for name, places in by_name.items():
+        if len(wanted) >= _MOST_PATTERNS:
+            yield wanted
+            wanted = {}
+        for pattern in set(candidates(name)):
+            by_subject = wanted.setdefault(pattern, {})
+            by_subject.setdefault(None, []).extend(places)
+            for place in places:
+                if subject := entries[place].subject:
+                    by_subject.setdefault(bounded(subject), []).append(place)
+    yield wanted
+
+
+def _look_up(
+    connection: Connection, wanted: _Wanted, entries: Sequence[Entry], now: datetime, refs: Sequence[list[int]]
+) -> None:
+    subjects = {subject for by_subject in wanted.values() for subject in by_subject if subject is not None}
+    names = (entries[place].scope for by_subject in wanted.values() for place in by_subject[None])
+    scopes = {None if name is None else bounded(name) for name in names}
+    values = {"patterns": list(wanted), "subjects": list(subjects), "now": now}
+    if None in scopes:
+        found = connection.execute(_MATCHING, values)
+    else:
+        found = connection.execute(_MATCHING_SCOPES, {**values, "scopes": ["", *scopes]})
+    for ref, pattern, subject, scope in found:
+        for place in wanted[pattern].get(subject, ()):
+            if not scope or entries[place].scope in (None, scope):
+                refs[place].append(ref)
+
+
+_ANY = "SELECT EXISTS (SELECT 1 FROM subscriptions)"
+
+_ENABLED = (
+    select(subscriptions.c.ref, subscriptions.c.pattern, subscriptions.c.subject, subscriptions.c.scope)
+    .where(subscriptions.c.pattern.in_(bindparam("patterns", expanding=True)), subscriptions.c.enabled)
+    .where(subscriptions.c.expires_at.is_(None) | (subscriptions.c.expires_at > bindparam("now")))
+)
+
+
+def _by_subject(enabled: Select[Any]) -> CompoundSelect[Any]:
+    """Two branches instead of an OR, so that each can be looked up by pattern and subject."""
+    return union_all(
+        enabled.where(subscriptions.c.subject.is_(None)),
+        enabled.where(subscriptions.c.subject.in_(bindparam("subjects", expanding=True))),
+    )
+
+
+_MATCHING = _by_subject(_ENABLED)
+_MATCHING_SCOPES = _by_subject(_ENABLED.where(subscriptions.c.scope.in_(bindparam("scopes", expanding=True))))

@@ -1,0 +1,244 @@
+"""Metrics for Prometheus: what the processes of a server count.
+
+The library is the extra ``metrics``; without it, counting does nothing. The processes of a server share their numbers
+through files in a directory (the library's documentation calls that its multiprocess mode). They are written only where
+they change, so a process that is killed takes none with it.
+"""
+
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import TYPE_CHECKING
+
+from extension_kit.errors import ConfigurationError
+from extension_kit.observability import shared_folder
+
+if TYPE_CHECKING:
+    from prometheus_client import Histogram
+
+logger = logging.getLogger("extension_kit.metrics")
+
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable by which the library, and the processes a server starts, find the directory."""
+
+DELIVERED, FAILED, DEAD = "delivered", "failed", "dead"
+"""How an attempt leaves its delivery: made, to be tried again, given up."""
+
+REQUEST_SECONDS = "extension_request_seconds"
+"""The histogram that events received and refused are read off: so a request is written once, and not three times."""
+
+_REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_ATTEMPT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class _Children(dict[tuple[str, int], "Histogram"]):
+    """The histogram for a path and a status: to look it up here costs a tenth of what the library takes for it."""
+
+    def __init__(self, histogram: "Histogram") -> None:
+        self._histogram = histogram
+
+    def __missing__(self, labels: tuple[str, int]) -> "Histogram":
+        child = self[labels] = self._histogram.labels(*labels)
+        return child
+
+
+class _Metrics:
+    """Everything a process counts."""
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Gauge, Histogram
+
+        self.request_seconds = Histogram(
+            REQUEST_SECONDS,
+            "Seconds from the head of a request that brings an event to its answer.",
+            ("path", "status"),
+            buckets=_REQUEST_BUCKETS,
+        )
+        self.requests = _Children(self.request_seconds)
+        self.recorded = Counter("extension_events_recorded", "Events committed for durable listeners.")
+        self.commit_seconds = Histogram(
+            "extension_commit_seconds", "Seconds that committing a group of events took.", buckets=_COMMIT_BUCKETS
+        )
+        self.commit_events = Histogram(
+            "extension_commit_events", "Events that were committed together.", buckets=_SIZE_BUCKETS
+        )
+        self.deliveries = Counter(
+            "extension_deliveries",
+            "Attempts by what became of the delivery: delivered, failed (it is tried again) or dead (given up).",
+            ("listener", "result"),
+        )
+        self.attempt_seconds = Histogram(
+            "extension_delivery_attempt_seconds",
+            "Seconds that an attempt took.",
+            ("listener",),
+            buckets=_ATTEMPT_BUCKETS,
+        )
+        self.pool_waiting = Gauge(
+            "extension_pool_waiting", "Events that wait for a thread to run functions.", multiprocess_mode="livesum"
+        )
+        self.build = Gauge(
+            "extension_build_info", "What is running.", ("name", "version", "kit"), multiprocess_mode="livemax"
+        )
+
+
+_metrics: _Metrics | None = None
+
+
+@cache
+def is_installed() -> bool:
+    """Whether the library is there."""
+    return importlib.util.find_spec("prometheus_client") is not None
+
+
+def start(part: str | None = None) -> None:
+    """Begin to count in this process, if the library is there.
+
+    Args:
+        part: what this process is to the server that started it. A later process that is the same goes on with its
+            numbers, so that restarts do not leave files behind; two at the same time must not be the same.
+
+    Raises:
+        ConfigurationError: the directory that the environment names cannot be used.
+    """
+    global _metrics
+    if _metrics is not None or not is_installed():
+        return
+    if DIRECTORY in os.environ:
+        _use_given_directory()
+        if part is not None:
+            with suppress(OSError):  # one that the environment names may be anywhere, and nobody removes it
+                shared_folder.use(os.environ[DIRECTORY])
+            from prometheus_client import values
+
+            values.ValueClass = values.MultiProcessValue(_identity(part))  # type: ignore[no-untyped-call]
+    _metrics = _Metrics()
+
+
+def describe(name: str, version: str, paths: Iterable[str], listeners: Iterable[str]) -> None:
+    """Show what is running, and begin every count at 0: what appears as 1 at first is no increase to Prometheus.
+
+    Args:
+        name: of the extension.
+        version: of the extension.
+        paths: those that events come in at.
+        listeners: those that deliveries are made to.
+    """
+    if _metrics is None:
+        return
+    _metrics.build.labels(name, version, importlib.metadata.version("extension-kit")).set(1)
+    for path in paths:
+        _metrics.request_seconds.labels(path, 200)
+    for listener in listeners:
+        _metrics.attempt_seconds.labels(_bounded(listener))
+        for result in (DELIVERED, FAILED, DEAD):
+            _metrics.deliveries.labels(_bounded(listener), result)
+
+
+def answered(path: str, status: int, seconds: float) -> None:
+    """Count a request at the path of a listener, or of a protocol with its method before it, and how long it took."""
+    if _metrics is not None:
+        _metrics.requests[path, status].observe(seconds)
+
+
+def committed(events: int, seconds: float) -> None:
+    """Count a commit of so many events."""
+    if _metrics is not None:
+        _metrics.recorded.inc(events)
+        _metrics.commit_events.observe(events)
+        _metrics.commit_seconds.observe(seconds)
+
+
+def attempted(listener: str, result: str, seconds: float | None) -> None:
+    """Count an attempt: DELIVERED, FAILED or DEAD; ``seconds`` is None where its process did not live to tell."""
+    if _metrics is not None:
+        _metrics.deliveries.labels(_bounded(listener), result).inc()
+        if seconds is not None:
+            _metrics.attempt_seconds.labels(_bounded(listener)).observe(seconds)
+
+
+def pool_waiting(events: int) -> None:
+    """Show how many events wait for a thread in this process."""
+    if _metrics is not None:
+        _metrics.pool_waiting.set(events)
+
+
+@contextmanager
+def shared() -> Iterator[None]:
+    """Give this process and those it starts a directory for their numbers, and remove it at the end.
+
+    One that the environment names is used instead, and stays. To be called before anything imports the library.
+
+    Raises:
+        ConfigurationError: the directory that the environment names cannot be used.
+    """
+    if not is_installed():
+        yield
+        return
+    made = None
+    if DIRECTORY in os.environ:
+        _use_given_directory()
+    elif made := _make_directory():
+        os.environ[DIRECTORY] = made
+    # Now, because a process that is forked while a thread of this one imports would wait for the import for ever.
+    import prometheus_client.multiprocess  # noqa: F401
+
+    owner = os.getpid()
+    try:
+        yield
+    finally:
+        if made and os.getpid() == owner:  # forked processes come through here, too
+            del os.environ[DIRECTORY]
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def ended(part: str) -> None:
+    """Forget the gauges of the process that was ``part`` of this server and has ended; what it counted stays."""
+    if DIRECTORY in os.environ and is_installed():
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(_name(os.getpid(), part))  # type: ignore[no-untyped-call]
+
+
+def _bounded(listener: str) -> str:
+    """Functions are as many as somebody wrote, but subscriptions are made at run time: they are counted together."""
+    return "subscription" if listener.startswith("subscription:") else listener
+
+
+def _use_given_directory() -> None:
+    directory = os.environ[DIRECTORY]
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{DIRECTORY} is {directory!r}, which cannot be made: {error.strerror}") from None
+
+
+def _make_directory() -> str | None:
+    shared_folder.sweep()
+    try:
+        return shared_folder.make()
+    except OSError as problem:
+        logger.warning("There are no metrics: no directory for them can be made (%s), set %s", problem, DIRECTORY)
+        return None
+
+
+def _name(server: int, part: str) -> str:
+    return f"{server}-{part}"
+
+
+def _identity(part: str) -> Callable[[], str]:
+    """How the library knows whose files it writes: it asks with every number."""
+    name = _name(os.getppid(), part)
+
+    def forked() -> None:
+        nonlocal name
+        name = str(os.getpid())
+
+    os.register_at_fork(after_in_child=forked)
+    return lambda: name

@@ -1,0 +1,1 @@
+"""The server behind ``extension-kit serve``: processes, edges, ports and TLS."""

@@ -1,0 +1,232 @@
+"""The health port of a server: one place that speaks for all its processes.
+
+One thread reads all requests, so that clients which send little or nothing cost no more than their sockets. A request
+has to be there as a whole in time, and where there are too many connections the oldest go: who asks properly is
+answered. That thread tells liveness by itself; what may have to wait for others is found out by threads of its own.
+"""
+
+import asyncio
+import logging
+import os
+import queue
+import resource
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from extension_kit.observability.metrics_page import ReadBacklog, no_backlog, page
+from extension_kit.server import client_mistakes as mistakes
+
+logger = logging.getLogger("extension_kit.server")
+
+# Each is a file of the process, of which many machines allow 1024 and some 256.
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+_MAX_CONNECTIONS = 400 if _FILES == resource.RLIM_INFINITY else min(400, _FILES // 2)
+_MAX_REQUEST_BYTES = 16 * 1024
+_READ_TIMEOUT = 2.0  # seconds for a whole request, from the opening of the connection on
+_ANSWER_TIMEOUT = 10.0  # seconds for finding the answer, and again for taking it
+_READINESS_THREADS, _METRICS_THREADS = 4, 2
+
+_STATUS_LINES = {
+    200: b"HTTP/1.1 200 OK",
+    400: b"HTTP/1.1 400 Bad Request",
+    404: b"HTTP/1.1 404 Not Found",
+    405: b"HTTP/1.1 405 Method Not Allowed\r\nAllow: GET",
+    408: b"HTTP/1.1 408 Request Timeout",
+    500: b"HTTP/1.1 500 Internal Server Error",
+    503: b"HTTP/1.1 503 Service Unavailable",
+}
+
+
+class _Answer(NamedTuple):
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+
+
+_BUSY = _Answer(503, b"Service Unavailable")
+
+
+class ProbesServer:
+    """Answers ``/health/liveness`` and ``/health/readiness`` with 200 or 503, and ``/metrics``, on plain HTTP.
+
+    Args:
+        sockets: those that listen, all at one port.
+        families: how to speak of their addresses.
+        is_ready: asked at each readiness probe.
+        read_backlog: asked each time metrics are.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        families: str,
+        is_ready: Callable[[], bool],
+        read_backlog: ReadBacklog = no_backlog,
+    ) -> None:
+        self.port: int = sockets[0].getsockname()[1]
+        self.connections: dict[_Connection, None] = {}
+        """Those that are open, oldest first."""
+        self._sockets = sockets
+        self._families = families
+        self._is_ready = is_ready
+        self._read_backlog = read_backlog
+        self._loop = asyncio.SelectorEventLoop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="probes", daemon=True)
+        self._waiting: dict[str, queue.Queue[_Connection]] = {}
+
+    def start(self) -> None:
+        """Serve from threads of its own until the process ends."""
+        logger.info("Starting probes server on port %d (%s), ready: false", self.port, self._families)
+        self._find_out("/health/readiness", self._readiness, _READINESS_THREADS)
+        self._find_out("/metrics", self._metrics, _METRICS_THREADS)
+        for each in self._sockets:
+            listening = self._loop.create_server(
+                lambda: _Connection(self, self._loop), sock=each, backlog=_MAX_CONNECTIONS
+            )
+            self._loop.run_until_complete(listening)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving and close everything."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_ANSWER_TIMEOUT)
+        if accepting := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.wait(accepting, timeout=_ANSWER_TIMEOUT))
+        for connection in list(self.connections):
+            connection.drop()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        for each in self._sockets:
+            each.close()
+        self._loop.close()
+
+    def leave(self) -> None:
+        """Let go of all sockets, in a process that was forked from the one that serves."""
+        for each in self._sockets:
+            each.close()
+        for connection in list(self.connections):
+            connection.leave()
+
+    def ask(self, path: str, connection: "_Connection") -> None:
+        """Have a connection given the answer for a path."""
+        if path == "/health/liveness":
+            connection.give(_Answer(200))
+        elif path in self._waiting:
+            try:
+                self._waiting[path].put_nowait(connection)
+            except queue.Full:
+                connection.give(_BUSY)
+        else:
+            connection.give(_Answer(404, b"Not Found"))
+
+    def _find_out(self, path: str, find: Callable[[], _Answer], threads: int) -> None:
+        waiting = self._waiting[path] = queue.Queue(_MAX_CONNECTIONS)
+
+        def work() -> None:
+            while True:
+                connection = waiting.get()
+                if connection not in self.connections:
+                    continue  # it is gone
+                try:
+                    answer = find()
+                except Exception:
+                    logger.exception("%s cannot be answered", path)
+                    answer = _Answer(500, b"Internal Server Error")
+                with suppress(RuntimeError):  # it has been stopped
+                    self._loop.call_soon_threadsafe(connection.give, answer)
+
+        for _ in range(threads):
+            threading.Thread(target=work, name="probes", daemon=True).start()
+
+    def _readiness(self) -> _Answer:
+        return _Answer(200) if self._is_ready() else _BUSY
+
+    def _metrics(self) -> _Answer:
+        status, content_type, body = page(self._read_backlog)
+        return _Answer(status, body, content_type)
+
+
+class _Connection(asyncio.Protocol):
+    """A client's connection, for one request."""
+
+    def __init__(self, server: ProbesServer, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._parser = HttpRequestParser(self)
+        self._received = 0
+        self._url = b""
+        self._asked = False
+        self._answered = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._socket = transport.get_extra_info("socket")
+        connections = self._server.connections
+        if len(connections) >= _MAX_CONNECTIONS:
+            next(iter(connections)).drop()
+        connections[self] = None
+        self._timer = self._loop.call_later(_READ_TIMEOUT, self.give, _Answer(408, b"Request Timeout"))
+
+    def data_received(self, data: bytes) -> None:
+        if self._asked or self._answered:
+            return
+        if not self._received and mistakes.begins_tls(data):
+            mistakes.say(mistakes.TLS_AT_HEALTH_PORT)
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            return  # an offer that is declined by the answer
+        except HttpParserError:
+            self.give(_Answer(400, b"Bad Request"))
+        if self._received > _MAX_REQUEST_BYTES and not self._asked:
+            self.give(_Answer(400, b"Bad Request"))
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_headers_complete(self) -> None:
+        self._asked = True
+        if self._parser.get_method() != b"GET":
+            self.give(_Answer(405, b"Method Not Allowed"))
+            return
+        self._wait(_ANSWER_TIMEOUT, self.give, _BUSY)
+        self._server.ask(self._url.partition(b"?")[0].decode("latin-1"), self)
+
+    def give(self, answer: _Answer) -> None:
+        """Send the answer, unless there has been one, and close."""
+        if self._answered or self._transport.is_closing():
+            return
+        self._answered = True
+        head = b"%b\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (
+            _STATUS_LINES[answer.status],
+            answer.content_type.encode(),
+            len(answer.body),
+        )
+        self._transport.write(head + answer.body)
+        self._wait(_ANSWER_TIMEOUT, self.drop)
+        self._transport.close()
+
+    def drop(self) -> None:
+        """Close at once."""
+        self._server.connections.pop(self, None)
+        self._transport.abort()
+
+    def leave(self) -> None:
+        """Close the socket in a forked process, without a word to the loop, which it shares with its parent."""
+        with suppress(OSError):
+            os.close(self._socket.fileno())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._timer.cancel()
+        self._server.connections.pop(self, None)
+        with suppress(OSError):  # closing alone would say nothing to the client while a forked process has it, too
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _wait(self, seconds: float, then: Callable[..., None], *arguments: object) -> None:
+        self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, then, *arguments)

@@ -1,0 +1,111 @@
+"""Where a server listens, found out before anything is started: what is taken or missing is one clear line."""
+
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from extension_kit.errors import ConfigurationError
+from extension_kit.observability.metrics_page import ReadBacklog
+from extension_kit.server import tls
+from extension_kit.server.health_port import ProbesServer
+from extension_kit.settings.kit import EVERY_ADDRESS, Settings
+
+_EVERY_IPV4 = "0.0.0.0"  # noqa: S104
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """The TLS context for the settings, None for plain HTTP.
+
+    Raises:
+        ConfigurationError: a certificate or key cannot be used.
+    """
+    if not settings.tls_server_cert or not settings.tls_server_key:
+        return None
+    return tls.server_context(settings.tls_server_cert, settings.tls_server_key, settings.tls_client_cas)
+
+
+def bind(settings: Settings) -> tuple[Sequence[str], str]:
+    """What gunicorn is to bind, and how to speak of it.
+
+    Raises:
+        ConfigurationError: the port or the socket's path cannot be used.
+    """
+    if settings.unix_socket:
+        return _bind_unix_socket(Path(settings.unix_socket))
+    # Bound once without SO_REUSEPORT: with it, two servers would share a taken port without a word.
+    sockets, families = _bound(settings.bind_address, settings.port, "port", "STEADYBIT_EXTENSION_PORT")
+    addresses = [each.getsockname()[:2] for each in sockets]
+    for each in sockets:
+        each.close()
+    scheme = "https" if settings.tls_server_cert else "http"
+    client = " (ClientAuth: RequireAndVerifyClientCert)" if settings.tls_client_cas else ""
+    place = f"{scheme} server on port {addresses[0][1]} ({families}){client}"
+    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses], place
+
+
+def _bind_unix_socket(path: Path) -> tuple[Sequence[str], str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: {path.parent}: {error.strerror}") from None
+    if path.exists() and not path.is_socket():
+        raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: {path} is there and is not a socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(str(path)) == 0:
+            raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: a server listens at {path}, stop it first")
+    return [f"unix:{path}"], f"http server on unix domain socket ({path})"
+
+
+def probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> ProbesServer | None:
+    """Bind the health port; None with a unix socket.
+
+    Raises:
+        ConfigurationError: the port cannot be used.
+    """
+    if settings.unix_socket:
+        return None  # its health endpoints are on the socket, so that many extensions fit on one host
+    sockets, families = _bound(
+        settings.bind_address, settings.health_port, "health port", "STEADYBIT_EXTENSION_HEALTH_PORT"
+    )
+    return ProbesServer(sockets, families, is_ready, read_backlog)
+
+
+def _bound(host: str, port: int, name: str, variable: str) -> tuple[list[socket.socket], str]:
+    """Sockets that listen at a port, and how to speak of their addresses."""
+    hosts, families = _hosts(host)
+    with ExitStack() as opened:
+        sockets = []
+        for each in hosts:
+            try:
+                bound = opened.enter_context(socket.socket(socket.AF_INET6 if ":" in each else socket.AF_INET))
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                bound.bind((each, port))
+                bound.listen()  # only that finds out for sure
+            except OSError as error:
+                hint = ""
+                if error.errno == errno.EADDRINUSE:
+                    hint = f": stop what uses it or set {variable}"
+                elif error.errno == errno.EADDRNOTAVAIL:
+                    hint = ": set EXTENSION_BIND_ADDRESS to an address of this machine"
+                raise ConfigurationError(f"{name} {port} on {host} cannot be used ({error.strerror}){hint}") from None
+            port = bound.getsockname()[1]
+            sockets.append(bound)
+        opened.pop_all()
+    return sockets, families
+
+
+def _hosts(host: str) -> tuple[list[str], str]:
+    """The addresses that one of the settings stands for, and how to speak of them."""
+    if host != EVERY_ADDRESS:
+        return [host], host
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            # As the machine is configured: the socket that gunicorn makes has no option of its own.
+            takes_ipv6_alone = probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            probe.bind((host, 0))
+    except OSError:
+        return [_EVERY_IPV4], "IPv4, this machine has no IPv6"
+    return [_EVERY_IPV4, host] if takes_ipv6_alone else [host], "IPv4 and IPv6"

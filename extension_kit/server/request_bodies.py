@@ -1,0 +1,165 @@
+"""The bodies of requests, read on the event loop: no thread waits for a client that sends."""
+
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+from extension_kit.events.answers import Answer, problem
+from extension_kit.server.in_flight import Hold
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HOLD = "extension_kit.hold"
+"""The key in a request's scope of the ``Hold`` for its body; None where it is not counted."""
+
+NO_ROOM = problem(
+    503,
+    "Too much is being received",
+    "The bodies that are being received or worked on fill their room; send this one again in a moment.",
+    headers=(("Retry-After", "1"), ("Connection", "close")),
+)
+
+STOPPING = problem(
+    503,
+    "The server stops",
+    "It has not got as far as this request in the time it had to stop; send it again in a moment.",
+    headers=(("Retry-After", "1"), ("Connection", "close")),
+)
+
+_FRAMING = (b"content-length", b"transfer-encoding")
+
+
+class DisconnectedError(Exception):
+    """The client left before its request was complete."""
+
+
+class NoRoomError(Exception):
+    """There is no room for the body, or there is none any more."""
+
+
+async def read(hold: Hold | None, size: int, receive: Receive, limit: int) -> bytes | None:
+    """Read a request's body; None where it is over the limit, which is found out without reading on.
+
+    What the client still sends of it is read and dropped by the server, so that the client gets to see the answer.
+
+    Args:
+        hold: the room it has, where it is counted.
+        size: its bytes as the head gives them, 0 where it does not.
+        receive: brings it.
+        limit: bytes.
+
+    Raises:
+        DisconnectedError: the client left.
+        NoRoomError: it does not fit beside the other bodies.
+    """
+    if hold is not None and hold.refused:
+        raise NoRoomError
+    if size > limit:
+        return None
+    chunks = []
+    received = 0
+    while True:
+        message = await receive()
+        if hold is not None and hold.refused:
+            raise NoRoomError
+        if message["type"] == "http.disconnect":
+            raise DisconnectedError
+        chunk = message.get("body", b"")
+        received += len(chunk)
+        if received > limit:
+            return None
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            body = b"".join(chunks)
+            if hold is not None:
+                hold.complete()
+                if not hold.decode(_decoded_size(body)):
+                    raise NoRoomError
+            return body
+
+
+def _decoded_size(body: bytes) -> int:
+    """About the bytes that JSON takes when it is decoded, which may be twenty times its own."""
+    return len(body) + 64 * (body.count(b",") + body.count(b"[")) + 256 * body.count(b"{")
+
+
+class Buffered:
+    """An application that is given a request when all of its body is there, and need not wait for the client.
+
+    A body over the limit is left out; its Content-Length stays, or is put in the place of a body in chunks, so that the
+    application refuses it as too large. It is also how a WSGI application gets to see a body in chunks at all.
+
+    Args:
+        application: answers the requests.
+        limit: bytes of a body.
+    """
+
+    def __init__(self, application: Application, limit: int) -> None:
+        self._application = application
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request.
+
+        Raises:
+            DisconnectedError: the client left before its request was complete.
+            NoRoomError: its body does not fit beside others.
+        """
+        framing = {name: value for name, value in scope["headers"] if name in _FRAMING}
+        size = int(framing.get(b"content-length", b"0"))
+        body = await read(scope.get(HOLD), size, receive, self._limit)
+        if framing:
+            size = max(size, self._limit + 1) if body is None else len(body)
+            others = [header for header in scope["headers"] if header[0] not in _FRAMING]
+            scope["headers"] = [*others, (b"content-length", b"%d" % size)]
+        messages: list[Message] = [{"type": "http.request", "body": body or b"", "more_body": False}]
+
+        async def ready() -> Message:
+            return messages.pop() if messages else {"type": "http.disconnect"}
+
+        await self._application(scope, ready, send)
+
+
+def handed_off(application: Callable[..., Any], piece: int) -> Callable[..., Iterator[bytes]]:
+    """Make of a WSGI application one whose answers leave its thread in pieces of so many bytes, as large as that.
+
+    A thread that hands over an answer part by part waits for a client that takes it slowly.
+    """
+
+    def run(environ: object, start_response: object) -> Iterator[bytes]:
+        answer = application(environ, start_response)
+        try:
+            parts: list[bytes] = []
+            size = 0
+            for part in answer:
+                parts.append(part)
+                size += len(part)
+                if size >= piece:
+                    yield b"".join(parts)
+                    parts, size = [], 0
+            yield b"".join(parts)
+        finally:
+            if hasattr(answer, "close"):
+                answer.close()
+
+    return run
+
+
+async def send_answer(answer: Answer, name: str, send: Send) -> None:
+    """Send a complete answer; ``name`` is the id of the request."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [
+                (b"content-type", answer.content_type.encode()),
+                (b"content-length", b"%d" % len(answer.body)),
+                (b"request-id", name.encode()),
+                *((key.lower().encode(), value.encode()) for key, value in answer.headers),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,25 @@
+"""Errors in the form Steadybit's extension-kit defines: ``{"title", "detail"}`` as application/json."""
+
+import logging
+
+from flask import Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from extension_kit.events.answers import NOT_FOUND, method_not_allowed, problem, too_large
+from extension_kit.web.responses import respond
+
+logger = logging.getLogger("extension_kit.web")
+
+
+def answer_error(error: Exception) -> Response:
+    """Answer what a view raised: HTTP errors as they are, anything else as a 500 that says nothing of the inside."""
+    if isinstance(error, NotFound):
+        return respond(NOT_FOUND)
+    if isinstance(error, MethodNotAllowed):
+        return respond(method_not_allowed(*sorted(error.valid_methods or ())))
+    if isinstance(error, RequestEntityTooLarge):
+        return respond(too_large(request.max_content_length or 0))
+    if isinstance(error, HTTPException):
+        return respond(problem(error.code or 500, error.name, error.description))
+    logger.exception("%s %s failed", request.method, request.path, exc_info=error)
+    return respond(problem(500, "Internal Server Error", "The log of the extension says what went wrong."))

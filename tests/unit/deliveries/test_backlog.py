@@ -1,0 +1,52 @@
+"""How much there is to deliver, on both stores."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert, update
+
+from extension_kit.deliveries.backlog import read_backlog
+from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING, deliveries, events
+from extension_kit.errors import StoreError
+from tests.databases import opened
+
+
+@pytest.fixture
+def deliver(database):
+    """Write deliveries down, by status and age in seconds."""
+
+    def deliver(*found):
+        now = datetime.now(UTC)
+        with database.transaction() as connection:
+            for number, (status, age) in enumerate(found, 1):
+                made = now - timedelta(seconds=age)
+                event = {"ref": number, "source": "test", "event_id": str(number), "name": "a", "body": b"{}"}
+                connection.execute(insert(events).values(**event, received_at=made))
+                delivery = {"event_ref": number, "listener": "l", "status": status}
+                connection.execute(insert(deliveries).values(**delivery, created_at=made, due_at=now))
+
+    return deliver
+
+
+def test_nothing_waits_in_an_empty_database(database):
+    assert read_backlog(database) == (0, 0.0)
+
+
+def test_what_has_ended_does_not_wait(database, deliver):
+    deliver((DELIVERED, 50), (DEAD, 60), (DISCARDED, 70))
+    assert read_backlog(database) == (0, 0.0)
+
+
+def test_the_age_is_that_of_the_oldest_one_waiting_however_often_it_was_tried(database, deliver):
+    deliver((DELIVERED, 5000), (WAITING, 1000), (WAITING, 10))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    with database.transaction() as connection:
+        connection.execute(update(deliveries).values(attempts=7, due_at=later))
+    backlog = read_backlog(database)
+    assert backlog.waiting == 2
+    assert 1000 <= backlog.oldest < 1100
+
+
+def test_a_database_without_tables_is_an_error_and_not_an_empty_backlog(url):
+    with opened(url, upgraded=False) as database, pytest.raises(StoreError):
+        read_backlog(database)

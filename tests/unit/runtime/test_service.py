@@ -1,0 +1,168 @@
+"""Extensions that speak other systems' protocols, put together to be served."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import orjson
+import pytest
+from flask import Blueprint, Response
+from sqlalchemy import text
+
+from extension_kit import Extension, RegistrationError
+from extension_kit.deliveries import subscriptions
+from extension_kit.errors import SettingError
+from extension_kit.events.registry import SUBSCRIPTIONS_PATH
+from extension_kit.protocol import EventProtocol, Manner, Message, Routes, Task
+from extension_kit.runtime.service import Service
+from extension_kit.settings.declare import TEXT, setting, whole_number
+from extension_kit.settings.kit import Settings
+from tests.conftest import wait_until
+
+
+@dataclass(frozen=True)
+class EchoSettings:
+    size: int = setting("EXTENSION_ECHO_SIZE", 3, whole_number(1, 9), "How much.")
+    secret: str = setting("EXTENSION_ECHO_SECRET", "", TEXT, "Nobody may see it.", secret=True)
+
+
+def routes(host, settings):
+    return Routes(Blueprint("echo", __name__), ("/echo",), lambda error: Response(status=500))
+
+
+def manner(settings):
+    return Manner(lambda due, subscription: Message("1", due.body))
+
+
+def speaking(source="echo", **more):
+    extension = Extension(f"extension-{source}")
+    extension.speak(EventProtocol(source, EchoSettings, routes, names=(f"{source}.*",), **more))
+    return extension
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Put extensions together, with a database of their own."""
+    made = []
+
+    def serve(*extensions, **options):
+        made.append(Service.of(extensions, Settings(database_url=f"sqlite:///{tmp_path}/extension.db"), **options))
+        return made[-1]
+
+    yield serve
+    for service in made:
+        if service.durability is not None:
+            service.durability.close(5)
+
+
+class TestSettings:
+    def test_they_are_read_from_the_environment(self, serve, monkeypatch):
+        monkeypatch.setenv("EXTENSION_ECHO_SIZE", "7")
+        service = serve(speaking())
+        assert [settings for _, settings in service.protocols] == [EchoSettings(size=7)]
+        assert service.variables == {"EXTENSION_ECHO_SIZE", "EXTENSION_ECHO_SECRET"}
+
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_a_bad_value_stops_the_start(self, serve, monkeypatch, durable):
+        monkeypatch.setenv("EXTENSION_ECHO_SIZE", "70")
+        with pytest.raises(SettingError, match=r'^EXTENSION_ECHO_SIZE is "70": a whole number from 1 to 9 is allowed$'):
+            serve(speaking(), durable=durable)
+
+
+class TestParts:
+    def test_a_protocol_is_enough_to_be_served(self, serve):
+        service = serve(speaking())
+        assert service.durability is not None
+        assert service.registry.document() == {"eventListeners": []}
+
+    def test_without_a_database_it_is_left_out(self, serve, tmp_path):
+        service = serve(speaking(manner=manner), durable=False)
+        assert (service.durability, service.protocols, service.variables) == (None, (), set())
+        assert service.receiver.routes == {}
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(("extensions", "kept"), [([], False), ([speaking()], True)])
+    def test_immediate_listeners_get_deliveries_where_a_protocol_publishes(self, serve, extensions, kept):
+        mine = Extension("extension-mine")
+        mine.listen_to("*", path="/events/quick", immediate=True)(lambda event: None)
+        durability = serve(mine, *extensions).durability
+        assert [key.rpartition("@")[2] for key in durability.keys] == ["/events/quick"] if kept else durability is None
+
+    def test_extensions_need_names_of_their_own(self, serve):
+        one, other = Extension("extension-oncall"), Extension("extension-oncall")
+        one.listen_to("*", path="/events/one", immediate=True)(print)
+        other.listen_to("*", path="/events/other", immediate=True)(print)
+        with pytest.raises(RegistrationError, match="two extensions are called extension-oncall"):
+            serve(one, other)
+
+    def test_a_system_is_spoken_with_by_one_extension(self, serve):
+        with pytest.raises(RegistrationError, match=r"^echo is spoken by two extensions"):
+            serve(speaking(), speaking("pulp"), speaking())
+
+    @pytest.mark.parametrize("every", [0, -1, float("nan")])
+    def test_a_task_that_never_pauses_is_refused(self, every):
+        with pytest.raises(RegistrationError, match="more than 0"):
+            Task(every, print)
+
+    def test_a_task_that_nobody_would_do_is_refused(self):
+        async def look(host, settings):
+            pass
+
+        for run in (look, partial(look)):
+            with pytest.raises(RegistrationError, match="a task is done by a plain function"):
+                Task(60, run)
+
+    def test_a_task_that_nobody_does_is_told(self, serve, caplog):
+        async def look():
+            pass
+
+        service = serve(speaking(tasks=(Task(3600, lambda host, settings: look()),)))
+        service.durability.keep_house()
+        wait_until(lambda: "the task echo-<lambda> returned something to await (coroutine)" in caplog.text)
+
+    def test_tasks_that_are_called_the_same_are_told_apart(self, serve, caplog):
+        def fail(why, host, settings):
+            raise ValueError(why)
+
+        service = serve(speaking(tasks=tuple(Task(3600, partial(fail, why)) for why in ("first", "second"))))
+        service.durability.keep_house()
+        wait_until(lambda: len(caplog.records) == 2)
+        told = {record.exc_info[1].args[0]: record.getMessage() for record in caplog.records}
+        assert told == {
+            "first": "The task echo-task-1 failed and is tried again in 3600 s",
+            "second": "The task echo-task-2 failed and is tried again in 3600 s",
+        }
+
+    def test_a_task_need_not_be_a_function(self, serve):
+        done = []
+        service = serve(speaking(tasks=(Task(3600, partial(lambda word, host, settings: done.append(host), "hi")),)))
+        service.durability.keep_house()
+        wait_until(lambda: done == [service.durability.host])
+
+
+class TestSubscriptions:
+    @pytest.mark.parametrize(("has_manner", "there"), [(manner, True), (None, False)])
+    def test_there_is_a_path_for_them_where_a_protocol_has_any(self, serve, has_manner, there):
+        service = serve(speaking(manner=has_manner), speaking("pulp"))
+        assert (SUBSCRIPTIONS_PATH in service.receiver.routes) is there
+
+    def test_a_listener_that_has_their_path_is_refused(self, serve):
+        mine = Extension("extension-mine")
+        mine.listen_to("killswitch.engaged", path=SUBSCRIPTIONS_PATH)(lambda event: None)
+        assert serve(mine, speaking()).receiver.routes.keys() == {SUBSCRIPTIONS_PATH}
+        with pytest.raises(RegistrationError, match="is used by the kit itself, choose another path"):
+            serve(mine, speaking("pulp", manner=manner))
+
+    def test_while_the_database_is_away_agents_are_asked_for_what_was_wanted_last(self, serve):
+        host = serve(speaking(manner=manner)).durability.host
+        with host.transaction() as transaction:
+            given = {"name": "mine", "pattern": "killswitch.engaged", "target": {"url": "https://example.com"}}
+            subscriptions.add(transaction.connection, host.senders, protocol="echo", sender="http", **given)
+        service = serve(speaking(manner=manner))
+        with host.transaction() as transaction:
+            transaction.connection.execute(text("ALTER TABLE subscriptions RENAME TO away"))
+        asked = [
+            {"method": "POST", "path": SUBSCRIPTIONS_PATH, "listenTo": ["killswitch.engaged"], "restrictTo": "leader"}
+        ]
+        body, etag = service.registry.serialized()
+        assert orjson.loads(body) == {"eventListeners": asked}
+        assert service.registry.serialized() == (body, etag)

@@ -1,0 +1,197 @@
+"""When a target rests, and how it gets its chance."""
+
+import threading
+from itertools import pairwise
+
+import pytest
+
+from extension_kit.senders.circuit_breaker import Circuit
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def circuit(clock):
+    return Circuit(failures=3, rest=10, longest=60, clock=clock)
+
+
+def fail(circuit, key="a", times=3):
+    for _ in range(times):
+        circuit.record(key, "failed")
+
+
+def rests(circuit, clock, key="a"):
+    """How long the target rests now; afterwards its rest is over."""
+    seconds = circuit.wait(key)
+    clock.now += seconds
+    return seconds
+
+
+def test_a_target_that_nobody_knows_is_tried(circuit):
+    assert circuit.wait("a") == 0
+    assert len(circuit) == 0
+
+
+def test_it_rests_after_some_failures_in_a_row(circuit):
+    fail(circuit, times=2)
+    assert circuit.wait("a") == 0
+    fail(circuit, times=1)
+    assert circuit.wait("a") == pytest.approx(10, rel=0.11)
+    assert circuit.wait("b") == 0
+
+
+@pytest.mark.parametrize("result", ["delivered", "refused"])
+def test_an_answer_in_between_begins_the_count_anew(circuit, result):
+    fail(circuit, times=2)
+    circuit.record("a", result)
+    fail(circuit, times=2)
+    assert circuit.wait("a") == 0
+
+
+def test_one_probe_is_let_through_at_the_end_of_a_rest(circuit, clock):
+    fail(circuit)
+    rests(circuit, clock)
+    assert circuit.wait("a") == 0
+    assert circuit.wait("a") > 0
+    circuit.record("a", "delivered")
+    assert [circuit.wait("a") for _ in range(5)] == [0] * 5
+    assert len(circuit) == 0
+
+
+def test_while_a_probe_is_made_the_others_wait_for_a_first_rest_at_most(circuit, clock):
+    fail(circuit)
+    for _ in range(3):
+        rests(circuit, clock)
+        assert circuit.wait("a") == 0
+        circuit.record("a", "failed")
+    rests(circuit, clock)
+    assert circuit.wait("a") == 0
+    assert 0 < circuit.wait("a") <= 10
+
+
+def test_who_shares_a_target_takes_turns_with_the_probe(circuit, clock):
+    """So that one whose attempts always fail does not keep the others from finding out that theirs would not."""
+    fail(circuit)
+    probes = []
+    for _ in range(12):
+        clock.now += max(0.1, min(circuit.wait("a", by, only_look=True) for by in "xyz"))
+        for by in "xyz":  # always in this order
+            if circuit.wait("a", by) == 0:
+                probes.append(by)
+                circuit.record("a", "failed")
+    assert set(probes) > {"x"}
+    assert all(first != second for first, second in pairwise(probes))
+
+
+def test_the_same_one_probes_again_where_no_other_has_asked_or_comes_in_time(circuit, clock):
+    fail(circuit)
+    for _ in range(3):
+        clock.now += circuit.wait("a", "x")
+        assert circuit.wait("a", "x") == 0
+        circuit.record("a", "failed")
+    assert circuit.wait("a", "y") > 0
+    clock.now += circuit.wait("a", "x")
+    assert 0 < circuit.wait("a", "x") <= 10
+    clock.now += 10
+    assert circuit.wait("a", "x") == 0
+
+
+def test_who_only_looks_takes_no_probe(circuit, clock):
+    fail(circuit)
+    rests(circuit, clock)
+    assert [circuit.wait("a", only_look=True) for _ in range(2)] == [0, 0]
+    assert circuit.wait("a") == 0
+    assert circuit.wait("a", only_look=True) > 0
+
+
+def test_each_failed_probe_doubles_the_rest_up_to_the_longest(circuit, clock):
+    fail(circuit)
+    for expected in (10, 20, 40, 60, 60, 60):
+        assert rests(circuit, clock) == pytest.approx(expected, rel=0.11)
+        assert circuit.wait("a") == 0
+        circuit.record("a", "failed")
+
+
+def test_after_a_very_long_time_of_failures_it_still_rests_the_longest(circuit, clock):
+    fail(circuit)
+    for _ in range(3000):
+        rests(circuit, clock)
+        assert circuit.wait("a") == 0
+        circuit.record("a", "failed")
+    assert circuit.wait("a") == pytest.approx(60, rel=0.11)
+
+
+def test_rests_vary_so_that_targets_do_not_come_back_together(circuit):
+    for key in range(50):
+        fail(circuit, key)
+    waits = {circuit.wait(key) for key in range(50)}
+    assert len(waits) == 50
+    assert min(waits) >= 9
+    assert max(waits) <= 11
+
+
+def test_attempts_that_began_before_the_rest_do_not_make_it_longer(circuit, clock):
+    fail(circuit, times=30)
+    assert rests(circuit, clock) <= 11
+    circuit.wait("a")
+    circuit.record("a", "failed")
+    assert circuit.wait("a") <= 22
+
+
+def test_an_attempt_that_began_before_the_rest_and_arrives_ends_it(circuit):
+    fail(circuit)
+    circuit.record("a", "delivered")
+    assert circuit.wait("a") == 0
+
+
+def test_a_probe_that_is_never_heard_of_is_replaced(circuit, clock):
+    fail(circuit)
+    rests(circuit, clock)
+    assert circuit.wait("a") == 0
+    assert 0 < circuit.wait("a") <= 11
+    clock.now += 11
+    assert circuit.wait("a") == 0
+
+
+def test_it_remembers_a_bounded_number_of_targets_those_that_failed_last(clock):
+    circuit = Circuit(failures=1, limit=3, clock=clock)
+    for key in "abc":
+        fail(circuit, key, times=1)
+    fail(circuit, "a", times=1)
+    fail(circuit, "d", times=1)
+    assert len(circuit) == 3
+    assert [key for key in "abcd" if circuit.wait(key)] == ["a", "c", "d"]
+
+
+def test_of_many_threads_one_gets_the_probe(circuit, clock):
+    fail(circuit)
+    rests(circuit, clock)
+    barrier, let_through = threading.Barrier(16), []
+
+    def ask():
+        barrier.wait(20)
+        if circuit.wait("a") == 0:
+            let_through.append(True)
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert let_through == [True]
+
+
+def test_by_itself_it_uses_a_real_clock():
+    circuit = Circuit(failures=1, rest=1000)
+    circuit.record("a", "failed")
+    assert 0 < circuit.wait("a") <= 1100
