@@ -23,6 +23,7 @@ from benchmarks.receiver import Received, receiving
 from benchmarks.report import Report, Settings, times
 from benchmarks.servers import ROOT, Server, kit, kit_command, process, running
 from benchmarks.stores import WITHOUT_POSTGRESQL, Store, stores
+from extension_kit.deliveries.tables import subscription_patterns
 from extension_kit.deliveries.tables import subscriptions as kit_subscriptions
 from extension_kit.engine.app import Engine
 from extension_kit.protocol import Host
@@ -49,6 +50,7 @@ _ENVIRONMENT = {
 }
 _BENCH = Caller("bench", "admin", "anna", "dev", is_service=True)
 _TYPE = "bench.new_status.done"
+_FIRST_OTHER = 1_000_000  # the refs before are those of the subscriptions that match
 _CHUNK = 10_000
 
 # One series for each "run" of the load generator, which is 20 events.
@@ -281,20 +283,34 @@ def _subscribe(host: Host, settings: TapisSettings, crowd: _Crowd, hook: str) ->
                 },
             )
     for start in range(0, crowd.others, _CHUNK):
-        now = datetime.now(UTC)
-        rows = [
+        _add_others(host, range(start, min(start + _CHUNK, crowd.others)), hook)
+
+
+def _add_others(host: Host, numbers: range, hook: str) -> None:
+    """Add subscriptions that want other subjects, or other tenants' events; in bulk, because they are many."""
+    rows, patterns = [], []
+    now = datetime.now(UTC)
+    for number in numbers:
+        wanted = {
+            "subject": f"other{number}" if number % 2 else None,
+            "scope": _BENCH.tenant if number % 2 else f"tenant{number % 1000}",
+        }
+        ref = _FIRST_OTHER + number
+        name = f"other{number}"
+        rows.append(
             {
+                "ref": ref,
                 "protocol": "tapis",
-                "name": f"other{number}/0/other{number}",
-                "pattern": "bench.*.*",
-                "subject": f"other{number}" if number % 2 else None,
-                "scope": _BENCH.tenant if number % 2 else f"tenant{number % 1000}",
+                "name": f"{name}/{name}/0",
+                "group": f"{name}/{name}",
                 "sender": "http",
                 "target": {"url": hook},
                 "enabled": True,
                 "created_at": now,
+                **wanted,
             }
-            for number in range(start, min(start + _CHUNK, crowd.others))
-        ]
-        with host.transaction() as transaction:
-            transaction.connection.execute(insert(kit_subscriptions), rows)
+        )
+        patterns.append({"subscription_ref": ref, "pattern": "bench.*.*", **wanted})
+    with host.transaction() as transaction:
+        transaction.connection.execute(insert(kit_subscriptions), rows)
+        transaction.connection.execute(insert(subscription_patterns), patterns)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from extension_kit.deliveries import subscription_groups as subscription_groups
 from extension_kit.deliveries import subscriptions as subscriptions
 from extension_kit.deliveries.attempt import Due as Due
 from extension_kit.deliveries.outbox import Recorded as Recorded
@@ -37,6 +38,7 @@ from extension_kit.settings.declare import one_of as one_of
 from extension_kit.settings.declare import seconds as seconds
 from extension_kit.settings.declare import setting as setting
 from extension_kit.settings.declare import whole_number as whole_number
+from extension_kit.store.batches import batches as batches
 from extension_kit.store.extension_tables import Tables as Tables
 from extension_kit.store.types import NUMBER as NUMBER
 from extension_kit.store.types import UtcDateTime as UtcDateTime

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import CompoundSelect, Connection, Select, bindparam, exists, literal, select, union_all
 
 from extension_kit.deliveries.outbox import Entry
-from extension_kit.deliveries.tables import bounded, subscriptions
+from extension_kit.deliveries.tables import bounded, subscription_patterns, subscriptions
 from extension_kit.events.patterns import MAX_INNER_WILDCARDS, MAX_PARTS
 
 MAX_PATTERN = 255
@@ -65,7 +65,7 @@ def matching(connection: Connection, entries: Sequence[Entry]) -> list[list[str]
         For each of them the listener keys of the enabled subscriptions that want it and have not expired, oldest first.
         One with a scope wants the events of this scope and those without any.
     """
-    refs: list[list[int]] = [[] for _ in entries]
+    refs: list[set[int]] = [set() for _ in entries]
     # Without subscriptions this is all that accepting an event costs more; SQLAlchemy's way costs ten times as much.
     driver: Any = connection.connection.driver_connection
     if driver.execute(_ANY).fetchone()[0]:
@@ -83,7 +83,9 @@ def wanted_names(connection: Connection, names: Sequence[str]) -> list[str]:
     # One look-up for each pattern: however many subscriptions share it, the first is enough.
     there = union_all(
         *(
-            select(literal(pattern)).where(exists().where(subscriptions.c.pattern == pattern, live))
+            select(literal(pattern)).where(
+                exists().select_from(_WITH_PATTERNS).where(subscription_patterns.c.pattern == pattern, live)
+            )
             for pattern in set().union(*patterns.values())
         )
     )
@@ -115,7 +117,7 @@ def _by_pattern(entries: Sequence[Entry]) -> Iterator[_Wanted]:
 
 
 def _look_up(
-    connection: Connection, wanted: _Wanted, entries: Sequence[Entry], now: datetime, refs: Sequence[list[int]]
+    connection: Connection, wanted: _Wanted, entries: Sequence[Entry], now: datetime, refs: Sequence[set[int]]
 ) -> None:
     subjects = {subject for by_subject in wanted.values() for subject in by_subject if subject is not None}
     names = (entries[place].scope for by_subject in wanted.values() for place in by_subject[None])
@@ -128,14 +130,17 @@ def _look_up(
     for ref, pattern, subject, scope in found:
         for place in wanted[pattern].get(subject, ()):
             if not scope or entries[place].scope in (None, scope):
-                refs[place].append(ref)
+                refs[place].add(ref)
 
 
 _ANY = "SELECT EXISTS (SELECT 1 FROM subscriptions)"
 
+_WITH_PATTERNS = subscription_patterns.join(subscriptions)
+
 _ENABLED = (
-    select(subscriptions.c.ref, subscriptions.c.pattern, subscriptions.c.subject, subscriptions.c.scope)
-    .where(subscriptions.c.pattern.in_(bindparam("patterns", expanding=True)), subscriptions.c.enabled)
+    select(subscription_patterns)
+    .select_from(_WITH_PATTERNS)
+    .where(subscription_patterns.c.pattern.in_(bindparam("patterns", expanding=True)), subscriptions.c.enabled)
     .where(subscriptions.c.expires_at.is_(None) | (subscriptions.c.expires_at > bindparam("now")))
 )
 
@@ -143,10 +148,10 @@ _ENABLED = (
 def _by_subject(enabled: Select[Any]) -> CompoundSelect[Any]:
     """Two branches instead of an OR, so that each can be looked up by pattern and subject."""
     return union_all(
-        enabled.where(subscriptions.c.subject.is_(None)),
-        enabled.where(subscriptions.c.subject.in_(bindparam("subjects", expanding=True))),
+        enabled.where(subscription_patterns.c.subject.is_(None)),
+        enabled.where(subscription_patterns.c.subject.in_(bindparam("subjects", expanding=True))),
     )
 
 
 _MATCHING = _by_subject(_ENABLED)
-_MATCHING_SCOPES = _by_subject(_ENABLED.where(subscriptions.c.scope.in_(bindparam("scopes", expanding=True))))
+_MATCHING_SCOPES = _by_subject(_ENABLED.where(subscription_patterns.c.scope.in_(bindparam("scopes", expanding=True))))

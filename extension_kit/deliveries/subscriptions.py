@@ -1,33 +1,19 @@
 """Subscriptions: rows that want events as decorated functions do, made and changed at run time."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypedDict, Unpack
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from extension_kit.deliveries.retry import RetrySchedule
-from extension_kit.deliveries.subscription_matching import MAX_PATTERN, listener_key, subscription_ref
-from extension_kit.deliveries.tables import WAITING, deliveries, subscriptions
-from extension_kit.errors import ExtensionKitError, RegistrationError
-from extension_kit.events.patterns import check_pattern
-
-_LENGTHS = {"protocol": 64, "name": 255, "pattern": MAX_PATTERN, "subject": 255, "scope": 255}
-_OPTIONAL = {"subject": None, "scope": ""}
-
-
-class SubscriptionError(ExtensionKitError):
-    """A subscription cannot be as somebody wants it.
-
-    Args:
-        problems: what is wrong, by key; keys of the target are written ``target.url``.
-    """
-
-    def __init__(self, problems: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{key}: {problem}" for key, problem in problems.items()))
-        self.problems = problems
+from extension_kit.deliveries.subscription_matching import listener_key, subscription_ref
+from extension_kit.deliveries.subscription_rules import SubscriptionError as SubscriptionError
+from extension_kit.deliveries.subscription_rules import find_problems
+from extension_kit.deliveries.tables import WAITING, deliveries, subscription_patterns, subscriptions
+from extension_kit.store.batches import batches
 
 
 class CheckTargets(Protocol):
@@ -45,7 +31,9 @@ class Subscription:
         ref: its number, never given again.
         protocol: the extension it was made with.
         name: unique within the protocol.
-        pattern: the names of the events, such as ``experiment.execution.*``.
+        patterns: of the names of the events, such as ``experiment.execution.*``, in alphabetical order. An event that
+            several of them match is delivered once.
+        group: what it is changed and removed together with (``subscription_groups``); None: it stands for itself.
         subject: what the events have to be about; None: any.
         scope: whose events; those of nobody in particular, too. Empty: everybody's.
         sender: ``http``, ``email`` or ``amqp``.
@@ -59,7 +47,8 @@ class Subscription:
     ref: int
     protocol: str
     name: str
-    pattern: str
+    patterns: tuple[str, ...]
+    group: str | None
     subject: str | None
     scope: str
     sender: str
@@ -74,16 +63,28 @@ class Subscription:
         """What its deliveries are kept under."""
         return listener_key(self.ref)
 
+    @property
+    def pattern(self) -> str:
+        """Its only pattern, by the name of the release before."""
+        warnings.warn("Subscription.pattern is called Subscription.patterns now", DeprecationWarning, stacklevel=2)
+        return self.patterns[0]
 
-class Changes(TypedDict, total=False):
-    """What of a subscription can be changed."""
 
-    pattern: str
+class Wanted(TypedDict, total=False):
+    """Attributes of a subscription that say which events it gets, and how often each is tried."""
+
+    patterns: Sequence[str]
     subject: str | None
-    target: dict[str, Any]
     retry: Sequence[float] | None
     enabled: bool
     expires_at: datetime | None
+
+
+class Changes(Wanted, total=False):
+    """Attributes of a subscription that can be changed; ``pattern`` is the former name of ``patterns``."""
+
+    target: dict[str, Any]
+    pattern: str
 
 
 def add(
@@ -92,16 +93,20 @@ def add(
     *,
     protocol: str,
     name: str,
-    pattern: str,
     sender: str,
     target: dict[str, Any],
+    patterns: Sequence[str] = (),
+    group: str | None = None,
     subject: str | None = None,
     scope: str = "",
     retry: Sequence[float] | None = None,
     enabled: bool = True,
     expires_at: datetime | None = None,
+    pattern: str | None = None,
 ) -> Subscription:
     """Make a subscription, which gets the events that are recorded from then on.
+
+    The arguments are the attributes of ``Subscription``, and ``pattern``, the former name of ``patterns``.
 
     Raises:
         SubscriptionError: it cannot be so, or the protocol has one of this name; nothing was stored.
@@ -109,7 +114,7 @@ def add(
     row: dict[str, Any] = {
         "protocol": protocol,
         "name": name,
-        "pattern": pattern,
+        "group": group,
         "subject": subject,
         "scope": scope,
         "sender": sender,
@@ -119,35 +124,33 @@ def add(
         "expires_at": expires_at,
         "created_at": datetime.now(UTC),
     }
-    _refuse(_problems(row) | senders.check(sender, target))
+    if pattern is not None:
+        patterns = _renamed_pattern(pattern)
+    _refuse(find_problems({**row, "patterns": patterns}) | senders.check(sender, target))
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    inserted = dialect.insert(subscriptions).values(row).on_conflict_do_nothing().returning(*subscriptions.c)
-    if (stored := connection.execute(inserted).one_or_none()) is None:
+    inserted = dialect.insert(subscriptions).values(row).on_conflict_do_nothing().returning(subscriptions.c.ref)
+    if (ref := connection.execute(inserted).scalar_one_or_none()) is None:
         raise SubscriptionError({"name": f"{protocol} has a subscription of this name."})
-    return Subscription(*stored)
+    _set_patterns(connection, ref, patterns, subject, scope)
+    return read(connection, subscriptions.c.ref == ref)[0]
 
 
 def get(connection: Connection, ref: int) -> Subscription | None:
     """Return the subscription of a number, if it is there."""
-    row = connection.execute(select(subscriptions).where(subscriptions.c.ref == ref)).one_or_none()
-    return Subscription(*row) if row else None
+    return next(iter(read(connection, subscriptions.c.ref == ref)), None)
 
 
 def find(connection: Connection, protocol: str, name: str) -> Subscription | None:
     """Return the subscription of a name, if it is there."""
-    mine = (subscriptions.c.protocol == protocol, subscriptions.c.name == name)
-    row = connection.execute(select(subscriptions).where(*mine)).one_or_none()
-    return Subscription(*row) if row else None
+    return next(iter(read(connection, subscriptions.c.protocol == protocol, subscriptions.c.name == name)), None)
 
 
 def find_all(
     connection: Connection, protocol: str | None = None, *, after: int = 0, limit: int = 100
 ) -> list[Subscription]:
     """Return subscriptions, oldest first: at most ``limit`` behind the one whose ref is ``after``."""
-    query = select(subscriptions).where(subscriptions.c.ref > after).order_by(subscriptions.c.ref).limit(limit)
-    if protocol is not None:
-        query = query.where(subscriptions.c.protocol == protocol)
-    return [Subscription(*row) for row in connection.execute(query)]
+    mine = () if protocol is None else (subscriptions.c.protocol == protocol,)
+    return read(connection, subscriptions.c.ref > after, *mine, limit=limit)
 
 
 def change(connection: Connection, senders: CheckTargets, ref: int, **changes: Unpack[Changes]) -> Subscription | None:
@@ -159,22 +162,46 @@ def change(connection: Connection, senders: CheckTargets, ref: int, **changes: U
     Raises:
         SubscriptionError: it cannot be so; nothing was changed.
     """
-    mine = subscriptions.c.ref == ref
-    row = connection.execute(select(subscriptions).where(mine).with_for_update()).mappings().one_or_none()
-    if row is None:
+    if "pattern" in changes:
+        changes["patterns"] = _renamed_pattern(changes.pop("pattern"))
+    before = next(iter(read(connection, subscriptions.c.ref == ref, lock=True)), None)
+    if before is None:
         return None
-    changed = {**row, **changes}
+    changed = {**asdict(before), **changes}
     # A target that stays is not looked at: what cannot be used any more can still be disabled.
-    _refuse(_problems(changed) | (senders.check(row["sender"], changes["target"]) if "target" in changes else {}))
-    connection.execute(update(subscriptions).where(mine).values({key: changed[key] for key in Changes.__annotations__}))
+    _refuse(find_problems(changed) | (senders.check(before.sender, changes["target"]) if "target" in changes else {}))
+    values = {key: value for key, value in changes.items() if key != "patterns"}
+    if values:
+        connection.execute(update(subscriptions).where(subscriptions.c.ref == ref).values(values))
+    if changes.keys() & {"patterns", "subject"}:
+        _set_patterns(connection, ref, changed["patterns"], changed["subject"], before.scope)
     return get(connection, ref)
+
+
+def read(
+    connection: Connection, *wanted: ColumnElement[bool], lock: bool = False, limit: int | None = None
+) -> list[Subscription]:
+    """Read the subscriptions that meet all conditions, oldest first.
+
+    Args:
+        connection: to read with.
+        wanted: conditions on columns of ``subscriptions``.
+        lock: keep others from changing them until the transaction ends.
+        limit: how many at most; None: all.
+    """
+    query = _SUBSCRIPTIONS.where(*wanted).order_by(subscriptions.c.ref).limit(limit)
+    rows = connection.execute(query.with_for_update(of=subscriptions) if lock else query)
+    return [Subscription(**{**row, "patterns": tuple(sorted(row["patterns"].split()))}) for row in rows.mappings()]
 
 
 def waiting(connection: Connection, refs: Collection[int]) -> set[int]:
     """Return those of the subscriptions for which something waits to be delivered."""
-    keys = [listener_key(ref) for ref in refs]
-    query = select(deliveries.c.listener).where(deliveries.c.listener.in_(keys), deliveries.c.status == WAITING)
-    return {ref for key in connection.execute(query.distinct()).scalars() if (ref := subscription_ref(key)) is not None}
+    keys: set[str] = set()
+    for some in batches(refs):
+        mine = deliveries.c.listener.in_([listener_key(ref) for ref in some])
+        query = select(deliveries.c.listener).where(mine, deliveries.c.status == WAITING).distinct()
+        keys.update(connection.execute(query).scalars())
+    return {ref for ref in refs if listener_key(ref) in keys}
 
 
 def scopes(connection: Connection, keys: Collection[str]) -> dict[str, str]:
@@ -206,33 +233,29 @@ _SETTLED = text(
     " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 )
 
+_SUBSCRIPTIONS = select(
+    subscriptions,
+    # No pattern holds a blank.
+    select(func.aggregate_strings(subscription_patterns.c.pattern, " "))
+    .where(subscription_patterns.c.subscription_ref == subscriptions.c.ref)
+    .scalar_subquery()
+    .label("patterns"),
+)
+
+
+def _set_patterns(connection: Connection, ref: int, patterns: Sequence[str], subject: str | None, scope: str) -> None:
+    connection.execute(delete(subscription_patterns).where(subscription_patterns.c.subscription_ref == ref))
+    rows = [
+        {"subscription_ref": ref, "pattern": pattern, "subject": subject, "scope": scope} for pattern in set(patterns)
+    ]
+    connection.execute(insert(subscription_patterns), rows)
+
+
+def _renamed_pattern(pattern: str) -> list[str]:
+    warnings.warn("pattern= is called patterns= now, and takes a list", DeprecationWarning, stacklevel=3)
+    return [pattern]
+
 
 def _refuse(problems: dict[str, str]) -> None:
     if problems:
         raise SubscriptionError(problems)
-
-
-def _problems(row: Mapping[str, Any]) -> dict[str, str]:
-    problems = {
-        key: f"A text of 1 to {longest} characters is needed."
-        for key, longest in _LENGTHS.items()
-        if not (_is_text(row[key], longest) or (key in _OPTIONAL and row[key] == _OPTIONAL[key]))
-    }
-    if "pattern" not in problems:
-        try:
-            check_pattern(row["pattern"])
-        except RegistrationError as error:
-            problems["pattern"] = str(error)
-    try:
-        RetrySchedule.of(row["retry"])
-    except RegistrationError as error:
-        problems["retry"] = str(error)
-    expires_at = row["expires_at"]
-    if expires_at is not None and (not isinstance(expires_at, datetime) or expires_at.utcoffset() is None):
-        problems["expires_at"] = "A time with its offset from UTC is needed."
-    return problems
-
-
-def _is_text(value: object, longest: int) -> bool:
-    """Whether both stores can keep it."""
-    return isinstance(value, str) and 0 < len(value) <= longest and "\x00" not in value

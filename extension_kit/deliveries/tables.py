@@ -110,7 +110,7 @@ subscriptions = Table(
     Column("ref", NUMBER, primary_key=True, autoincrement=True),
     Column("protocol", String(64), nullable=False),  # the extension it was made with
     Column("name", String(255), nullable=False),
-    Column("pattern", String(255), nullable=False),
+    Column("group", String(255)),  # what is changed and removed together; null: it stands for itself
     Column("subject", String(255)),  # null: any
     Column("scope", String(255), nullable=False, default="", server_default=""),  # whose events; empty: everybody's
     Column("sender", String(32), nullable=False),  # http, email, amqp
@@ -120,8 +120,19 @@ subscriptions = Table(
     Column("expires_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("protocol", "name"),
-    Index(None, "pattern", "subject", "scope"),
+    Index(None, "protocol", "group"),
     sqlite_autoincrement=True,
+)
+
+# Subject and scope stand here once more, so that one index finds who wants an event, whatever others want.
+subscription_patterns = Table(
+    "subscription_patterns",
+    metadata,
+    Column("subscription_ref", NUMBER, ForeignKey("subscriptions.ref", ondelete="CASCADE"), primary_key=True),
+    Column("pattern", String(255), primary_key=True),
+    Column("subject", String(255)),
+    Column("scope", String(255), nullable=False),
+    Index(None, "pattern", "subject", "scope"),
 )
 
 steps = Table(

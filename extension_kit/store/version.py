@@ -5,7 +5,7 @@ from extension_kit.errors import NewerSchema, OlderSchema
 TABLE = "extension_kit_version"
 """Where the version is written down; under a name of its own, as other software may share the database."""
 
-LATEST = "0001"
+LATEST = "0002"
 """The newest version, which is the newest file in ``migrations/versions``."""
 
 

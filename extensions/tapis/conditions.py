@@ -27,7 +27,7 @@ class Wildcard(Enum):
 
 Pattern = Sequence[str | Wildcard]
 
-_HIDDEN = {"ref", "targets", "delivery_targets", "ends_at"}
+_HIDDEN = {"ref", "delivery_targets", "ends_at"}
 
 OPERATORS = ("eq", "neq", "gt", "gte", "lt", "lte", "in", "nin", "like", "nlike", "between", "nbetween")
 _SEVERAL = {"in", "nin"}

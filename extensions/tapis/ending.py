@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
-from extension_kit.protocol import Host
+from extension_kit.protocol import Host, batches, subscription_groups
 from extension_kit.protocol import subscriptions as kit
 
 from .settings import TapisSettings
-from .subscriptions import change, locked, remove
+from .subscriptions import Subscription, locked, remove
 from .tables import subscriptions
-from .targets import ANY_SUBJECT, Targets
+from .targets import ANY_SUBJECT, SOURCE, Targets, group_of
 
 _REMOVED_AT_ONCE = 200
 _SKEW = timedelta(seconds=5)  # between the clocks of the processes that accept events
@@ -28,9 +27,11 @@ def end_by_subject(targets: Targets, connection: Connection, tenant: str, subjec
     now = datetime.now(UTC)
     mine = subscriptions.c.tenant == tenant, subscriptions.c.subject_filter == subject
     live = subscriptions.c.ends_at.is_(None) | (subscriptions.c.ends_at > now)
-    for row in connection.execute(locked([*mine, live])).all():
-        change(connection, row, ends_at=now)
-        targets.end(row.targets, now)
+    rows = connection.execute(locked([*mine, live])).all()
+    for some in batches(rows):
+        these = subscriptions.c.ref.in_([row.ref for row in some])
+        connection.execute(update(subscriptions).where(these).values(ends_at=now))
+    targets.end(rows, now)
 
 
 def remove_ended(host: Host, settings: TapisSettings) -> int:
@@ -39,7 +40,7 @@ def remove_ended(host: Host, settings: TapisSettings) -> int:
     while True:
         long_ended = subscriptions.c.ends_at < datetime.now(UTC) - _SKEW
         with host.read() as connection:
-            some = select(subscriptions.c.ref, subscriptions.c.targets).where(long_ended, subscriptions.c.ref > after)
+            some = select(subscriptions).where(long_ended, subscriptions.c.ref > after)
             found = connection.execute(some.order_by(subscriptions.c.ref).limit(_REMOVED_AT_ONCE)).all()
             idle = [row.ref for row in _idle(connection, found)]
         if idle:
@@ -49,14 +50,14 @@ def remove_ended(host: Host, settings: TapisSettings) -> int:
                 rows = connection.execute(locked([subscriptions.c.ref.in_(idle), long_ended])).all()
                 # And so is what waits, because an event that was being accepted may be for it.
                 if rows and kit.is_settled(connection, max(row.ends_at for row in rows) + _SKEW):
-                    for row in _idle(connection, rows):
-                        remove(targets, connection, row)
-                        removed += 1
+                    gone = _idle(connection, rows)
+                    remove(targets, connection, *gone)
+                    removed += len(gone)
         if len(found) < _REMOVED_AT_ONCE:
             return removed
         after = found[-1].ref
 
 
-def _idle(connection: Connection, rows: Sequence[Any]) -> list[Any]:
-    waiting = kit.waiting(connection, [ref for row in rows for ref in row.targets])
-    return [row for row in rows if waiting.isdisjoint(row.targets)]
+def _idle(connection: Connection, rows: Sequence[Subscription]) -> list[Subscription]:
+    waiting = subscription_groups.waiting_groups(connection, SOURCE, [group_of(row) for row in rows])
+    return [row for row in rows if group_of(row) not in waiting]

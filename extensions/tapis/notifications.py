@@ -9,7 +9,7 @@ from extension_kit.protocol import Due, Manner, Message, Subscription, message_i
 from .moments import iso
 from .series import NOT_COUNTED
 from .settings import TapisSettings
-from .targets import SOURCE, Name, delivery_target
+from .targets import SOURCE, Group, delivery_target
 
 _NOTIFICATIONS = UUID("0f3ad2a4-6e0b-5c57-9d1c-6f2b4c1d7e90")
 
@@ -26,11 +26,10 @@ def notification(due: Due, subscription: Subscription) -> Message:
         due: the delivery.
         subscription: the kit's, which stands for one delivery target.
     """
-    name = Name.of(subscription.name)
     body = {
         "uuid": str(uuid5(_NOTIFICATIONS, f"{due.source} {due.event_id} {subscription.name}")),
         "tenant": subscription.scope,
-        "subscriptionName": name.name,
+        "subscriptionName": Group.of(subscription.group or "").name,
         "eventUuid": due.event_id,
         "event": orjson.Fragment(due.body if due.source == SOURCE else _event_of_others(due, subscription)),
         "deliveryTarget": delivery_target(subscription.sender, subscription.target),

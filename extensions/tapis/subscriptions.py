@@ -11,11 +11,13 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from extension_kit.protocol import batches
+
 from .envelope import ApiError
 from .moments import iso
 from .paging import UNLIMITED, Page
 from .tables import subscriptions
-from .targets import ANY_SUBJECT, Filter, Target, Targets
+from .targets import ANY_SUBJECT, Target, Targets
 from .tokens import Caller
 
 _API_USER = "${apiuserid}"
@@ -52,7 +54,6 @@ def create(targets: Targets, connection: Connection, caller: Caller, wanted: Map
         "type_filter": wanted["type_filter"],
         "subject_filter": wanted["subject_filter"],
         "delivery_targets": _plain(wanted["delivery_targets"]),
-        "targets": [],
         "ttl_minutes": wanted["ttl_minutes"],
         "uuid": uuid,
         "expiry": expiry,
@@ -66,14 +67,9 @@ def create(targets: Targets, connection: Connection, caller: Caller, wanted: Map
         added = dialect.insert(subscriptions).values(name=name, **values).on_conflict_do_nothing()
         row = connection.execute(added.returning(*subscriptions.c)).one_or_none()
         if row is not None:
-            refs = targets.add(uuid, name, filter_of(row), row.delivery_targets)
-            return change(connection, row, targets=refs)
+            targets.set(row)
+            return row
     raise ApiError(409, "NTFAPI_SUBSCR_EXISTS", f"{owner} has a subscription called {name} already {caller}")
-
-
-def filter_of(row: Subscription) -> Filter:
-    """Say which events a subscription wants."""
-    return Filter(row.tenant, row.type_filter, row.subject_filter, row.enabled, row.ends_at)
 
 
 def find(connection: Connection, tenant: str, owner: str, name: str, *, lock: bool = False) -> Subscription | None:
@@ -121,31 +117,28 @@ def patch(targets: Targets, connection: Connection, row: Subscription, wanted: M
         ApiError: 400, an address cannot be used.
     """
     changes = {key: value for key, value in wanted.items() if value is not None}
-    delivery_targets = changes.pop("delivery_targets", None)
-    changed = _filtered(targets, connection, change(connection, row, updated=datetime.now(UTC), **changes))
-    if delivery_targets is not None:
-        after = _plain(delivery_targets)
-        refs = targets.replace(row.uuid, row.name, filter_of(changed), _by_ref(changed), after)
-        change(connection, row, delivery_targets=after, targets=refs)
+    if "delivery_targets" in changes:
+        changes["delivery_targets"] = _plain(changes["delivery_targets"])
+    targets.set(change(connection, row, updated=datetime.now(UTC), **changes))
 
 
 def enable(targets: Targets, connection: Connection, row: Subscription, *, enabled: bool) -> None:
     """Let a subscription that is locked get events, or none; its time goes on."""
-    _filtered(targets, connection, change(connection, row, enabled=enabled, updated=datetime.now(UTC)))
+    targets.set(change(connection, row, enabled=enabled, updated=datetime.now(UTC)))
 
 
 def set_ttl(targets: Targets, connection: Connection, row: Subscription, minutes: int) -> None:
     """Let a subscription that is locked live for so many minutes from now on; for ever, if they are not positive."""
     now = datetime.now(UTC)
     expiry = _expiry(minutes, now)
-    changed = change(connection, row, ttl_minutes=minutes, expiry=expiry, ends_at=expiry, updated=now)
-    _filtered(targets, connection, changed)
+    targets.set(change(connection, row, ttl_minutes=minutes, expiry=expiry, ends_at=expiry, updated=now))
 
 
-def remove(targets: Targets, connection: Connection, row: Subscription) -> None:
-    """Remove a subscription; what waits to be delivered to it is not."""
-    targets.remove(row.targets)
-    connection.execute(delete(subscriptions).where(subscriptions.c.ref == row.ref))
+def remove(targets: Targets, connection: Connection, *rows: Subscription) -> None:
+    """Remove subscriptions; what waits to be delivered to them is not."""
+    targets.remove(rows)
+    for some in batches(rows):
+        connection.execute(delete(subscriptions).where(subscriptions.c.ref.in_([row.ref for row in some])))
 
 
 def remove_by_subject(targets: Targets, connection: Connection, tenant: str, owner: str | None, subject: str) -> int:
@@ -162,8 +155,7 @@ def remove_by_subject(targets: Targets, connection: Connection, tenant: str, own
     if owner is not None:
         wanted.append(subscriptions.c.owner == owner)
     rows = connection.execute(locked(wanted)).all()
-    for row in rows:
-        remove(targets, connection, row)
+    remove(targets, connection, *rows)
     return len(rows)
 
 
@@ -199,16 +191,6 @@ def change(connection: Connection, row: Subscription, **changes: Any) -> Subscri
     """Change columns of a subscription, and return it as it is then."""
     changed = update(subscriptions).where(subscriptions.c.ref == row.ref).values(changes)
     return connection.execute(changed.returning(*subscriptions.c)).one()
-
-
-def _filtered(targets: Targets, connection: Connection, changed: Subscription) -> Subscription:
-    """Let the kit's subscriptions want what a subscription that was changed wants, and return it as it is then."""
-    refs = targets.set_filter(changed.uuid, changed.name, filter_of(changed), _by_ref(changed))
-    return changed if refs == changed.targets else change(connection, changed, targets=refs)
-
-
-def _by_ref(row: Subscription) -> dict[int, Target]:
-    return dict(zip(row.targets, row.delivery_targets, strict=True))
 
 
 def _find(connection: Connection, wanted: Sequence[ColumnElement[bool]], *, lock: bool) -> Subscription | None:

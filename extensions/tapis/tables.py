@@ -1,7 +1,7 @@
 """The tables: subscriptions as clients see them, series, and test sequences.
 
-A subscription here stands for one subscription of the kit for each of its delivery targets, which are made, changed and
-removed with it. Times are aware and in UTC.
+A subscription here stands for a group of the kit's subscriptions, one for each of its delivery targets, which are made,
+changed and removed with it. Times are aware and in UTC.
 """
 
 from pathlib import Path
@@ -42,7 +42,6 @@ subscriptions = Table(
     Column("type_filter", _text(128), nullable=False),
     Column("subject_filter", _text(150), nullable=False),
     Column("delivery_targets", JSON, nullable=False),
-    Column("targets", JSON, nullable=False),  # the kit's subscriptions, in the order of delivery_targets
     Column("ttl_minutes", BigInteger, nullable=False),
     Column("uuid", _text(36), nullable=False, unique=True),
     Column("expiry", UtcDateTime),

@@ -103,7 +103,7 @@ def routes(host: Host, settings: EchoSettings) -> Routes:
                 host.senders,
                 protocol="echo",
                 name=name,
-                pattern=body["pattern"],
+                patterns=[body["pattern"]],
                 sender="http",
                 target={"url": body["url"]},
             )

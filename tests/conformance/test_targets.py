@@ -10,6 +10,7 @@ import time
 import uuid
 from base64 import b64encode
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -107,9 +108,9 @@ def subscribe():
     senders = Senders(Settings(smtp_host="any", smtp_sender="any@example.com"))
     made = []
 
-    def subscribe(served, target, *, sender="http", pattern="*", **more):
+    def subscribe(served, target, *, sender="http", patterns=("*",), **more):
         with served.database.transaction() as connection:
-            own = {"protocol": "test", "name": uuid.uuid4().hex, "pattern": pattern, "sender": sender}
+            own = {"protocol": "test", "name": uuid.uuid4().hex, "patterns": patterns, "sender": sender}
             subscription = subscriptions.add(connection, senders, **own, target=target, **more)
         made.append((served.database, subscription.ref))
         return subscription
@@ -184,7 +185,9 @@ class TestDelivering:
     def test_in_order_per_series_signed_and_with_the_same_id_in_every_attempt(self, shared, subscribe, receiver, event):
         server, database, *_ = shared
         hook = Hook(receiver, lambda number: 503 if number == 1 else 200)
-        key = subscribe(shared, {"url": hook.url, "secret": SECRET}, pattern="experiment.execution.*", retry=SOON).key
+        key = subscribe(
+            shared, {"url": hook.url, "secret": SECRET}, patterns=["experiment.execution.*"], retry=SOON
+        ).key
         for number in range(6):
             for series in range(3):
                 assert server.post("/events", run_event(event, series, number)).status == 200
@@ -198,13 +201,31 @@ class TestDelivering:
         first = [(row.result, row.status, row.excerpt) for row in tried(database, made(database, key)[0].ref)]
         assert first == [("failed", 503, "said so"), ("delivered", 200, "said so")]
 
+    def test_in_order_across_the_patterns_of_one_subscription(self, shared, subscribe, receiver, event):
+        """Publishers at the same time, each with runs of its own, and a receiver that fails now and then."""
+        server, database, *_ = shared
+        names = [f"experiment.execution.{part}" for part in ("requested", "created", "completed")]
+        hook = Hook(receiver, lambda number: 503 if number < 3 else 200)
+        patterns = [names[0], names[1], "*.*.completed"]
+        key = subscribe(shared, {"url": hook.url}, patterns=patterns, retry=SOON).key
+
+        def publish(series):
+            for place, name in enumerate(names):
+                assert server.post("/events", run_event(event, series, place, name)).status == 200
+
+        with ThreadPoolExecutor(4) as publishers:
+            list(publishers.map(publish, range(8)))
+        wait_until(lambda: Counter(row.status for row in made(database, key)) == {"delivered": 24})
+        assert in_order(hook.taken, 8, 3)
+        assert set(hook.ids.values()) == {3}
+
     def test_only_to_who_wants_it(self, shared, subscribe, receiver, event):
         server, database, *_ = shared
         hook, other = Hook(receiver), Hook(receiver)
         body = event("experiment.execution.created", id="wanted")
         key = subscribe(shared, {"url": hook.url}, subject=Event.from_body(body).subject).key
         long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-        wishes = ({"subject": "other"}, {"enabled": False}, {"expires_at": long_ago}, {"pattern": "*.created"})
+        wishes = ({"subject": "other"}, {"enabled": False}, {"expires_at": long_ago}, {"patterns": ["*.created"]})
         unwanted = [subscribe(shared, {"url": other.url}, **wish).key for wish in wishes]
         assert server.post("/events", body).status == 200
         wait_until(lambda: hook.taken == ["wanted"])

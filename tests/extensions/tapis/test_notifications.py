@@ -40,8 +40,9 @@ def subscription(sender="http", target=None, **changes):
     values = {
         "ref": 3,
         "protocol": "tapis",
-        "name": f"{OWN_UUID}/0123456789abcdef/jobs~anna~dev~ALL~aB3d",
-        "pattern": "jobs.*.*",
+        "name": f"{OWN_UUID}/jobs~anna~dev~ALL~aB3d/0123456789abcdef",
+        "patterns": ("jobs.*.*",),
+        "group": f"{OWN_UUID}/jobs~anna~dev~ALL~aB3d",
         "subject": None,
         "scope": "dev",
         "sender": sender,

@@ -28,7 +28,6 @@ def row(number, **changes):
         "type_filter": "jobs.job.complete",
         "subject_filter": "*",
         "delivery_targets": [],
-        "targets": [],
         "ttl_minutes": 60 * number,
         "uuid": f"00000000-0000-4000-8000-00000000000{number}",
         "expiry": None,

@@ -9,12 +9,14 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from extension_kit.deliveries import subscription_groups
 from extension_kit.deliveries import subscriptions as kit
 from extension_kit.deliveries.retention import clean
 from extension_kit.deliveries.tables import deliveries, events
 from extension_kit.deliveries.tables import subscriptions as kit_subscriptions
 from extensions.tapis.ending import remove_ended
 from extensions.tapis.tables import subscriptions
+from extensions.tapis.targets import group_of
 from tests.extensions.tapis.conftest import EMAIL, WEBHOOK
 
 ALL = {
@@ -30,13 +32,22 @@ def time_of(text):
     return datetime.fromisoformat(text)
 
 
+def group(connection, world, name):
+    """The kit's subscriptions for one of testuser1, oldest first."""
+    mine = subscriptions.c.tenant == world.tenant, subscriptions.c.name == name
+    row = connection.execute(select(subscriptions).where(*mine)).one()
+    return subscription_groups.get_group(connection, "tapis", group_of(row))
+
+
 def targets_of(world, name):
     """The kit's subscriptions for one of testuser1, in the order of its delivery targets."""
+    found = {each["deliveryAddress"]: place for place, each in enumerate(world.jobs().found(name)["deliveryTargets"])}
     with world.database.read() as connection:
-        refs = connection.execute(
-            select(subscriptions.c.targets).where(subscriptions.c.tenant == world.tenant, subscriptions.c.name == name)
-        ).scalar_one()
-        return [kit.get(connection, ref) for ref in refs]
+        return sorted(group(connection, world, name), key=lambda each: found[address_of(each)])
+
+
+def address_of(subscription):
+    return subscription.target.get("url") or subscription.target["to"][0]
 
 
 def kit_count(world):
@@ -364,7 +375,11 @@ class TestChanging:
         assert time_of(after["updated"]) > time_of(before["updated"])
         assert after == {**before, **changes, "updated": after["updated"]}
         (target,) = targets_of(world, "mine")
-        assert (target.pattern, target.subject, target.target["url"]) == ("files.*.*", None, OTHER["deliveryAddress"])
+        assert (target.patterns, target.subject, target.target["url"]) == (
+            ("files.*.*",),
+            None,
+            OTHER["deliveryAddress"],
+        )
         assert kit_count(world) == 1
 
     def test_what_is_not_named_stays(self, jobs, world):
@@ -417,9 +432,8 @@ class TestChanging:
         found = targets_of(world, "mine")
         for target, place in zip(found, kept, strict=True):
             assert target.ref == refs[place] if place is not None else target.ref not in refs
-        addresses = [target.target.get("url") or target.target["to"][0] for target in found]
-        assert addresses == [target["deliveryAddress"] for target in after]
-        assert {target.name.split("/")[2] for target in found} == {"mine"}
+        assert list(map(address_of, found)) == [target["deliveryAddress"] for target in after]
+        assert {target.group.split("/")[1] for target in found} == {"mine"}
         assert kit_count(world) == len(after)
 
     def test_enabled_or_not(self, jobs, world):
@@ -527,11 +541,9 @@ class TestEnding:
         with world.database.transaction() as connection:
             past = datetime.now(UTC) - timedelta(seconds=seconds)
             mine = subscriptions.c.tenant == world.tenant, subscriptions.c.name == name
-            query = (
-                update(subscriptions).where(*mine).values(ends_at=past, expiry=past).returning(subscriptions.c.targets)
-            )
-            for ref in connection.execute(query).scalar_one():
-                kit.change(connection, world.host.senders, ref, expires_at=past)
+            connection.execute(update(subscriptions).where(*mine).values(ends_at=past, expiry=past))
+            for each in group(connection, world, name):
+                kit.change(connection, world.host.senders, each.ref, expires_at=past)
 
     def clean(self, world):
         remove_ended(world.host, world.settings)
@@ -608,11 +620,10 @@ class TestEnding:
         monkeypatch.setattr("extensions.tapis.ending._SKEW", datetime.resolution)
         jobs.create(name="old")
         with database.read() as connection:
-            mine = subscriptions.c.tenant == world.tenant
-            (ref,) = connection.execute(select(subscriptions.c.targets).where(mine)).scalar_one()
+            (old,) = group(connection, world, "old")
         now = datetime.now(UTC)
         event = {"source": "tapis", "event_id": world.tenant, "name": "a", "body": b"{}", "received_at": now}
-        delivery = {"listener": kit.listener_key(ref), "status": "waiting", "created_at": now, "due_at": now}
+        delivery = {"listener": old.key, "status": "waiting", "created_at": now, "due_at": now}
         with database.transaction() as accepting:
             (event_ref,) = accepting.execute(insert(events).values(event)).inserted_primary_key
             accepting.execute(insert(deliveries).values(event_ref=event_ref, **delivery))

@@ -94,7 +94,7 @@ def subscribe(sqlite, senders):
                 senders,
                 protocol=protocol,
                 name=str(next(names)),
-                pattern="*",
+                patterns=["*"],
                 sender=sender,
                 target=target,
                 retry=retry,

@@ -20,7 +20,7 @@ from extension_kit.deliveries.subscription_matching import (
     subscription_ref,
     wanted_names,
 )
-from extension_kit.deliveries.tables import deliveries, subscriptions
+from extension_kit.deliveries.tables import deliveries, subscription_patterns, subscriptions
 from extension_kit.errors import RegistrationError
 from extension_kit.events.names import STEADYBIT_EVENT_NAMES
 from extension_kit.events.patterns import MAX_PARTS, PatternIndex, check_pattern
@@ -103,13 +103,20 @@ def entry(name="a.b", subject=None, scope=None, *, event_id="1", series=None, li
 
 def add(connection, *rows):
     """Add subscriptions, given by what differs from one to all events; returns their refs."""
-    base = {"protocol": "test", "pattern": "*", "sender": "http", "target": {}, "created_at": NOW, "expires_at": None}
+    base = {"protocol": "test", "sender": "http", "target": {}, "created_at": NOW, "expires_at": None}
     base |= {"subject": None, "scope": "", "enabled": True}
     before = connection.execute(select(sqlalchemy.func.count()).select_from(subscriptions)).scalar_one()
     values = [base | {"name": f"s{before + place}"} | row for place, row in enumerate(rows)]
+    wanted = [row.pop("patterns", ["*"]) for row in values]
     connection.execute(insert(subscriptions), values)
-    refs = connection.execute(select(subscriptions.c.ref).order_by(subscriptions.c.ref)).scalars().all()
-    return refs[-len(rows) :]
+    refs = connection.execute(select(subscriptions.c.ref).order_by(subscriptions.c.ref)).scalars().all()[-len(rows) :]
+    by_pattern = [
+        {"subscription_ref": ref, "pattern": pattern, "subject": row["subject"], "scope": row["scope"]}
+        for ref, row, patterns in zip(refs, values, wanted, strict=True)
+        for pattern in set(patterns)
+    ]
+    connection.execute(insert(subscription_patterns), by_pattern)
+    return refs
 
 
 @contextmanager
@@ -127,9 +134,13 @@ def queries(database):
         sqlalchemy.event.remove(database.engine, "before_cursor_execute", note)
 
 
+def few(patterns):
+    return st.lists(patterns, min_size=1, max_size=3)
+
+
 subjects = st.sampled_from([None, "s", "t", "", "\x00", "u" * 300])
 rows = st.fixed_dictionaries(
-    {"pattern": st.sampled_from(["*", "a.*", "a.b"]) | patterns, "subject": st.sampled_from([None, "s", "t"])}
+    {"patterns": few(st.sampled_from(["*", "a.*", "a.b"]) | patterns), "subject": st.sampled_from([None, "s", "t"])}
 )
 asked = st.lists(st.tuples(st.sampled_from(["a", "a.b"]) | names, subjects), min_size=1, max_size=5)
 
@@ -142,7 +153,7 @@ def test_the_look_up_says_what_the_index_in_memory_says(database):
             refs = add(connection, *made)
             index = PatternIndex()
             for ref, row in zip(refs, made, strict=True):
-                index.add([row["pattern"]], (ref, row["subject"]))
+                index.add(row["patterns"], (ref, row["subject"]))
             assert matching(connection, [entry(*event) for event in events]) == [
                 [listener_key(ref) for ref, wanted in index.match(name) if wanted in (None, subject)]
                 for name, subject in events
@@ -153,7 +164,7 @@ def test_the_look_up_says_what_the_index_in_memory_says(database):
 
 scopes = st.sampled_from([None, "anna", "ben", "", "\x00", "u" * 300])
 scoped_rows = st.fixed_dictionaries(
-    {"pattern": st.sampled_from(["*", "a.*", "a.b"]), "subject": st.sampled_from([None, "s"])}
+    {"patterns": few(st.sampled_from(["*", "a.*", "a.b"])), "subject": st.sampled_from([None, "s"])}
     | {"scope": st.sampled_from(["", "anna", "ben", "u" * 255])}
 )
 scoped = st.lists(
@@ -164,8 +175,8 @@ scoped = st.lists(
 def test_a_subscription_with_a_scope_wants_what_is_of_this_scope_or_of_none(database):
     @given(st.lists(scoped_rows, min_size=1, max_size=10), scoped)
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @example([{"pattern": "*", "subject": None, "scope": "anna"}], [("a", None, "\x00"), ("a", None, "anna")])
-    @example([{"pattern": "*", "subject": None, "scope": "anna"}], [("a", None, "ben"), ("a", None, None)])
+    @example([{"patterns": ["*"], "subject": None, "scope": "anna"}], [("a", None, "\x00"), ("a", None, "anna")])
+    @example([{"patterns": ["*"], "subject": None, "scope": "anna"}], [("a", None, "ben"), ("a", None, None)])
     def look_up(made, events):
         with database.engine.connect() as connection:  # and rolled back at the end
             refs = add(connection, *made)
@@ -173,7 +184,7 @@ def test_a_subscription_with_a_scope_wants_what_is_of_this_scope_or_of_none(data
                 [
                     listener_key(ref)
                     for ref, row in zip(refs, made, strict=True)
-                    if in_memory([row["pattern"]], name)
+                    if in_memory(row["patterns"], name)
                     and row["subject"] in (None, subject)
                     and (row["scope"] == "" or scope is None or row["scope"] == scope)
                 ]
@@ -192,7 +203,7 @@ def test_the_wanted_names_are_those_that_patterns_match(database):
             if made:
                 add(connection, *made)
             found = wanted_names(connection, ["x.y", *asked])
-            patterns = [row["pattern"] for row in made]
+            patterns = [pattern for row in made for pattern in row["patterns"]]
             assert found == [name for name in ["x.y", *asked] if in_memory(patterns, name)]
 
     look_up()
@@ -202,8 +213,8 @@ def test_the_wanted_names_are_those_that_patterns_match(database):
     ("row", "expected"),
     [
         ({}, ["killswitch.engaged"]),
-        ({"pattern": "*"}, STEADYBIT_EVENT_NAMES),
-        ({"pattern": "echo.*"}, []),
+        ({"patterns": ["*"]}, STEADYBIT_EVENT_NAMES),
+        ({"patterns": ["echo.*"]}, []),
         ({"subject": "s"}, ["killswitch.engaged"]),
         ({"scope": "anna"}, ["killswitch.engaged"]),
         ({"enabled": False}, []),
@@ -213,7 +224,7 @@ def test_the_wanted_names_are_those_that_patterns_match(database):
 )
 def test_names_are_wanted_by_who_could_get_an_event_of_them(database, row, expected):
     with database.transaction() as connection:
-        add(connection, {"pattern": "killswitch.engaged"} | row, {"pattern": "killswitch.*", "enabled": False})
+        add(connection, {"patterns": ["killswitch.engaged"]} | row, {"patterns": ["killswitch.*"], "enabled": False})
         assert wanted_names(connection, STEADYBIT_EVENT_NAMES) == list(expected)
 
 
@@ -224,17 +235,14 @@ def test_names_nobody_wants_where_there_is_no_subscription(database):
 
 def test_all_names_of_agents_are_looked_up_by_one_query_and_the_index(database):
     with database.transaction() as connection:
-        base = {"protocol": "t", "sender": "http", "target": {}, "created_at": NOW}
-        patterns = [f"echo.{number}" if number % 2 else "killswitch.engaged" for number in range(4000)]
-        made = [{**base, "name": str(number), "pattern": pattern} for number, pattern in enumerate(patterns)]
-        connection.execute(insert(subscriptions), made)
-        connection.execute(text("ANALYZE subscriptions"))
+        add(connection, *({"patterns": [f"echo.{n}" if n % 2 else "killswitch.engaged"]} for n in range(4000)))
+        connection.execute(text("ANALYZE"))
         with queries(database) as sent:
             assert wanted_names(connection, STEADYBIT_EVENT_NAMES) == ["killswitch.engaged"]
         ((statement, parameters),) = sent
         explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
         plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
-    assert "ix_subscriptions_pattern" in plan
+    assert "ix_subscription_patterns_pattern" in plan
     assert "SCAN subscriptions" not in plan
     assert "Seq Scan" not in plan
 
@@ -257,7 +265,7 @@ def test_a_group_takes_one_query_and_none_where_there_is_no_subscription(databas
     with queries(database) as sent, database.transaction() as connection:
         assert matching(connection, group) == [[]] * 100
         assert sent == []
-        (ref,) = add(connection, {"pattern": "a.*.n3", "subject": "s3"})
+        (ref,) = add(connection, {"patterns": ["a.*.n3"], "subject": "s3"})
         sent.clear()
         assert [place for place, keys in enumerate(matching(connection, group)) if keys == [listener_key(ref)]] == [3]
         assert len(sent) == 1
@@ -266,7 +274,11 @@ def test_a_group_takes_one_query_and_none_where_there_is_no_subscription(databas
 def test_many_names_of_many_parts_are_asked_for_in_portions(database):
     group = [entry(".".join([f"n{number}", *"bcdefghijklmnop"])) for number in range(5)]
     with queries(database) as sent, database.transaction() as connection:
-        made = [{"pattern": f"*.b.*.d.*.{'.'.join('fghijklmno')}.*"}, {"pattern": "n1.*"}, {"pattern": group[4].name}]
+        made = [
+            {"patterns": [f"*.b.*.d.*.{'.'.join('fghijklmno')}.*"]},
+            {"patterns": ["n1.*"]},
+            {"patterns": [group[4].name]},
+        ]
         everyone, second, last = map(listener_key, add(connection, *made))
         sent.clear()
         assert matching(connection, group) == [[everyone], [everyone, second], [everyone], [everyone], [everyone, last]]
@@ -275,27 +287,14 @@ def test_many_names_of_many_parts_are_asked_for_in_portions(database):
 
 def test_subscriptions_are_looked_up_by_their_index(database):
     with database.transaction() as connection:
-        connection.execute(
-            insert(subscriptions),
-            [
-                {
-                    "protocol": "t",
-                    "name": str(n),
-                    "pattern": f"a.b{n}",
-                    "sender": "http",
-                    "target": {},
-                    "created_at": NOW,
-                }
-                for n in range(5000)
-            ],
-        )
-        connection.execute(text("ANALYZE subscriptions"))
+        add(connection, *({"patterns": [f"a.b{n}", "never"]} for n in range(5000)))
+        connection.execute(text("ANALYZE"))
         with queries(database) as sent:
             matching(connection, [entry("a.b7", "s1"), entry("a.b8", "s2"), entry("c.d.e")])
         ((statement, parameters),) = sent
         explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
         plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
-    assert plan.count("ix_subscriptions_pattern") >= 2, plan
+    assert plan.count("ix_subscription_patterns_pattern") >= 2, plan
     assert "SCAN subscriptions" not in plan
     assert "Seq Scan" not in plan
 
@@ -320,7 +319,9 @@ class TestRecording:
         engine = Nobody()
         outbox = Outbox(database, engine, matching)
         with database.transaction() as connection:
-            first, second = map(listener_key, add(connection, {"pattern": "a.*"}, {"pattern": "a.b", "subject": "x"}))
+            first, second = map(
+                listener_key, add(connection, {"patterns": ["a.*"]}, {"patterns": ["a.b"], "subject": "x"})
+            )
         assert outbox.record([entry(subject="x", series="k", listeners=("f",), event_id="1")]) == 3
         assert outbox.record([entry(subject="y", series="k", event_id="2"), entry("c", event_id="3")]) == 1
         assert self.made(database) == [

@@ -15,7 +15,7 @@ LATER = datetime.now(UTC) + timedelta(hours=1)
 GOOD = {
     "protocol": "tapis",
     "name": "mine",
-    "pattern": "jobs.*",
+    "patterns": ["jobs.*"],
     "sender": "http",
     "target": {"url": "https://example.com/s3cret"},
 }
@@ -42,9 +42,8 @@ def add(connection, senders):
 def test_one_is_stored_as_it_was_given(connection, add):
     before = datetime.now(UTC)
     plain = add()
-    assert (plain.protocol, plain.name, plain.pattern, plain.target) == tuple(
-        GOOD[key] for key in ("protocol", "name", "pattern", "target")
-    )
+    assert (plain.protocol, plain.name, plain.target) == tuple(GOOD[key] for key in ("protocol", "name", "target"))
+    assert (plain.patterns, plain.group) == (("jobs.*",), None)
     assert (plain.subject, plain.retry, plain.enabled, plain.expires_at) == (None, None, True, None)
     assert plain.scope == ""
     assert before <= plain.created_at <= datetime.now(UTC)
@@ -79,10 +78,15 @@ def test_the_target_is_not_shown(add):
         ({"scope": None}, {"scope"}),
         ({"scope": "s" * 256}, {"scope"}),
         ({"scope": "a\x00b"}, {"scope"}),
-        ({"pattern": "jobs.x*"}, {"pattern"}),
-        ({"pattern": "j" * 256}, {"pattern"}),
-        ({"pattern": "j\x00"}, {"pattern"}),
-        ({"pattern": None}, {"pattern"}),
+        ({"group": ""}, {"group"}),
+        ({"group": "g" * 256}, {"group"}),
+        ({"patterns": []}, {"patterns"}),
+        ({"patterns": "jobs.*"}, {"patterns"}),
+        ({"patterns": ["jobs.*", "jobs.x*"]}, {"patterns"}),
+        ({"patterns": ["j" * 256]}, {"patterns"}),
+        ({"patterns": ["j\x00"]}, {"patterns"}),
+        ({"patterns": ["*", None]}, {"patterns"}),
+        ({"patterns": [f"jobs.{n}" for n in range(1001)]}, {"patterns"}),
         ({"sender": "pigeon"}, {"sender"}),
         ({"sender": "email", "target": {"to": ["a@example.com"]}}, {"sender"}),
         ({"target": {"url": "nowhere"}}, {"target.url"}),
@@ -92,7 +96,7 @@ def test_the_target_is_not_shown(add):
         ({"retry": "soon"}, {"retry"}),
         ({"expires_at": datetime(2030, 1, 1)}, {"expires_at"}),
         ({"expires_at": "tomorrow"}, {"expires_at"}),
-        ({"name": "", "pattern": "", "target": {}, "retry": [None]}, {"name", "pattern", "target.url", "retry"}),
+        ({"name": "", "patterns": [""], "target": {}, "retry": [None]}, {"name", "patterns", "target.url", "retry"}),
     ],
 )
 def test_what_cannot_work_is_refused_with_all_its_problems(connection, add, given, keys):
@@ -107,10 +111,25 @@ def test_what_cannot_work_is_refused_with_all_its_problems(connection, add, give
 def test_a_name_is_unique_within_its_protocol(connection, add):
     first = add()
     with pytest.raises(SubscriptionError) as refused:
-        add(pattern="*")
+        add(patterns=["*"])
     assert refused.value.problems.keys() == {"name"}
     other = add(protocol="pulp")
     assert subscriptions.find_all(connection) == [first, other]
+
+
+def test_patterns_are_kept_once_and_in_order(connection, senders, add):
+    made = add(patterns=["b", "a.*", "b"])
+    assert made.patterns == ("a.*", "b")
+    assert subscriptions.change(connection, senders, made.ref, patterns=["c", "b"]).patterns == ("b", "c")
+
+
+def test_a_pattern_may_be_given_as_the_release_before_had_it(connection, senders, add):
+    with pytest.warns(DeprecationWarning, match="patterns"):
+        made = subscriptions.add(connection, senders, **{**GOOD, "patterns": ()}, pattern="jobs.new")
+    with pytest.warns(DeprecationWarning, match="patterns"):
+        assert made.pattern == "jobs.new"
+    with pytest.warns(DeprecationWarning, match="patterns"):
+        assert subscriptions.change(connection, senders, made.ref, pattern="*").patterns == ("*",)
 
 
 def test_they_are_listed_page_by_page(connection, add):
@@ -129,10 +148,10 @@ def test_they_are_listed_page_by_page(connection, add):
         {"retry": None},
         {"expires_at": LATER},
         {"expires_at": None, "enabled": True},
-        {"pattern": "jobs.*.failed"},
+        {"patterns": ("jobs.*.failed", "jobs.new")},
         {"subject": "s"},
         {"subject": None},
-        {"pattern": "*", "subject": None, "enabled": False},
+        {"patterns": ("*",), "subject": None, "enabled": False},
     ],
 )
 def test_what_is_changed_is_changed_and_nothing_else(connection, senders, add, changes):
@@ -154,8 +173,8 @@ def test_a_time_is_the_same_in_every_zone(add):
     ("changes", "keys"),
     [
         ({"enabled": False, "retry": [-1], "target": {"url": "x"}}, {"retry", "target.url"}),
-        ({"enabled": False, "pattern": "jobs.x*"}, {"pattern"}),
-        ({"pattern": "p" * 256, "subject": ""}, {"pattern", "subject"}),
+        ({"enabled": False, "patterns": ["jobs.x*"]}, {"patterns"}),
+        ({"patterns": ["p" * 256], "subject": ""}, {"patterns", "subject"}),
         ({"subject": "s" * 256, "expires_at": datetime(2030, 1, 1)}, {"subject", "expires_at"}),
     ],
 )

@@ -289,7 +289,7 @@ def test_subscriptions_get_what_is_of_their_scope_or_of_nobody_in_particular(hos
                 host.senders,
                 protocol="echo",
                 name=name,
-                pattern="echo.*",
+                patterns=["echo.*"],
                 sender="http",
                 target={"url": "https://example.com"},
                 scope=whose,
