@@ -1,6 +1,7 @@
 """The OpenAPI document of a served extension: what agents, people and test tools may rely on."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import yaml
@@ -168,7 +169,7 @@ def _add_components(spec: APISpec, mode: Mode) -> None:
         spec.components.parameter(name, "header", {**parameter, "schema": {"type": "string"}})
     for name, response in _RESPONSES.items():
         spec.components.response(name, response)
-    spec.components.example("Event", _EXAMPLES[mode])
+    spec.components.example("Event", deepcopy(_EXAMPLES[mode]))
 
 
 def _registration_document(guard: Document) -> Document:

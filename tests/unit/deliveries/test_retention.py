@@ -355,7 +355,7 @@ def test_subscriptions_that_have_expired_are_removed_once_nothing_waits_for_them
             "later": days_ago(-1),
             "waiting": days_ago(1),
         }.items():
-            row = {"protocol": "p", "name": name, "pattern": "*", "sender": "http", "target": {"url": "http://x"}}
+            row = {"protocol": "p", "name": name, "sender": "http", "target": {"url": "http://x"}}
             values = {**row, "expires_at": expires_at, "created_at": days_ago(2)}
             added = connection.execute(insert(subscriptions).values(values).returning(subscriptions.c.ref))
             refs[name] = added.scalar_one()

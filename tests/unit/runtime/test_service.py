@@ -155,7 +155,7 @@ class TestSubscriptions:
     def test_while_the_database_is_away_agents_are_asked_for_what_was_wanted_last(self, serve):
         host = serve(speaking(manner=manner)).durability.host
         with host.transaction() as transaction:
-            given = {"name": "mine", "pattern": "killswitch.engaged", "target": {"url": "https://example.com"}}
+            given = {"name": "mine", "patterns": ["killswitch.engaged"], "target": {"url": "https://example.com"}}
             subscriptions.add(transaction.connection, host.senders, protocol="echo", sender="http", **given)
         service = serve(speaking(manner=manner))
         with host.transaction() as transaction:

@@ -22,7 +22,7 @@ from extension_kit.store import copying
 from extension_kit.store.copying import copy_rows, row_counts
 from extension_kit.store.database import Database
 from tests.databases import opened
-from tests.unit.store.test_retention import NOW, add_event
+from tests.unit.deliveries.test_retention import NOW, add_event
 
 
 @pytest.fixture(params=["sqlite to postgresql", "postgresql to sqlite"])

@@ -533,6 +533,9 @@ def test_a_full_disk(small_disk: Path) -> None:
         error, kept = store_until_it_fails(database)
         assert "cannot grow: the disk is full" in str(error)
         assert kept > 0
+        with (small_disk / "rest").open("wb", buffering=0) as rest, suppress(OSError):
+            while True:  # a smaller write would have room
+                rest.write(b"x" * 4096)
         with pytest.raises(StoreUnavailable, match="cannot grow: the disk is full"):
             database.check_writable()
         assert stored(database) == kept

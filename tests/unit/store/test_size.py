@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert
 from extension_kit.deliveries.tables import metadata, steps
 from extension_kit.store.database import Database
 from extension_kit.store.size import allocated_bytes, live_bytes
-from tests.unit.store.test_retention import NOW
+from tests.unit.deliveries.test_retention import NOW
 
 ROWS, BYTES = 100, 10_000
 

@@ -3,6 +3,7 @@
 import json
 import runpy
 from base64 import b64encode
+from copy import deepcopy
 from pathlib import Path
 
 import jsonschema_rs
@@ -140,12 +141,13 @@ def test_authentication_is_demanded_of_every_path():
 
 
 def test_documents_do_not_share_what_one_might_change():
+    untouched = deepcopy(DOCUMENTS["tolerant"])
     components = build()["components"]
     for response in components["responses"].values():
         response["headers"].clear()
     components["examples"]["Event"]["value"]["tenant"].clear()
     components["schemas"]["ExperimentExecution"]["properties"]["executionId"]["type"].clear()
-    assert build() == DOCUMENTS["tolerant"]
+    assert build() == untouched
 
 
 @each_document
