@@ -67,7 +67,10 @@ def test_a_folder_stays_while_a_forked_process_lives(place):
 
 
 def test_a_process_that_did_not_make_it_keeps_a_folder(place):
-    user = "import sys; from extension_kit.observability import shared_folder as f; print(f.use(sys.argv[1]), flush=True); input()"
+    user = (
+        "import sys; from extension_kit.observability import shared_folder as f\n"
+        "print(f.use(sys.argv[1]), flush=True); input()"
+    )
     with holder(place) as (process, folder):
         command = [sys.executable, "-c", user, str(folder)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:

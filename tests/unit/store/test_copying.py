@@ -16,6 +16,7 @@ from extension_kit.deliveries.tables import (
     metadata,
     series,
     steps,
+    subscription_patterns,
     subscriptions,
 )
 from extension_kit.store import copying
@@ -43,11 +44,13 @@ def fill(database: Database) -> None:
         connection.execute(delete(events).where(events.c.source == "\u00fc"))
         connection.execute(insert(series).values(key="t/\u4e00", last_count=2**40, last_at=NOW))
         connection.execute(insert(steps).values(run="t/1", step_id="a", body=b"\x00\xff", seen_at=NOW))
-        row = {"protocol": "p", "pattern": "*", "sender": "http", "created_at": NOW}
+        row = {"protocol": "p", "sender": "http", "created_at": NOW}
         target = {"url": "http://x", "headers": {"a": ["ü", None, 1.5, True]}}
         rich = {**row, "name": "a", "target": target, "retry": [1, 2.5], "expires_at": NOW}
         connection.execute(insert(subscriptions).values(rich))
         connection.execute(insert(subscriptions).values({**row, "name": "b", "target": {}, "enabled": False}))
+        wanted = {"subscription_ref": 1, "subject": "\u00e4", "scope": ""}
+        connection.execute(insert(subscription_patterns), [{**wanted, "pattern": "*"}, {**wanted, "pattern": "a.b"}])
 
 
 def content(database: Database) -> dict[str, list[dict[str, Any]]]:
@@ -81,7 +84,8 @@ def test_everything_is_copied(pair: tuple[Database, Database], monkeypatch: pyte
     assert max(told) == 2
     with target.read() as connection:
         counts = row_counts(connection, metadata)
-    assert counts == {"events": 3, "series": 1, "subscriptions": 2, "steps": 1, "deliveries": 9, "attempts": 9}
+    others = {"series": 1, "subscriptions": 2, "subscription_patterns": 2, "steps": 1}
+    assert counts == {"events": 3, "deliveries": 9, "attempts": 9, **others}
     assert sum(told) == sum(counts.values())
 
 
