@@ -59,15 +59,19 @@ format: $(VENV)/.lint-installed ## Format the code
 
 .PHONY: openapi
 openapi: $(INSTALLED) ## Write openapi/*.yaml anew
-	@$(BIN)/python openapi/generate.py
+	@$(BIN)/python tools/write_openapi.py
 
 .PHONY: settings
 settings: $(INSTALLED) ## Write the settings table of the README anew
-	@$(BIN)/python docs/write_settings.py
+	@$(BIN)/python tools/write_settings.py
 
 .PHONY: values
 values: $(INSTALLED) ## Write the table of values in the chart's README anew
-	@$(BIN)/python helm/write_values.py
+	@$(BIN)/python tools/write_values.py
+
+.PHONY: architecture
+architecture: $(INSTALLED) ## Write docs/architecture.md, the table of contents of the code, anew
+	@$(BIN)/python tools/write_architecture.py
 
 .PHONY: snapshots
 snapshots: $(INSTALLED) ## Write what the chart renders anew, to be looked at before it is committed

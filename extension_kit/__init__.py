@@ -1,14 +1,35 @@
-from extension_kit.errors import ConfigurationError as ConfigurationError
-from extension_kit.errors import ExtensionKitError as ExtensionKitError
-from extension_kit.errors import GiveUp as GiveUp
-from extension_kit.errors import RegistrationError as RegistrationError
-from extension_kit.errors import RetryLater as RetryLater
-from extension_kit.events.event import AccessTokenPrincipal as AccessTokenPrincipal
-from extension_kit.events.event import BatchPrincipal as BatchPrincipal
-from extension_kit.events.event import Event as Event
-from extension_kit.events.event import ExperimentExecution as ExperimentExecution
-from extension_kit.events.event import ExperimentStepExecution as ExperimentStepExecution
-from extension_kit.events.event import ExperimentStepTargetExecution as ExperimentStepTargetExecution
-from extension_kit.events.event import Principal as Principal
-from extension_kit.events.event import UserPrincipal as UserPrincipal
-from extension_kit.extension import Extension as Extension
+"""Event listener extensions for Steadybit agents: decorated functions become a running, validated HTTP server.
+
+``Extension`` is where an extension begins; its functions are given an ``Event``. An extension that speaks the event
+protocol of another system also imports ``extension_kit.protocol``, and tests use ``extension_kit.testing``.
+"""
+
+from extension_kit.errors import ConfigurationError, ExtensionKitError, GiveUp, RegistrationError, RetryLater
+from extension_kit.events.event import (
+    AccessTokenPrincipal,
+    BatchPrincipal,
+    Event,
+    ExperimentExecution,
+    ExperimentStepExecution,
+    ExperimentStepTargetExecution,
+    Principal,
+    UserPrincipal,
+)
+from extension_kit.extension import Extension
+
+__all__ = [
+    "AccessTokenPrincipal",
+    "BatchPrincipal",
+    "ConfigurationError",
+    "Event",
+    "ExperimentExecution",
+    "ExperimentStepExecution",
+    "ExperimentStepTargetExecution",
+    "Extension",
+    "ExtensionKitError",
+    "GiveUp",
+    "Principal",
+    "RegistrationError",
+    "RetryLater",
+    "UserPrincipal",
+]

@@ -1,0 +1,1 @@
+"""The Flask application: the ordinary edge, the registration document, and the routes of protocols."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from helm.write_values import BEGIN, END, described, table, with_table
+from tools.write_values import BEGIN, END, described, table, with_table
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/extension"

@@ -1,4 +1,4 @@
-"""Writes the table of values in the chart's README anew, from the comments in values.yaml: ``make values``.
+"""Write the table of values in the chart's README from the comments in values.yaml: ``make values``.
 
 A comment ``# -- text`` describes the key on the next line that is no comment; ``# @default -- text`` says what its
 default is where the value itself would not fit.
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-CHART = Path(__file__).parent / "extension"
+CHART = Path(__file__).parent.parent / "helm" / "extension"
 BEGIN, END = "<!-- values -->", "<!-- /values -->"
 
 

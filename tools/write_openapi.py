@@ -1,7 +1,4 @@
-"""Writes the documents of this folder: of an extension that listens to every event at /events/all, and of protocols.
-
-``make openapi`` runs it; a test fails when the files are older than the code.
-"""
+"""Write openapi/*.yaml, of an extension that listens to every event, and of protocols: ``make openapi``."""
 
 from pathlib import Path
 
@@ -10,7 +7,7 @@ from extension_kit.web.openapi import build_document, to_yaml
 from extensions.croneye.document import document as croneye_document
 from extensions.tapis.document import build_document as tapis_document
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent.parent / "openapi"
 
 MODES: dict[str, Mode] = {"event-kit.yaml": "tolerant", "event-kit.strict.yaml": "strict"}
 

@@ -1,4 +1,4 @@
-"""Writes the settings tables of the READMEs anew, from the settings themselves: ``make settings``."""
+"""Write the settings tables of the READMEs from the declarations of the settings: ``make settings``."""
 
 from pathlib import Path
 
