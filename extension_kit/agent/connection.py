@@ -1,31 +1,27 @@
 """The HTTP connections of an agent to an extension."""
 
-import socket
 import ssl
 import time
+import zlib
 from base64 import b64encode
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
-
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout, disable_warnings
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    InsecureRequestWarning,
-    NewConnectionError,
-    ReadTimeoutError,
-)
+from collections.abc import Callable, Mapping
+from http.client import HTTPException, HTTPMessage
+from typing import NamedTuple, Self
+from urllib.parse import quote, urlsplit
 
 from extension_kit.agent import tls_trouble
 from extension_kit.agent.registration import Address
 from extension_kit.errors import ConfigurationError, ExtensionKitError
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds; a real agent's default (Steadybit's agent, STEADYBIT_AGENT_EXTENSIONS_TIMEOUT_CONNECT)."""
+from extension_kit.senders.addresses import ANYWHERE, Addresses, UnresolvedError
+from extension_kit.senders.http_client import HttpAnswer, HttpClient, HttpRequest
+from extension_kit.senders.idle_connections import NoConnectionError, client_context
 
 GRACE = 1.0
 """Seconds beyond ``Request-Timeout`` for which an answer is still waited for: it has to travel."""
+
+_INDEX_BYTES = 16 * 1024 * 1024
+_IDLE_SECONDS = 60.0
+_IN_A_TARGET = "/?%:@!$&'()*+,;=~[]"  # what quote would change without need
 
 
 class NoAnswerError(ExtensionKitError):
@@ -33,11 +29,12 @@ class NoAnswerError(ExtensionKitError):
 
 
 class Answer(NamedTuple):
-    """What an extension answered, and after how many seconds."""
+    """What an extension answered, whether this is all of the body, and after how many seconds."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: HTTPMessage
     body: bytes
+    whole: bool
     seconds: float
 
 
@@ -64,32 +61,12 @@ def tls_context(
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        disable_warnings(InsecureRequestWarning)
     if cert:
         try:
             context.load_cert_chain(cert, key, password="")  # without one, OpenSSL would ask at the terminal
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot use the client certificate {cert}: {error}") from None
     return context
-
-
-class _UnixConnection(HTTPConnection):
-    def __init__(self, *args: Any, socket_path: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._socket_path = socket_path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(CONNECT_TIMEOUT)
-            self.sock.connect(self._socket_path)
-        except OSError:
-            self.close()
-            raise
-
-
-class _UnixConnectionPool(HTTPConnectionPool):
-    ConnectionCls = _UnixConnection
 
 
 class Connection:
@@ -117,8 +94,9 @@ class Connection:
         base = "" if address.scheme == "unix" else address.path
         self._index_path = base or "/"
         self._base = base.rstrip("/")
-        self._timeout = Timeout(connect=CONNECT_TIMEOUT, read=timeout + GRACE)
+        self._seconds = timeout + GRACE
         self._headers = {
+            "Host": urlsplit(address.url).netloc or "localhost",
             "User-Agent": "extension-kit agent",
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
@@ -126,65 +104,86 @@ class Connection:
         }
         if credentials:
             self._headers["Authorization"] = "Basic " + b64encode(":".join(credentials).encode()).decode()
-        self._tls = tls
+        self._tls = (tls or client_context(None)) if address.scheme == "https" else None
         self._size = size
         self._has_answered = False
-        self._pool = self._open()
+        self._client = self._open()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.close()
+        self._client.close()
 
     def renew(self) -> None:
         """Leave idle connections, which the extension may be closing right now. No request may be under way."""
-        self._pool.close()
-        self._pool = self._open()
+        self._client.close()
+        self._client = self._open()
 
     def index(self, etag: str | None) -> Answer:
         """Ask for the registration document, unless it is the version that had this ETag.
 
         Raises:
-            NoAnswerError: there is no answer; the message says why.
+            NoAnswerError: there is no answer, or not all of it; the message says why.
         """
-        return self._request("GET", self._index_path, None, {"If-None-Match": etag} if etag else {})
+        headers = {"If-None-Match": etag} if etag else {}
+        request = self._request("GET", self._index_path, None, headers)
+        answer = self._answer(lambda: self._client.fetch(request, _INDEX_BYTES))
+        if not answer.whole:
+            raise NoAnswerError(f"its answer has no end within {self._seconds:g} seconds and {_INDEX_BYTES} bytes")
+        return answer
 
     def send(self, method: str, path: str, body: bytes) -> Answer:
         """Send an event to a path of the registration document: it is relative to the registered URL.
 
+        The answer's status counts; its body, of which the beginning is given, is not waited for.
+
         Raises:
             NoAnswerError: there is no answer; the message says why.
         """
-        return self._request(method, self._base + path, body, {"Content-Type": "application/json"})
+        request = self._request(method, self._base + path, body, {"Content-Type": "application/json"})
+        return self._answer(lambda: self._client.ask(request))
 
-    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpRequest:
+        address, ends_at = self._address, time.monotonic() + self._seconds
+        target = quote(path.partition("#")[0], safe=_IN_A_TARGET)
         headers = {**self._headers, **headers}
+        return HttpRequest(method, address.scheme, address.host, address.port, target, headers, body, ends_at)
+
+    def _answer(self, ask: Callable[[], HttpAnswer]) -> Answer:
         started = time.perf_counter()
         try:
-            response = self._pool.urlopen(method, path, body, headers, retries=False, redirect=False)
-        except HTTPError as error:
+            answer = ask()
+        except NoConnectionError as error:
+            raise NoAnswerError(self._explain(error.cause)) from None
+        except (OSError, HTTPException, UnresolvedError) as error:
             raise NoAnswerError(self._explain(error)) from None
         self._has_answered = True
-        return Answer(response.status, response.headers, response.data, time.perf_counter() - started)
+        body = answer.body
+        if answer.headers.get("Content-Encoding", "").strip().lower() == "gzip":
+            body = _unpacked(body)
+        return Answer(answer.status, answer.headers, body, answer.whole, time.perf_counter() - started)
 
-    def _open(self) -> HTTPConnectionPool:
-        address = self._address
-        common: dict[str, Any] = {"timeout": self._timeout, "maxsize": self._size, "block": True}
-        if address.scheme == "unix":
-            return _UnixConnectionPool("localhost", socket_path=address.path, **common)
-        if address.scheme == "https":
-            return HTTPSConnectionPool(address.host, address.port, ssl_context=self._tls, **common)
-        return HTTPConnectionPool(address.host, address.port, **common)
+    def _open(self) -> HttpClient:
+        return HttpClient(
+            Addresses(ANYWHERE),
+            self._tls,
+            idle=self._size,
+            idle_seconds=_IDLE_SECONDS,
+            socket_path=self._address.path if self._address.scheme == "unix" else "",
+        )
 
     def _explain(self, error: BaseException) -> str:
-        if isinstance(error, ReadTimeoutError):
-            return f"no answer within {self._timeout.read_timeout:g} seconds"
-        if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
-            return f"no connection within {CONNECT_TIMEOUT:g} seconds"
-        inner = [cause for cause in (error.__cause__, *error.args) if isinstance(cause, BaseException)]
-        if inner:
-            return self._explain(inner[0])
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._seconds:g} seconds"
         if not self._has_answered and (words := tls_trouble.explain(error, self._address)):
             return words
         return getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
+
+
+def _unpacked(body: bytes) -> bytes:
+    """What gzip has packed, as far as it came."""
+    try:
+        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(body, _INDEX_BYTES)
+    except zlib.error:
+        raise NoAnswerError("its answer is said to be packed with gzip, and is not") from None

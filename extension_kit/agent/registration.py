@@ -5,22 +5,28 @@ auto-registration sidecars for Kubernetes and ECS.
 """
 
 import re
+import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import PurePosixPath
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import orjson
-import urllib3
 
 from extension_kit.errors import ConfigurationError, ExtensionKitError, SettingError
+from extension_kit.senders.addresses import ANYWHERE, Addresses, UnresolvedError
+from extension_kit.senders.excerpts import excerpt, reason
+from extension_kit.senders.http_client import HttpClient, HttpRequest
+from extension_kit.senders.idle_connections import NoConnectionError, client_context
 from extension_kit.settings.declare import TEXT, read_settings, setting
 
 AGENT_PORT = 42899
-TIMEOUT = urllib3.Timeout(connect=5, read=10)
-"""Seconds the agent may take to accept the connection, and then to answer."""
+TIMEOUT = 15.0
+"""Seconds the agent may take to accept the connection and to answer."""
 
 # What may stand in a URL, without quotes, query and fragment: safe inside the YAML and JSON written here.
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/\[\]!$&()*+,;=%]+")
@@ -270,26 +276,25 @@ def tell_agent(method: Literal["POST", "DELETE"], agent_url: str, registration: 
         raise ConfigurationError(f"{agent.url} is not the URL of an agent: expected http://AGENT:{AGENT_PORT}")
     url = f"{agent.url.rstrip('/')}/extensions"
     headers = {
+        "Host": urlsplit(agent.url).netloc,
         "Authorization": "Basic " + b64encode(f"_:{key}".encode()).decode(),
         "Content-Type": "application/json",
     }
+    path = f"{agent.path.rstrip('/')}/extensions"
     body = orjson.dumps(registration.body())
+    ends_at = time.monotonic() + TIMEOUT
+    request = HttpRequest(method, agent.scheme, agent.host, agent.port, path, headers, body, ends_at)
+    context = client_context(None) if agent.scheme == "https" else None
     try:
-        with urllib3.PoolManager(retries=False, timeout=TIMEOUT) as pool:
-            response = pool.request(method, url, body=body, headers=headers, preload_content=False)
-            answer = response.read(2000)
-            response.close()
-    except urllib3.exceptions.HTTPError as error:
+        with closing(HttpClient(Addresses(ANYWHERE), context, idle=0, idle_seconds=0)) as client:
+            answer = client.ask(request)
+    except (NoConnectionError, OSError, HTTPException, UnresolvedError) as error:
+        cause = error.cause if isinstance(error, NoConnectionError) else error
         raise AgentRefusedError(
-            f"no answer from {url}: {error.__cause__ or error}; is this the agent's API (port {AGENT_PORT})?"
+            f"no answer from {url}: {reason(cause)}; is this the agent's API (port {AGENT_PORT})?"
         ) from None
-    if response.status == 401:
+    if answer.status == 401:
         raise AgentRefusedError(f"the agent at {agent.url} answered 401: the agent key is wrong")
-    if not 200 <= response.status < 300:
-        raise AgentRefusedError(f"the agent at {agent.url} answered {response.status}: {_one_line(answer, key)}")
-
-
-def _one_line(answer: bytes, key: str) -> str:
-    text = answer.decode(errors="replace").replace(key, "***")
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())[:500] or "(no text)"
+    if not 200 <= answer.status < 300:
+        said = excerpt(answer.body.replace(b"\0", b" "), {key}) or "(no text)"
+        raise AgentRefusedError(f"the agent at {agent.url} answered {answer.status}: {said[:500]}")

@@ -2,29 +2,32 @@
 
 # Now, because a process that is forked while another thread connects would wait for the import for ever.
 import encodings.idna  # noqa: F401
-from contextlib import closing
+import time
+from http.client import HTTPException
 
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Retry, Timeout
-from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from extension_kit.errors import ConfigurationError
+from extension_kit.outgoing.proxies import PORTS, Proxy, ProxyError, proxy_of_environment
 from extension_kit.senders import Outcome
-from extension_kit.senders.excerpts import excerpt, reason
-from extension_kit.senders.idle_connections import client_context
+from extension_kit.senders.addresses import ANYWHERE, Addresses, UnresolvedError
+from extension_kit.senders.excerpts import excerpt, reason, retry_after
+from extension_kit.senders.http_client import HttpClient, HttpRequest
+from extension_kit.senders.idle_connections import NoConnectionError, client_context
 
-_ANSWER_BYTES = 4096
 _MAX_RETRY_AFTER = 3600.0  # seconds
-_LATER = {408, 425, 429}
+_LATER = {101, 408, 425, 429}
+_IDLE_SECONDS = 60.0
 
 
 class Connection:
-    """A kept-alive connection, for one thread at a time.
+    """A kept-alive connection, for one thread at a time; through the proxy that the environment's variables name.
 
     Args:
         url: where CronEye's ``/event`` is, without it; http or https.
         token: one of the server's.
-        timeout: seconds to connect, and to wait for each part of the answer.
+        timeout: seconds for an attempt.
         ca_file: PEM file with the authorities to trust instead of the system's.
 
     Raises:
@@ -33,48 +36,69 @@ class Connection:
 
     def __init__(self, url: str, token: str, *, timeout: float, ca_file: str | None) -> None:
         self._url = _checked_url(url)
-        self._token = _checked_token(token)
-        self._timeout = Timeout(connect=timeout, read=timeout)
+        self._timeout = timeout
         self._context = client_context(ca_file) if self._url.scheme == "https" else None
         self.url = self._url._replace(path=f"{(self._url.path or '').rstrip('/')}/event").url
         """Where events are posted."""
         self._path = parse_url(self.url).request_uri
+        scheme, self._host = str(self._url.scheme), str(self._url.host).strip("[]")
+        self._port = self._url.port or PORTS[scheme]
+        self._proxy = _proxy(scheme, self._host, self._port)
+        self._secrets = {_checked_token(token), *(self._proxy.secrets if self._proxy else ())}
+        self._headers = {
+            "Host": self._url.netloc or "",
+            "Authorization": f"Token {token}",
+            "Content-Type": "application/json",
+        }
         self.renew()
 
     def post(self, body: bytes) -> Outcome:
         """Make one attempt to send an event; never raises for what the server or the network does.
 
-        An answer 5xx, 408, 425 or 429 may get better, as may no answer at all; any other is refused for good. Redirects
-        are not followed, for the token is not meant for others.
+        An answer 5xx, 101, 408, 425 or 429 may get better, as may no answer at all; any other is refused for good.
+        Redirects are not followed, for the token is not meant for others.
         """
-        headers = {"Authorization": f"Token {self._token}", "Content-Type": "application/json"}
+        ends_at = time.monotonic() + self._timeout
+        scheme = str(self._url.scheme)
+        request = HttpRequest("POST", scheme, self._host, self._port, self._path, self._headers, body, ends_at)
         try:
-            response = self._pool.urlopen(
-                "POST", self._path, body, headers, retries=False, redirect=False, preload_content=False
-            )
-            with closing(response):
-                said = excerpt(response.read(_ANSWER_BYTES, decode_content=False), {self._token})
-        except (HTTPError, OSError) as error:
-            return Outcome("failed", excerpt(_reason(error), {self._token}))
-        status = response.status
+            answer = self._client.ask(request)
+        except (UnresolvedError, ProxyError) as error:
+            return Outcome("failed", str(error))
+        except NoConnectionError as error:
+            return Outcome("failed", excerpt(reason(error.cause), self._secrets))
+        except OSError as error:
+            return Outcome("failed", excerpt(reason(error), self._secrets))
+        except HTTPException:
+            return Outcome("failed", "its answer is not HTTP")
+        said = excerpt(answer.body, self._secrets)
+        status = answer.status
         if 200 <= status < 300:
             return Outcome("delivered", status=status)
         error_text = f"it answers {status}" + (f" ({said})" if said else "")
         if status >= 500 or status in _LATER:
-            return Outcome("failed", error_text, status, said, _retry_after(response))
+            wait = retry_after(answer.headers.get("Retry-After", ""), _MAX_RETRY_AFTER)
+            return Outcome("failed", error_text, status, said, wait)
         return Outcome("refused", error_text, status, said)
 
     def renew(self) -> None:
         """Begin with a new connection, as a process must that was forked."""
-        host, port = str(self._url.host), self._url.port
-        if self._context is None:
-            self._pool = HTTPConnectionPool(host, port, timeout=self._timeout)
-        else:
-            self._pool = HTTPSConnectionPool(host, port, timeout=self._timeout, ssl_context=self._context)
+        self._client = HttpClient(
+            Addresses(ANYWHERE), self._context, idle=1, idle_seconds=_IDLE_SECONDS, proxy=self._proxy
+        )
 
     def close(self) -> None:
         """Close the connection, for good."""
-        self._pool.close()
+        self._client.close()
+
+
+def _proxy(scheme: str, host: str, port: int) -> Proxy | None:
+    try:
+        return proxy_of_environment(scheme, host, port)
+    except ValueError:
+        raise ConfigurationError(
+            f"the proxy of {scheme.upper()}_PROXY or ALL_PROXY has no URL such as http://proxy:3128"
+        ) from None
 
 
 def _checked_url(text: str) -> Url:
@@ -93,17 +117,3 @@ def _checked_token(token: str) -> str:
     if not token or not token.isascii() or not token.isprintable() or token != token.strip():
         raise ConfigurationError("the token is not empty, and of ASCII characters without line breaks or outer blanks")
     return token
-
-
-def _reason(error: BaseException) -> str:
-    inner = [cause for cause in (error.__cause__, *error.args) if isinstance(cause, BaseException)]
-    return _reason(inner[0]) if inner else reason(error)
-
-
-def _retry_after(response: BaseHTTPResponse) -> float | None:
-    """Seconds, from a number or a date (RFC 9110, section 10.2.3)."""
-    try:
-        seconds = Retry().get_retry_after(response)
-    except (HTTPError, ValueError, OverflowError):
-        return None
-    return None if seconds is None else min(seconds, _MAX_RETRY_AFTER)

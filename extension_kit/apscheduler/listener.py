@@ -40,7 +40,7 @@ class CronEyeListener:
         token: one of the server's.
         scheduler_name: what CronEye is to call the scheduler: another one for each.
         queue_size: how many events wait at most; further ones are dropped.
-        timeout: seconds to connect, and to wait for each part of the answer.
+        timeout: seconds for an attempt.
         ca_file: PEM file with the authorities to trust instead of the system's, for https.
         max_text_bytes: what of a return value, an exception or a traceback is sent at most, as UTF-8.
         first_retry: seconds to the second attempt; each further wait is twice as long.

@@ -21,6 +21,9 @@ Resolve = Callable[[str, int], Iterable[str]]
 
 ALLOW_VARIABLE = "EXTENSION_DELIVERY_ALLOW_NETWORKS"
 MAX_ADDRESSES = 8
+ANYWHERE: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+"""What the operator names may be dialled wherever it is."""
+
 _LOOKUP_SECONDS = 5.0
 _LOOKUPS = 32  # a lookup cannot be cancelled: this many that hang are enough
 

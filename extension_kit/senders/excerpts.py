@@ -2,7 +2,9 @@
 
 import re
 import ssl
+import time
 from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 _EXCERPT_CHARACTERS = 1024
@@ -43,3 +45,17 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
+
+
+def retry_after(value: str, longest: float) -> float | None:
+    """The seconds that a header of this name asks for (RFC 9110, section 10.2.3); None where there is none to wait.
+
+    Args:
+        value: a number or a date; empty where there is no such header.
+        longest: seconds that are heeded at most.
+    """
+    try:
+        seconds = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+    return min(seconds, longest) if seconds > 0 else None

@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from extension_kit.errors import ConfigurationError
 
+A = TypeVar("A")
 C = TypeVar("C")
 
 _UNREACHABLE = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT}
@@ -106,7 +107,7 @@ class IdleConnections(Generic[C]):
             self._close(idle.connection)
 
 
-def dial_in_turn(addresses: Collection[str], ends_at: float, dial: Callable[[str, float], C]) -> C:
+def dial_in_turn(addresses: Collection[A], ends_at: float, dial: Callable[[A, float], C]) -> C:
     """Connect to the first address that answers.
 
     Args:

@@ -309,7 +309,7 @@ def test_a_long_answer_is_not_read_to_its_end(receiver):
     ("status", "result"),
     [
         *((status, "delivered") for status in (200, 201, 204)),
-        *((status, "failed") for status in (408, 425, 429, 500, 502, 503, 504, 507)),
+        *((status, "failed") for status in (101, 408, 425, 429, 500, 502, 503, 504, 507)),
         *((status, "refused") for status in (301, 302, 307, 308, 400, 401, 403, 404, 405, 413, 422)),
     ],
 )
@@ -324,10 +324,9 @@ def test_how_answers_are_taken(receiver, status, result):
     ("value", "least", "most"),
     [
         ("7", 7, 7),
-        ("0", 0, 0),
         ("999999999", 3600, 3600),
+        ("9" * 5000, 3600, 3600),
         (formatdate(4102444800, usegmt=True), 3600, 3600),
-        (formatdate(0, usegmt=True), 0, 0),
     ],
 )
 def test_a_server_says_when_it_wants_to_be_asked_again(receiver, value, least, most):
@@ -335,7 +334,7 @@ def test_a_server_says_when_it_wants_to_be_asked_again(receiver, value, least, m
     assert least <= connect(there).post(b"{}").retry_after <= most
 
 
-@pytest.mark.parametrize("value", [None, "soon", "-1", "9" * 5000, "Mon, 99 Foo 99999 99:99:99 GMT"])
+@pytest.mark.parametrize("value", [None, "soon", "0", "-1", formatdate(0), "Mon, 99 Foo 99999 99:99:99 GMT"])
 def test_or_it_does_not(receiver, value):
     there = receiver(answer=lambda request: reply(503, Retry_After=value))
     assert connect(there).post(b"{}").retry_after is None
@@ -354,8 +353,7 @@ def silence(connection):
     [
         (hang_up, TIMEOUT, "Remote end closed connection without response"),
         (silence, 0.1, "timed out"),
-        (b"nonsense\r\n\r\n", TIMEOUT, "nonsense"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12", 0.1, "timed out"),
+        (b"nonsense\r\n\r\n", TIMEOUT, "its answer is not HTTP"),
     ],
 )
 def test_no_answer(receiver, answer, timeout, said):
@@ -376,7 +374,6 @@ def test_the_token_is_not_in_what_is_said_of_an_answer_or_logged(receiver, caplo
     there = receiver(answer=lambda request: reply(401, request.headers["authorization"].encode()))
     outcome = connect(there).post(b"{}")
     assert outcome.error == "it answers 401 (Token ***)"
-    assert "POST /event" in caplog.text
     assert TOKEN not in caplog.text
 
 

@@ -64,7 +64,7 @@ class Server:
     def __init__(self, talk: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None, backlog: int = 50):
         self._talk = talk
         self._tls = tls
-        self._open: set[socket.socket] = set()
+        self.connections: set[socket.socket] = set()
         self.ended: queue.Queue[Exception | None] = queue.Queue()
         self.accepted = 0
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=backlog)
@@ -76,7 +76,7 @@ class Server:
             while True:
                 connection, _ = self._socket.accept()
                 self.accepted += 1
-                self._open.add(connection)
+                self.connections.add(connection)
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -84,14 +84,14 @@ class Server:
         try:
             connection.settimeout(TIMEOUT)
             if self._tls:
-                self._open.discard(connection)
+                self.connections.discard(connection)
                 connection = self._tls.wrap_socket(connection, server_side=True)
-                self._open.add(connection)
+                self.connections.add(connection)
             self._talk(connection)
         except Exception as caught:
             error = caught
         finally:
-            self._open.discard(connection)
+            self.connections.discard(connection)
             connection.close()
             self.ended.put(error)
 
@@ -99,7 +99,7 @@ class Server:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        for connection in list(self._open):
+        for connection in list(self.connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 

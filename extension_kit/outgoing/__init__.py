@@ -1,0 +1,1 @@
+"""Connections to others, and what every client of HTTP makes of their answers."""
