@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from marshmallow import ValidationError
 
 from extension_kit.errors import ConfigurationError
+from extension_kit.outgoing.deadlines import Deadline
 from extension_kit.senders import Message, Outcome
 from extension_kit.senders.addresses import Addresses, NotAllowedError, UnresolvedError
 from extension_kit.senders.amqp_target import AmqpTarget, Broker, broker_of
@@ -57,9 +57,8 @@ class AmqpSender:
         timeout: float = 15.0,
         transport: str | None = None,
     ) -> None:
-        client_context(ca_file)
         self._addresses = addresses
-        self._ca_file = ca_file
+        self._context = client_context(ca_file)
         self._timeout = timeout
         self._transport = transport
         self._schema = AmqpTarget()
@@ -107,18 +106,20 @@ class AmqpSender:
 
     def _publish(self, broker: Broker, keys: Mapping[str, Any], message: Message, ends_at: float) -> bool:
         addresses = self._addresses.of(broker.host, broker.port, ends_at - time.monotonic())
-        link = self._reusable(broker, addresses) or self._connect(broker, addresses, ends_at)
+        link = self._reusable(broker, addresses, ends_at) or self._connect(broker, addresses, ends_at)
+        link.deadline.at = ends_at
         try:
-            routed = link.publish(keys, message, max(ends_at - time.monotonic(), 0.001))
+            routed = link.publish(keys, message)
         except BaseException:
             link.abandon()
             raise
         self._idle.give(link.key, link)
         return routed
 
-    def _reusable(self, broker: Broker, addresses: Collection[str]) -> Link | None:
+    def _reusable(self, broker: Broker, addresses: Collection[str], ends_at: float) -> Link | None:
         for address in addresses:
             if link := self._idle.take((broker, address)):
+                link.deadline.at = ends_at
                 if link.is_usable:
                     return link
                 link.abandon()
@@ -126,15 +127,13 @@ class AmqpSender:
 
     def _connect(self, broker: Broker, addresses: Collection[str], ends_at: float) -> Link:
         link_class = _link_class()
-        # By itself, py-amqp does not verify the names of servers.
-        tls = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": self._ca_file, "server_hostname": broker.host}
 
         def dial(address: str, seconds: float) -> Link:
             return link_class(
                 broker,
                 address,
-                tls if broker.scheme == "amqps" else False,
-                timeout=seconds,
+                self._context if broker.scheme == "amqps" else None,
+                Deadline(time.monotonic() + seconds),
                 heartbeat=max(_MIN_HEARTBEAT, 4 * seconds),
                 transport=self._transport,
             )

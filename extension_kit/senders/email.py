@@ -2,11 +2,10 @@
 
 import re
 import smtplib
-import socket
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -14,19 +13,20 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import parseaddr
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
 from extension_kit.errors import ConfigurationError
 from extension_kit.senders import Message, Outcome, Result
+from extension_kit.senders.addresses import ANYWHERE, Addresses, UnresolvedError
+from extension_kit.senders.email_connection import MailConnection, Security
 from extension_kit.senders.excerpts import excerpt, reason
-from extension_kit.senders.idle_connections import IdleConnections, client_context
+from extension_kit.senders.idle_connections import IdleConnections, NoConnectionError, client_context
 from extension_kit.senders.target_schema import Target, check_headers, not_sent
 
 MAX_RECIPIENTS = 100  # what every server has to take (RFC 5321, section 4.5.3.1.8)
 _IDLE_CONNECTIONS, _IDLE_SECONDS = 4, 15.0
-_FAREWELL_SECONDS = 2.0
 _REMEMBERED = 1000
 _MAX_SUBJECT = 500
 _OK, _LOG_IN_FIRST = 250, 530
@@ -75,7 +75,7 @@ class EmailSender:
         password: to log in with.
         sender: whom the mails are from, such as ``Oncall <oncall@example.com>``.
         ca_file: PEM file with the authorities to trust instead of the system's.
-        timeout: seconds for each answer of the server.
+        timeout: seconds for an attempt, in which the server has to have taken the mail.
 
     Raises:
         ConfigurationError: ``sender`` is no address, or the authorities cannot be used.
@@ -87,7 +87,7 @@ class EmailSender:
         *,
         sender: str,
         port: int | None = None,
-        security: Literal["none", "starttls", "tls"] = "starttls",
+        security: Security = "starttls",
         username: str = "",
         password: str = "",
         ca_file: str | None = None,
@@ -97,6 +97,7 @@ class EmailSender:
         if not _MAILBOX.match(address) or not sender.isprintable():
             raise ConfigurationError(f"{sender!r:.100} is no sender of e-mails: oncall@example.com would be one")
         self._from = Address(name, addr_spec=address)
+        self._addresses = Addresses(ANYWHERE)
         self._host = host
         self._port = port or {"none": 25, "starttls": 587, "tls": 465}[security]
         self._security = security
@@ -105,8 +106,8 @@ class EmailSender:
         self._context = client_context(ca_file)
         self._timeout = timeout
         self._schema = EmailTarget()
-        self._idle: IdleConnections[smtplib.SMTP] = IdleConnections(
-            _quit, limit=_IDLE_CONNECTIONS, seconds=_IDLE_SECONDS
+        self._idle: IdleConnections[MailConnection] = IdleConnections(
+            MailConnection.leave, limit=_IDLE_CONNECTIONS, seconds=_IDLE_SECONDS
         )
         self._taken: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._lock = threading.Lock()
@@ -130,7 +131,11 @@ class EmailSender:
             taken = self._taken.get(message.id, frozenset())
         left = [address for address in dict.fromkeys(keys["to"]) if address not in taken] or keys["to"]
         try:
-            server = self._connection()
+            server = self._connection(time.monotonic() + self._timeout)
+        except UnresolvedError as error:
+            return Outcome("failed", str(error), unreachable=True)
+        except NoConnectionError as error:
+            return replace(self._failure(error.cause, lasting=False), unreachable=True)
         except (smtplib.SMTPException, OSError) as error:  # whatever its code, it is not about this message
             return replace(self._failure(error, lasting=False), unreachable=True)
         try:
@@ -163,27 +168,21 @@ class EmailSender:
         mail.set_content(message.body.decode(errors="replace"), subtype if kind == "text" else "plain")
         return mail.as_bytes()
 
-    def _connection(self) -> smtplib.SMTP:
+    def _connection(self, ends_at: float) -> MailConnection:
         server = self._idle.take("")
-        if server is not None:
-            with suppress(smtplib.SMTPException, OSError):
-                if server.noop()[0] == _OK:
-                    return server
+        if server is not None and not server.is_alive(ends_at):
             server.close()
-        return self._connect()
+            server = None
+        server = server or self._connect(ends_at)
+        server.deadline.at = ends_at
+        return server
 
-    def _connect(self) -> smtplib.SMTP:
-        # As smtplib does it, but without asking the name service, which may take longer than any timeout.
-        name = socket.gethostname()
-        name = name if "." in name else "[127.0.0.1]"
-        server: smtplib.SMTP
-        if self._security == "tls":
-            server = smtplib.SMTP_SSL(self._host, self._port, name, timeout=self._timeout, context=self._context)
-        else:
-            server = smtplib.SMTP(self._host, self._port, name, timeout=self._timeout)
+    def _connect(self, ends_at: float) -> MailConnection:
+        addresses = self._addresses.of(self._host, self._port, ends_at - time.monotonic())
+        server = MailConnection(self._host, self._context)
+        server.deadline.at = ends_at
         try:
-            if self._security == "starttls":
-                server.starttls(context=self._context)
+            server.open(addresses, self._port, self._security)
             if self._username:
                 server.login(self._username, self._password)
         except BaseException:
@@ -199,7 +198,7 @@ class EmailSender:
             if len(self._taken) > _REMEMBERED:
                 self._taken.popitem(last=False)
 
-    def _failure(self, error: Exception, *, lasting: bool) -> Outcome:
+    def _failure(self, error: BaseException, *, lasting: bool) -> Outcome:
         if not isinstance(error, smtplib.SMTPResponseException):
             return Outcome("failed", f"{self._host}: {reason(error)}")
         code = error.smtp_code
@@ -226,11 +225,3 @@ def _one_line(text: str) -> str:
 
 def _plain_id(text: str) -> str:
     return text if _is_plain_id(text) else blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _quit(server: smtplib.SMTP) -> None:
-    with suppress(smtplib.SMTPException, OSError):
-        if server.sock is not None:
-            server.sock.settimeout(_FAREWELL_SECONDS)
-        server.quit()
-    server.close()

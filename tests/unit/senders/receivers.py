@@ -143,13 +143,13 @@ def silence(connection: socket.socket) -> None:
         pass
 
 
-def drip(text: bytes) -> Callable[[socket.socket], None]:
-    """Send a byte now and then, often enough for a timeout that begins anew with each, and never come to an end."""
+def drip(text: bytes, piece: bytes = b"x") -> Callable[[socket.socket], None]:
+    """Send a piece now and then, often enough for a timeout that begins anew with each, and never come to an end."""
 
     def send(connection: socket.socket) -> None:
         connection.sendall(text)
         gone = threading.Event()
         while not gone.wait(0.02):
-            connection.sendall(b"x")
+            connection.sendall(piece)
 
     return send
