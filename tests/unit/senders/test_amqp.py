@@ -10,6 +10,7 @@ import uuid
 from contextlib import suppress
 
 import kombu
+import kombu.utils.url
 import pytest
 
 from extension_kit.errors import ConfigurationError

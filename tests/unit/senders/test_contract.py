@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import kombu
+import kombu.utils.encoding
 import pytest
 
 from extension_kit.senders import Sender
