@@ -31,6 +31,8 @@ class CronEyeListener:
     What waits when the process ends has ``exit_timeout`` seconds, unless a signal ends it; multiprocessing's processes
     have to call ``flush`` themselves. After a fork, each process sends its own events.
 
+    Events go through the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY name, unless NO_PROXY names the server.
+
     CronEye takes the name of a job's store for that of its scheduler. APScheduler gives a scheduler no name, and calls
     most stores "default", so ``scheduler_name`` is sent for both.
 

@@ -62,9 +62,12 @@ class Senders:
                 sender.close()
 
     def _http(self) -> Sender:
+        from extension_kit.outgoing.proxies import Proxy
         from extension_kit.senders.http import HttpSender
 
-        return HttpSender(self._addresses, ca_file=self._ca_file, timeout=self._settings.delivery_timeout)
+        settings = self._settings
+        proxy = Proxy.parse(settings.delivery_proxy) if settings.delivery_proxy else None
+        return HttpSender(self._addresses, ca_file=self._ca_file, timeout=settings.delivery_timeout, proxy=proxy)
 
     def _email(self) -> Sender:
         settings = self._settings

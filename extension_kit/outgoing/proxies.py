@@ -1,7 +1,7 @@
 """Proxies: how their URLs are read, and how a way through one is opened."""
 
 import urllib.request
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from ipaddress import ip_address, ip_network
@@ -47,7 +47,8 @@ class Proxy:
     @property
     def secrets(self) -> set[str]:
         """What must be seen in no text."""
-        return {self.authorization.removeprefix("Basic ")} - {""}
+        encoded = self.authorization.removeprefix("Basic ")
+        return {encoded, b64decode(encoded).decode().partition(":")[2]} - {""}
 
     def open_way(self, sock: TimedSocket, host: str, port: int) -> None:
         """Have the proxy connect to a host (CONNECT); what is sent from then on is sent there.

@@ -4,6 +4,7 @@ import re
 import smtplib
 import threading
 import time
+from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -103,6 +104,9 @@ class EmailSender:
         self._security = security
         self._username = username
         self._password = password
+        # A server may repeat how it was told, too: AUTH PLAIN and AUTH LOGIN.
+        told = [password, f"\0{username}\0{password}"] if password else []
+        self._secrets = {password, *(b64encode(text.encode()).decode() for text in told)}
         self._context = client_context(ca_file)
         self._timeout = timeout
         self._schema = EmailTarget()
@@ -211,7 +215,7 @@ class EmailSender:
         return Outcome(result, error, _OK if result == "delivered" else code, self._excerpt(said))
 
     def _excerpt(self, said: bytes | str) -> str | None:
-        return excerpt(said, [self._password])
+        return excerpt(said, self._secrets)
 
 
 def _all_for_good(refused: Replies) -> bool:

@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _EXCERPT_CHARACTERS = 1024
 _LONG_WORDS = re.compile(r"[^\s/?&=:;,\"']{8,}")
@@ -30,7 +30,7 @@ def excerpt(said: bytes | str, secrets: Iterable[str]) -> str | None:
 def secret_words(url: str, headers: Mapping[str, str] | None = None) -> set[str]:
     """What may be secret in a URL and in headers: tokens stand in paths, in queries and behind ``Bearer``."""
     parts = urlsplit(url)
-    values = [parts.path, parts.query, *(headers or {}).values()]
+    values = [parts.path, parts.query, unquote(parts.path), unquote(parts.query), *(headers or {}).values()]
     return {word for value in values for word in [value, *_LONG_WORDS.findall(value)] if len(word) > 3}
 
 

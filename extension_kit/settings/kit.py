@@ -71,6 +71,16 @@ NETWORKS = Kind(
     lambda text: tuple(ip_network(network.strip()) for network in text.split(",") if network.strip()),
     "networks such as 10.0.0.0/8 or fd00::/8, separated by commas",
 )
+
+
+def _proxy_url(text: str) -> str:
+    from extension_kit.outgoing.proxies import Proxy  # which only few have
+
+    Proxy.parse(text)
+    return text
+
+
+PROXY_URL = Kind(_proxy_url, "http://USER:PASSWORD@HOST:PORT, or https (in the password, @ is %40),")
 MAILBOX = Kind(_mailbox, "an address such as Oncall <oncall@example.com>")
 
 
@@ -195,6 +205,9 @@ class Settings:
     delivery_ca_file: str = setting(
         "EXTENSION_DELIVERY_CA_FILE", "", TEXT,
         "PEM file with the authorities that receivers' certificates are signed by. Unset: those of the system.")
+    delivery_proxy: str = setting(
+        "EXTENSION_DELIVERY_PROXY", "", PROXY_URL,
+        "The proxy through which webhooks are sent. It then decides which addresses they may lead to.", secret=True)
     smtp_host: str = setting(
         "EXTENSION_SMTP_HOST", "", TEXT,
         "The mail server that e-mails of subscriptions are sent through.")

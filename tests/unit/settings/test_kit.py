@@ -73,6 +73,7 @@ def test_defaults() -> None:
         "delivery_timeout": 15.0,
         "delivery_allow_networks": (),
         "delivery_ca_file": "",
+        "delivery_proxy": "",
         "smtp_host": "",
         "smtp_port": 0,
         "smtp_security": "starttls",
