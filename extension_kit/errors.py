@@ -1,4 +1,4 @@
-"""Exceptions of the kit. The first line of a docstring is the message where none is given."""
+"""Exceptions of the kit. The first line of a class's docstring is its default message."""
 
 
 class ExtensionKitError(Exception):
@@ -31,8 +31,8 @@ class StoreUnavailable(StoreError):
     """The database cannot be used at the moment.
 
     Args:
-        message: one line that says which database, why, and what to do.
-        retry_after: seconds after which it may be tried again.
+        message: one line with the database, the reason and the remedy.
+        retry_after: seconds to wait before trying again.
     """
 
     def __init__(self, message: str | None = None, retry_after: float = 5.0) -> None:
@@ -57,10 +57,10 @@ class NewerSchema(StoreError):
 
 
 class GiveUp(ExtensionKitError):
-    """Raised by a function: trying again is of no use, make the delivery a dead letter.
+    """Raised by a function to make its delivery a dead letter at once, because another attempt would fail, too.
 
     Args:
-        message: why; it stands in the log and with the dead letter.
+        message: the reason, for the log and the dead letter.
     """
 
     def __init__(self, message: str | None = None) -> None:
@@ -68,14 +68,14 @@ class GiveUp(ExtensionKitError):
 
 
 class RetryLater(ExtensionKitError):
-    """Raised by a function: try again, but not before some seconds have passed.
+    """Raised by a function to have its delivery retried after some seconds.
 
     Args:
-        seconds: how long to wait, instead of what the retry schedule says.
-        message: why; it stands in the log and with the delivery.
+        seconds: the wait before the next attempt, in place of the delay of the retry schedule.
+        message: the reason, for the log and the delivery.
 
     Raises:
-        TypeError: ``seconds`` is no number.
+        TypeError: ``seconds`` is not a number.
     """
 
     def __init__(self, seconds: float, message: str | None = None) -> None:

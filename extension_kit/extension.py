@@ -1,4 +1,4 @@
-"""The class ``Extension``: what a user imports, decorates functions with, and serves."""
+"""The class ``Extension``: registers event listeners, is served by the command line or as a Flask application."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
 
 class Extension:
-    """An HTTP server that tells agents which events it wants, and runs functions when they arrive.
+    """A named set of event listeners, registered with agents and run when their events arrive.
 
     Example:
         >>> from extension_kit import Event, Extension
@@ -31,8 +31,8 @@ class Extension:
         ...     print(event.experiment_execution.name)
 
     Args:
-        name: what the extension is called, in logs and in its OpenAPI document.
-        version: its version, shown in the same places.
+        name: the extension's name, shown in logs and in its OpenAPI document.
+        version: the extension's version, shown in the same places.
     """
 
     def __init__(self, name: str, *, version: str = "unknown") -> None:
@@ -42,7 +42,7 @@ class Extension:
         self.version = version
         self.registry = Registry()
         self.protocols: list[EventProtocol[Any]] = []
-        """Other systems' event protocols that it speaks."""
+        """Event protocols of other systems, added with ``speak``."""
 
     def listen_to(
         self,
@@ -54,35 +54,35 @@ class Extension:
         retry: Sequence[float] | None = None,
         timeout: float | None = None,
     ) -> Callable[[FunctionT], FunctionT]:
-        """Run a function for every event whose name matches (Steadybit's Event API, listenTo and restrictTo).
+        """Run a function for every event with a matching name (Steadybit's Event API, listenTo and restrictTo).
 
         Args:
             event_names: exact names, ``*`` for all, or patterns such as ``experiment.execution.*``; a ``*`` stands for
                 one part between dots, as the last part for one or more.
-            restrict_to: which agents should call: ``leader``, ``any``, or another text that is passed on as it is.
-            path: where agents send the events; by default ``/events/`` and the name with ``-`` for ``_``. Several
-                functions may share a path.
-            name: what the listener is called, by default as its function; its deliveries are kept under the names of
-                the extension and the listener, and the path. It tells functions apart that are called the same.
-            immediate: run the function before the event is answered: what it raises is the answer, 500. Otherwise the
-                event is committed to the database before it is answered, and the function runs in a worker, for the
-                events of one experiment execution one after the other, and again when it raises.
-            retry: seconds to wait after the first, second, ... time it raised; by default about 28 hours in all. After
-                one more time the delivery is a dead letter.
-            timeout: seconds after which a run counts as failed; by default ``EXTENSION_FUNCTION_TIMEOUT``.
+            restrict_to: the agents that should call: ``leader``, ``any``, or another text, passed on unchanged.
+            path: the path that agents send the events to; by default ``/events/`` and the name with ``-`` for ``_``.
+                Several functions may share a path.
+            name: the listener's name, by default that of the function. Deliveries are stored under the names of the
+                extension and the listener, and the path. Functions of the same name need different listener names.
+            immediate: run the function before the event is answered; an exception is answered with 500. Otherwise the
+                event is committed to the database before it is answered, and the function runs in a worker: the
+                events of one experiment execution one after the other, and again after an exception.
+            retry: the retry schedule: seconds to wait after the first, second, ... failed attempt; by default about 28
+                hours in all. When the attempt after the last wait fails, the delivery becomes a dead letter.
+            timeout: seconds after which an attempt counts as failed; by default ``EXTENSION_FUNCTION_TIMEOUT``.
 
         Returns:
-            A decorator that registers a function, taking the event or nothing, and returns it unchanged.
+            A decorator that registers a function and returns it unchanged. The function takes the event or nothing.
 
         Raises:
-            RegistrationError: from the decorator, where this cannot work; the message says what to write instead.
+            RegistrationError: the declaration cannot work; the message says how to write it.
         """
         if len(event_names) == 1 and callable(event_names[0]):
             raise RegistrationError("listen_to needs the names of events: write @extension.listen_to('...')")
         if not isinstance(immediate, bool):
             raise RegistrationError(f"immediate is True or False, not {immediate!r:.80}")
         if immediate and (retry is not None or timeout is not None):
-            raise RegistrationError("an immediate listener is not tried again: leave retry and timeout out")
+            raise RegistrationError("an immediate listener is never retried: leave retry and timeout out")
         if timeout is not None and not (is_number(timeout) and 0 < timeout <= MAX_DELAY):
             raise RegistrationError(
                 f"timeout is a positive number of seconds, up to 30 days, such as timeout=10, not {timeout!r:.80}"
@@ -108,16 +108,16 @@ class Extension:
         return register
 
     def speak(self, protocol: "EventProtocol[Any]") -> None:
-        """Speak the event protocol of another system, too: its routes are served, and its events reach listeners.
+        """Add the event protocol of another system: serve its routes and pass its events to listeners.
 
         Args:
-            protocol: made with the means of ``extension_kit.protocol``.
+            protocol: the protocol, see ``extension_kit.protocol``.
 
         Raises:
-            RegistrationError: its source or names cannot be so.
+            RegistrationError: the protocol's source is Steadybit's, or a name is not a pattern.
         """
         if protocol.source == STEADYBIT:
-            raise RegistrationError(f"{STEADYBIT!r} is the source of what agents send: name another system")
+            raise RegistrationError(f"{STEADYBIT!r} is the source of agents' events: name another system")
         if isinstance(protocol.names, str):
             raise RegistrationError(f"{protocol.source}: names are a tuple of patterns: write ({protocol.names!r},)")
         for pattern in protocol.names:
@@ -130,6 +130,9 @@ class Extension:
 
         Args:
             provider: a mapping, or a callable that returns one for each request.
+
+        Raises:
+            RegistrationError: the provider is neither.
         """
         if not isinstance(provider, Mapping) and (not callable(provider) or unfinished_kind(provider)):
             raise RegistrationError(
@@ -139,14 +142,14 @@ class Extension:
 
     @property
     def listeners(self) -> list[Listener]:
-        """Everything registered so far."""
+        """The listeners registered so far."""
         return self.registry.listeners
 
     def create_app(self, settings: Settings | None = None, *, durable: bool = True) -> "Flask":
         """Make the Flask application of this extension, for any WSGI server and for tests.
 
         Args:
-            settings: by default those of the environment.
+            settings: the settings; by default read from the environment.
             durable: False runs every function before the answer and needs no database, for tests.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Loads handler files and modules, and finds the extensions they define."""
+"""Loading of handler files and modules, and of the extensions they define."""
 
 import importlib
 import sys
@@ -18,7 +18,7 @@ _EXTRAS = {
     "prometheus_client": ("metrics",),
     "pytest": ("testing",),
 }
-"""The extras of this package that bring a module."""
+"""Module name -> extras of this package that install the module."""
 
 
 def load_extensions(targets: Sequence[str]) -> list[Extension]:
@@ -29,7 +29,7 @@ def load_extensions(targets: Sequence[str]) -> list[Extension]:
             (``company.oncall``).
 
     Raises:
-        HandlerFileError: a target is not there, raises while it is imported, or defines no extension.
+        HandlerFileError: a target does not exist, raises while it is imported, or defines no extension.
     """
     extensions: dict[int, Extension] = {}
     folders: set[Path] = set()
@@ -63,7 +63,7 @@ def _import(target: str, name: str, folder: Path) -> ModuleType:
 
 
 def _module_of(target: str) -> tuple[str, Path]:
-    """The name to import a target by, and the folder that must be on the path for it."""
+    """Return the module name of a target, and the folder that must be on ``sys.path`` to import it."""
     path = Path(target)
     looks_like_path = "/" in target or target.endswith(".py") or path.exists()
     if not looks_like_path:
@@ -89,10 +89,10 @@ def _is_from(module: ModuleType, target: str) -> bool:
 
 
 def _refuse_helpers_of_others(module: ModuleType, target: str, folder: Path, others: Collection[Path]) -> None:
-    """Refuse what Python does where two folders have files of one name: whoever imports it second gets the first.
+    """Refuse a module that got another target's helper file, because Python imports a file name only once.
 
     Raises:
-        HandlerFileError: the module holds something of another target's file, and has one of that name beside it.
+        HandlerFileError: the module uses a file of another target, although a file of that name is in its own folder.
     """
     for value in vars(module).values():
         if not isinstance(value, ModuleType | FunctionType | type):
@@ -107,7 +107,7 @@ def _refuse_helpers_of_others(module: ModuleType, target: str, folder: Path, oth
 
 
 def _missing(error: ModuleNotFoundError) -> str:
-    """What to do about a missing module: of several extras that bring it, that of the extension that fails."""
+    """Return the message for a missing module: the extra to install, that of the failing extension if several fit."""
     name = (error.name or "").partition(".")[0]
     extras = _EXTRAS.get(name, ())
     folders = {Path(frame.filename).parent.name for frame in traceback.extract_tb(error.__traceback__)}
@@ -118,9 +118,9 @@ def _missing(error: ModuleNotFoundError) -> str:
 
 
 def _place(error: BaseException, folder: Path) -> str:
-    """Where in the user's files it went wrong: the innermost line of theirs, not one of a library."""
+    """Return file and line of the innermost frame in the user's files, or "" if there is none."""
     if isinstance(error, SyntaxError):
-        return ""  # its text says where
+        return ""  # its text names file and line
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(folder)
     ]
@@ -128,7 +128,7 @@ def _place(error: BaseException, folder: Path) -> str:
 
 
 def watched_files(targets: Iterable[str]) -> list[str]:
-    """The files of targets that are files or folders: a change of one of them calls for a reload."""
+    """Return the files of targets that are files or folders, which ``--reload`` watches."""
     files: list[str] = []
     for target in targets:
         path = Path(target).resolve()

@@ -1,7 +1,7 @@
-"""For extensions that speak another system's event protocol: what they give to the kit, and what they use of it.
+"""Event protocols of other systems: the names that extensions import to declare and serve one.
 
-Such an extension has routes, tables and settings of its own, and publishes what comes in as events, which decorated
-functions and subscriptions get like those of Steadybit's agents::
+Such an extension has routes, tables and settings of its own, and publishes the requests it receives as events.
+Decorated functions and subscriptions get them like the events of Steadybit's agents::
 
     extension = Extension("extension-croneye")
     extension.speak(EventProtocol("croneye", names=("croneye.*",), settings=CronEyeSettings, routes=routes))
@@ -51,16 +51,16 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Task(Generic[S]):
-    """Something that has to be done again and again.
+    """A periodic task of a protocol.
 
-    Every worker does it, in a thread of its own; so it has to bear that others do the same at the same time.
+    Every worker runs it in a thread of its own, so it must be safe to run in several processes at the same time.
 
     Args:
-        every: seconds between its end and its next beginning.
-        run: does it. What it raises is logged.
+        every: seconds between the end of a run and the start of the next.
+        run: the function. Its exceptions are logged.
 
     Raises:
-        RegistrationError: ``every`` is not positive, or ``run`` would not do anything when it is called.
+        RegistrationError: ``every`` is not positive, or ``run`` is async or a generator.
     """
 
     every: float
@@ -68,26 +68,24 @@ class Task(Generic[S]):
 
     def __post_init__(self) -> None:
         if not self.every > 0:
-            raise RegistrationError(f"a task is done every so many seconds, more than 0, not {self.every!r}")
+            raise RegistrationError(f"the interval of a task is a positive number of seconds, not {self.every!r}")
         if unfinished_kind(self.run):
-            raise RegistrationError(
-                f"a task is done by a plain function: write {self.run!r:.80} without async and yield"
-            )
+            raise RegistrationError(f"a task needs a plain function: write {self.run!r:.80} without async and yield")
 
 
 @dataclass(frozen=True)
 class EventProtocol(Generic[S]):
-    """How an extension speaks with another system.
+    """The event protocol of another system, as an extension declares it.
 
     Args:
-        source: what its events are from, and what its subscriptions are kept under.
+        source: the source of its events and the key of its subscriptions, such as ``croneye``.
         settings: a frozen dataclass of ``setting(...)`` fields, read from the environment.
         routes: makes its routes, once in every process that serves.
-        names: patterns of the names of its events. Agents do not send them, so they are not asked for them.
-        event: how functions see its events.
+        names: patterns of the names of its events. Agents do not send them, so the registration document omits them.
+        event: the class of its events, as listeners get them.
         tables: tables of its own.
-        tasks: what has to be done again and again.
-        manner: how it delivers to its subscriptions; None where it has no subscriptions.
+        tasks: periodic tasks.
+        manner: makes the delivery format of its subscriptions; None if it has no subscriptions.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""``extension-kit worker``: makes the deliveries of durable listeners, in a process of its own."""
+"""``extension-kit worker``: a process that makes the deliveries of durable listeners and subscriptions."""
 
 import logging
 import os
@@ -31,19 +31,19 @@ _CLOSE_TIMEOUT = 5.0  # seconds
 
 
 def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None = None) -> int:
-    """Make deliveries until a signal ends it.
+    """Make deliveries until SIGTERM or SIGINT.
 
     Args:
         targets: handler files, folders or modules with durable listeners.
-        settings: how.
-        supervisor: the process id of the server that has started this one, which ends when that has ended, and before
-            it loses patience. Without one, the health port is this process's own.
+        settings: the settings of the kit.
+        supervisor: the process id of the server that started this process. The worker ends when that process has
+            ended, and with a shorter grace period than it. None: the worker has a health port of its own.
 
     Returns:
-        The exit code: 128 and the number of the signal.
+        The exit code: 128 plus the number of the signal; 1 without a signal.
 
     Raises:
-        ConfigurationError: it cannot start as it is configured, or there is no durable listener.
+        ConfigurationError: a setting or target is wrong, or there is no durable listener.
         StoreError: the database cannot be used.
     """
     logs.configure(settings.log_level, settings.log_format, settings.log_color)
@@ -56,7 +56,7 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
     service = Service.of(load_extensions(targets), settings)
     durability = service.durability
     if durability is None:
-        raise RegistrationError(f"{service.name} has no durable listener, so that a worker has nothing to deliver")
+        raise RegistrationError(f"{service.name} has no durable listener, so there are no deliveries for a worker")
     metrics.describe(service.name, service.version, (), durability.keys)
     if supervisor is None:
         for line in service.lines:
@@ -79,19 +79,19 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
         probes.start()
     durability.tell_of_orphans()
     durability.keep_house()
-    logger.info("Delivering with %d threads", settings.worker_threads)
+    logger.info("Delivery worker started with %d threads", settings.worker_threads)
     garbage.spare_what_is_there()
     worker.run()
     durability.close(_CLOSE_TIMEOUT)
-    logger.info("The delivery worker has ended")
+    logger.info("Delivery worker stopped")
     return 128 + received[0] if received else 1
 
 
 def _probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> ProbesServer | None:
-    """Bind the health port: any free one where the usual one is taken, by a server on this machine most often.
+    """Bind the health port, or any free port if the default one is in use, most often by a server on this machine.
 
     Raises:
-        ConfigurationError: the port that was chosen cannot be used.
+        ConfigurationError: the port that the environment names cannot be bound.
     """
     try:
         return binding.probes(settings, is_ready, read_backlog)
@@ -101,7 +101,7 @@ def _probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: Read
     found = binding.probes(replace(settings, health_port=0), is_ready, read_backlog)
     if found is not None:
         logger.warning(
-            "Health port %d is taken, so this worker has port %d: %s chooses one",
+            "Health port %d is in use, using port %d instead; set %s to choose one",
             settings.health_port,
             found.port,
             _HEALTH_PORT,
@@ -110,7 +110,7 @@ def _probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: Read
 
 
 def _less_than(patience: float) -> float:
-    """The seconds for what runs to end, so that those that are left are enough to hand back what does not."""
+    """Return the worker's grace period in seconds, leaving the supervisor time for attempts to be handed back."""
     return max(patience / 2, patience - 3.0)
 
 

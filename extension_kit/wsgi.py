@@ -1,9 +1,9 @@
-"""Extensions as a Flask application for any WSGI server, named by their handler files.
+"""The Flask application of handler files, for any WSGI server::
 
     gunicorn "extension_kit.wsgi:create_app('oncall.py')"
     flask --app "extension_kit.wsgi:create_app('oncall.py')" run
 
-Neither command can name a method such as ``extension.create_app`` itself.
+Both commands take a function of a module, not a method such as ``extension.create_app``.
 """
 
 import logging
@@ -22,7 +22,7 @@ def create_app(*targets: str) -> Flask:
     """Make the Flask application of the extensions in handler files, folders or modules.
 
     Args:
-        targets: as ``extension-kit serve`` takes them.
+        targets: files, folders or modules, as for ``extension-kit serve``.
 
     Raises:
         ConfigurationError: a target cannot be loaded, there is no listener, or a setting has a bad value.

@@ -158,7 +158,7 @@ class TestReload:
             wait_until(lambda: not server.children("worker"))
             write(code.replace("VERSION", "2"))
             run(2)
-            assert server.log.count("The delivery worker has ended") == 1
+            assert server.log.count("Delivery worker stopped") == 1
             assert "starting it again" not in server.log
             assert server.stop() == 143
 

@@ -348,7 +348,7 @@ class TestDeliveries:
                 taken.bind(("0.0.0.0", usual))
                 taken.listen()
             with run("worker", STEADYBIT_EXTENSION_HEALTH_PORT="") as worker:
-                said = rf"Health port {usual} is taken, so this worker has port (\d+): STEADYBIT_EXTENSION_HEALTH_PORT "
+                said = rf"Health port {usual} is in use, using port (\d+) instead; set STEADYBIT_EXTENSION_HEALTH_PORT "
                 worker.health_port = int(wait_until(lambda: re.search(said, worker.log))[1])
                 wait_until(lambda: is_ready(worker))
 

@@ -76,7 +76,7 @@ LISTENED = [
 def test_the_log_says_at_the_start_what_is_listened_to(tmp_path, command):
     (tmp_path / "several.py").write_text(LISTENERS)
     with run_server([SERVE[0], command, "several.py"], tmp_path / "log", cwd=tmp_path) as server:
-        wait_until(lambda: is_ready(server) and "Delivering with" in server.log)
+        wait_until(lambda: is_ready(server) and "Delivery worker started with" in server.log)
         assert re.findall("INF Listening at (.*)", server.log) == LISTENED
 
 

@@ -543,7 +543,7 @@ class TestOtherProtocols:
             (("croneye..job",), "croneye", "parts are joined"),
             (("",), "croneye", "characters"),
             ((5,), "croneye", "is a text"),
-            (("a.*",), "steadybit", "is the source of what agents send"),
+            (("a.*",), "steadybit", "is the source of agents' events"),
         ],
     )
     def test_what_cannot_work_is_refused_at_import(self, names, source, message):

@@ -108,7 +108,7 @@ class TestParts:
             pass
 
         for run in (look, partial(look)):
-            with pytest.raises(RegistrationError, match="a task is done by a plain function"):
+            with pytest.raises(RegistrationError, match="a task needs a plain function"):
                 Task(60, run)
 
     def test_a_task_that_nobody_does_is_told(self, serve, caplog):
