@@ -1,1 +1,1 @@
-"""Events that come in: their names, listeners, validation, and the way from the bytes of a request to its answer."""
+"""Events and their reception: from the bytes of a request to its answer, without framework and I/O."""

@@ -1,4 +1,4 @@
-"""What a request is answered with, whatever edge it came in through."""
+"""Answers to requests: status, body and headers, the same for the Flask and the ASGI edge."""
 
 import gzip
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ COMPRESS_FROM = 1024
 
 
 class Answer(NamedTuple):
-    """A complete answer: ``headers`` are those beyond Content-Type and Content-Length."""
+    """A complete answer; ``headers`` holds the headers beyond Content-Type and Content-Length."""
 
     status: int
     body: bytes
@@ -38,7 +38,7 @@ def problem(
 
 ACCEPTED = Answer(200, b"{}")
 KNOWN = Answer(200, b"{}", headers=(("Extension-Duplicate", "true"),))
-"""Nothing is run: the event has come before. Senders need not care; a person who replays events wants to know."""
+"""The answer to a duplicate event: no listener runs. The header tells people about it during a replay."""
 TIMEOUT = Answer(503, b"Timeout", "text/plain; charset=utf-8")
 BUSY = problem(
     503,
@@ -73,9 +73,9 @@ def too_large(limit: int) -> Answer:
 
 
 def compressed(answer: Answer, accept_encoding: str) -> Answer:
-    """Compress an answer that is worth it with gzip, where the client accepts that.
+    """Compress an answer with gzip if it has at least ``COMPRESS_FROM`` bytes and the client accepts gzip.
 
-    ``Vary`` is set on everything large enough, compressed or not, so that a cache in between keeps the two apart.
+    ``Vary`` is set on every answer of that size, compressed or not, so that caches keep the two apart.
     """
     if len(answer.body) < COMPRESS_FROM:
         return answer

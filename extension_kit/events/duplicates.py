@@ -1,4 +1,4 @@
-"""Remembers which events arrived, so that one that is sent again is not handled again."""
+"""Duplicate detection: remembers recent events by path and id, so that a repeated event is not handled again."""
 
 import threading
 import time
@@ -14,16 +14,16 @@ _LONGEST_ID = 64
 
 
 def _key(path: str, event_id: str) -> Key:
-    """Ids come from outside and may be megabytes: what is remembered of one is bounded."""
+    """Return the key of an event, with a long id hashed: ids come from senders and may be megabytes."""
     if len(event_id) <= _LONGEST_ID:
         return path, event_id
     return path, blake2b(event_id.encode(), digest_size=32).digest()
 
 
 class RecentEvents(Generic[T]):
-    """What happened to the events of the last while, by path and event id.
+    """A thread-safe map of recent events, by path and event id, to their outcomes.
 
-    The same event at another path is not a duplicate: agents call every path that wants it.
+    The same event at another path is no duplicate: agents call every path that listens to it.
 
     Args:
         window: seconds for which an event is remembered.
@@ -40,7 +40,7 @@ class RecentEvents(Generic[T]):
         return len(self._entries)
 
     def claim(self, path: str, event_id: str, make: Callable[[], T]) -> tuple[T, bool]:
-        """Return what is remembered of an event, else what ``make`` makes, and whether it is new."""
+        """Return the outcome of an event, made by ``make`` if the event is new, and True if it is new."""
         key = _key(path, event_id)
         now = time.monotonic()
         entries = self._entries
@@ -55,6 +55,6 @@ class RecentEvents(Generic[T]):
             return value, True
 
     def forget(self, path: str, event_id: str) -> None:
-        """Forget an event that could not be handled, so that it is handled when it is sent again."""
+        """Forget an event that failed, so that it is handled when it is sent again."""
         with self._lock:
             self._entries.pop(_key(path, event_id), None)

@@ -1,11 +1,11 @@
-"""The event that a listener receives, and the typed views on its parts.
+"""Events as listeners get them: the class ``Event`` and typed views on its parts.
 
-Views read the decoded body when an attribute is asked for and copy nothing before that: an event nobody looks into
-costs nothing. One rule for what a sender left out, sent as null or, where validation lets it pass, as something else
-than it should be: the attribute is None, or empty where it is a collection.
+Views read the decoded body when an attribute is accessed and copy nothing before that: an event that no function reads
+costs nothing. An attribute is None, or empty if it is a collection, where the body lacks the key, holds null or, as far
+as validation accepts it, holds a value of another type.
 
-Attributes whose type is ``X | Any`` are required by the specification but missing from real bodies now and then. The
-``Any`` keeps type checkers from demanding a None check at each use while they still complete and check what X has.
+Attributes of the type ``X | Any`` are required by the specification but missing from real bodies now and then. The
+``Any`` keeps type checkers from demanding a None check at each use, while they still check the attributes of X.
 """
 
 import marshal
@@ -50,12 +50,12 @@ class View:
 
     @property
     def raw(self) -> Any:
-        """The object as it was sent: a copy, so that changing it changes nothing else."""
+        """A copy of the JSON object as it was sent."""
         return _copied(self._data)
 
 
 class Attribute(Generic[T_co]):
-    """Reads one key of the body and converts its value."""
+    """Descriptor for one key of the body; converts its value at each access."""
 
     __slots__ = ("_convert", "_key")
 
@@ -72,13 +72,13 @@ class Attribute(Generic[T_co]):
             return self
         return self._convert(view._data.get(self._key))
 
-    if TYPE_CHECKING:  # what View.__setattr__ refuses when it happens, type checkers refuse before
+    if TYPE_CHECKING:  # so that type checkers, too, refuse to set an attribute
 
         def __set__(self, view: View, value: Never) -> None: ...
 
 
 def _copied(data: Any) -> Any:
-    """Copy JSON data; marshal does it where data is nested too deeply for deepcopy, and in a fraction of the time."""
+    """Copy JSON data with marshal, which is faster than deepcopy and takes data that is nested too deeply for it."""
     return marshal.loads(marshal.dumps(data))  # noqa: S302 - nobody else's bytes
 
 
@@ -115,7 +115,7 @@ def _optional_text(key: str) -> Attribute[str | None]:
 
 
 def _word(key: str) -> Attribute[str | Any]:
-    """A value of an open enumeration, in lower case: documents and some senders write upper case."""
+    """Return an attribute for an open enumeration, in lower case: documents and some senders write upper case."""
     return Attribute(key, _folded)
 
 
@@ -149,7 +149,7 @@ class Environment(View):
 
 
 class Principal(View):
-    """Who caused an event. Of exactly this class only where ``principalType`` is unknown."""
+    """The principal that caused an event. An instance of this very class has an unknown ``principalType``."""
 
     __slots__ = ()
     principal_type = _word("principalType")
@@ -162,7 +162,7 @@ class Principal(View):
 
 
 class UserPrincipal(Principal):
-    """A person."""
+    """A user of the platform."""
 
     __slots__ = ()
     username = _text("username")
@@ -194,7 +194,7 @@ _PRINCIPALS: dict[str, type[Principal]] = {
 
 
 class _Execution(View):
-    """What executions of experiments, steps and targets have in common."""
+    """The common attributes of executions of experiments, steps and targets."""
 
     __slots__ = ()
     experiment_key = _text("experimentKey")
@@ -205,7 +205,7 @@ class _Execution(View):
 
     @property
     def duration(self) -> timedelta | None:
-        """From start to end; None while it runs or where a time is missing."""
+        """Time from start to end; None during the execution or if a time is missing."""
         if (ended := self.ended_time) is None or (started := self.started_time) is None:
             return None
         return ended - started
@@ -226,7 +226,7 @@ class ExperimentExecution(_Execution):
 
     @property
     def duration(self) -> timedelta | None:
-        """From start (else preparation) to end; None while it runs or where a time is missing."""
+        """Time from start (else preparation) to end; None during the execution or if a time is missing."""
         started = self.started_time or self.prepared_time
         if (ended := self.ended_time) is None or started is None:
             return None
@@ -246,7 +246,7 @@ class ExperimentStepExecution(_Execution):
 
     @property
     def display_name(self) -> str | None:
-        """What people call the step: its own label, else the action's name, else the action's id, else its type."""
+        """The step's name for people: its own label, else the action's name, else the action's id, else its type."""
         return self.custom_label or self.action_name or self.action_id or self.type or None
 
 
@@ -265,7 +265,7 @@ class ExperimentStepTargetExecution(_Execution):
 
     @property
     def label(self) -> str | None:
-        """What people call the target: its attribute ``steadybit.label``, else its name."""
+        """The target's name for people: its attribute ``steadybit.label``, else its name."""
         labels = _strings((self._data.get("targetAttributes") or {}).get("steadybit.label"))
         return labels[0] if labels else self.target_name
 
@@ -289,7 +289,7 @@ FindStep = Callable[[str, str], bytes | None]
 
 
 class Event(View):
-    """An event as it came in, typed and read-only.
+    """A received event, typed and read-only.
 
     ``name``, ``id``, ``time``, ``source``, ``subject`` and ``raw`` are common to every protocol; the Steadybit objects
     are None on events that do not carry them.
@@ -335,8 +335,8 @@ class Event(View):
 
         Args:
             body: the event.
-            deadline: when it must have been handled, by ``time.monotonic()``.
-            find_step: how ``step`` finds the step of a target.
+            deadline: the time at which the sender stops waiting, by ``time.monotonic()``; None without a limit.
+            find_step: finds the step of a target event, for ``step``.
 
         Raises:
             ValueError: the bytes are not JSON.
@@ -347,12 +347,12 @@ class Event(View):
 
     @property
     def source(self) -> str:
-        """The system the event comes from."""
+        """The source system of the event."""
         return STEADYBIT
 
     @property
     def subject(self) -> str | None:
-        """What the event is about: ``<experiment key>/<execution id>``, or None where there are no such two."""
+        """The subject of the event, ``<experiment key>/<execution id>``; None for an event without both."""
         execution = self._execution
         if execution is None or execution.experiment_key is None or execution.execution_id is None:
             return None
@@ -364,11 +364,11 @@ class Event(View):
 
     @property
     def step(self) -> ExperimentStepExecution | Any:
-        """The step this event is about: its own, or the one that the target of a target event belongs to.
+        """The step of a step event or of a target event, None if it is not found.
 
-        A target event does not say what its step does; that was said by the event that started the step. It is found
-        as long as the extension has a durable listener, listens to ``experiment.execution.step-started`` too, and the
-        step is not older than a day. None where it is not found.
+        A target event does not describe its step; the event that started the step does. That event is found if the
+        extension has a durable listener, listens to ``experiment.execution.step-started``, too, and the step started
+        less than a day ago.
         """
         if (own := self.experiment_step_execution) is not None:
             return own
@@ -380,7 +380,7 @@ class Event(View):
 
     @property
     def series(self) -> str | None:
-        """What it is handled in order with: the experiment execution it belongs to, or None."""
+        """The series, ``<tenant key>/<execution id>``, or None. A listener gets the events of a series in order."""
         if (execution := self._execution) is None or execution.execution_id is None:
             return None
         tenant = self.tenant.key if self.tenant else None
@@ -393,7 +393,7 @@ class Event(View):
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The untouched body, decoded anew at each access: changing it changes nothing else."""
+        """The untouched body, decoded anew at each access."""
         decoded: dict[str, Any] = orjson.loads(self._body)
         return decoded
 
@@ -404,22 +404,22 @@ class Event(View):
 
     @property
     def is_experiment(self) -> bool:
-        """About a run as a whole: ``experiment.execution.completed`` and the like."""
+        """True for an event of a whole execution, such as ``experiment.execution.completed``."""
         return self.name.startswith("experiment.execution.") and not (self.is_step or self.is_target)
 
     @property
     def is_step(self) -> bool:
-        """About a step: ``experiment.execution.step-...``."""
+        """True for an event of a step, ``experiment.execution.step-...``."""
         return self.name.startswith("experiment.execution.step-")
 
     @property
     def is_target(self) -> bool:
-        """About a target of a step: ``experiment.execution.target-...``."""
+        """True for an event of a target of a step, ``experiment.execution.target-...``."""
         return self.name.startswith("experiment.execution.target-")
 
     @property
     def is_killswitch(self) -> bool:
-        """The emergency stop was engaged or disengaged: ``killswitch....``."""
+        """True for an event of the emergency stop, ``killswitch....``."""
         return self.name.startswith("killswitch.")
 
     def __repr__(self) -> str:

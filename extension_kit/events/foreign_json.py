@@ -1,7 +1,7 @@
-"""JSON of other systems' services, whose writers are not always strict: Python's own is one of them.
+"""Lenient JSON reader for the requests of other systems, whose JSON is not always strict.
 
-``json.dumps`` of Python writes NaN and Infinity, and half characters (lone surrogates), as file names have them whose
-bytes are no text. An event that is refused because of them is lost, and it is likely the one that tells of a failure.
+``json.dumps`` of Python writes NaN, Infinity and lone surrogates, which occur in file names that are not valid text. An
+event that is refused for them is lost, and it is likely to be the event of a failure.
 """
 
 import json
@@ -16,11 +16,11 @@ _MOST_DIGITS = 20  # of a whole number of 64 bits, with its sign
 
 
 class ForeignJson(NamedTuple):
-    """A decoded text.
+    """The decoded JSON of another system.
 
     Attributes:
         value: JSON data that every writer and every database takes.
-        repairs: what had to be changed, in words; empty: nothing, as nearly always.
+        repairs: descriptions of the repairs, nearly always empty.
     """
 
     value: Any
@@ -28,12 +28,12 @@ class ForeignJson(NamedTuple):
 
 
 def read_foreign_json(body: bytes) -> ForeignJson:
-    """Read JSON in UTF-8, where it is strict and where it is as Python's ``json`` writes it.
+    """Read JSON in UTF-8, strict or as Python's ``json`` writes it.
 
-    A byte order mark is skipped, NaN and infinite numbers become null, half characters become U+FFFD.
+    A byte order mark is skipped, NaN and infinite numbers become null, lone surrogates become U+FFFD.
 
     Raises:
-        ValueError: it is no JSON all the same.
+        ValueError: the body is not JSON.
     """
     try:
         return ForeignJson(orjson.loads(body), ())
@@ -60,7 +60,7 @@ def _read_leniently(body: bytes) -> ForeignJson:
 
 
 class _Numbers:
-    """Reads numbers as ``orjson`` does, and null for those that JSON does not have."""
+    """Reads numbers as ``orjson`` does; NaN and infinite numbers become None."""
 
     def __init__(self, repairs: dict[str, None]) -> None:
         self._repairs = repairs

@@ -1,4 +1,4 @@
-"""The threads that run user functions, so that none of them holds up the receiving of other events."""
+"""Thread pool for user functions, so that a slow function does not delay the receiving of other events."""
 
 import logging
 import queue
@@ -14,12 +14,12 @@ Task = Callable[[], None]
 class Pool:
     """A bounded number of threads behind a bounded queue.
 
-    Threads are started when they are needed first and are daemons: a function that never returns keeps its thread, but
-    not the process. Tasks must not raise.
+    Threads are started on demand and are daemons: a function that never returns occupies its thread, but does not keep
+    the process alive. Tasks must not raise.
 
     Args:
-        threads: how many tasks run at the same time at most.
-        queue_limit: how many tasks may wait for a thread.
+        threads: maximum number of tasks that run at the same time.
+        queue_limit: maximum number of tasks that wait for a thread.
     """
 
     def __init__(self, threads: int, queue_limit: int) -> None:
@@ -33,7 +33,7 @@ class Pool:
         self._closed = False
 
     def submit(self, task: Task) -> bool:
-        """Have a thread run the task; False where too many wait already, or after close()."""
+        """Have a thread run the task; return False if the queue is full or the pool closed."""
         if self._tasks.qsize() >= self._queue_limit or self._closed:
             return False
         self._tasks.put(task)
@@ -43,11 +43,11 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """How many tasks wait for a thread."""
+        """The number of tasks that wait for a thread."""
         return self._tasks.qsize()
 
     def close(self, timeout: float) -> bool:
-        """Take no more tasks and wait up to ``timeout`` seconds for those taken; True if all of them have ended."""
+        """Accept no more tasks and wait up to ``timeout`` seconds for accepted ones; return True if all have ended."""
         self._closed = True
         deadline = time.monotonic() + timeout
         for _ in self._threads:
@@ -75,4 +75,4 @@ class Pool:
             try:
                 task()
             except BaseException:
-                logger.exception("a task raised, which it must not; its thread goes on")
+                logger.exception("Unhandled exception in a pool thread, continuing")

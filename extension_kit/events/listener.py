@@ -1,4 +1,4 @@
-"""A listener: a function, the events it wants, and what its deliveries are known by."""
+"""Event listeners: a function, its event-name patterns, its path and the key of its deliveries."""
 
 import inspect
 import re
@@ -17,11 +17,15 @@ _RESERVED = ("/health/", "/metrics/", "/openapi.json/")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listener:
-    """A function and the events it wants.
+    """A function registered for events, with the options given to ``listen_to``.
 
     Args:
-        extension: the name of the extension that it belongs to.
-        name: what it is called there: its function's name, or one that was chosen.
+        extension: the name of the listener's extension.
+        name: the listener's name in the extension: a chosen name or that of the function.
+        names: the event-name patterns.
+        takes_event: True if the function takes the event as its argument.
+        retry: the retry schedule in seconds; None for the default one.
+        timeout: seconds an attempt may take; None for the default.
     """
 
     function: Callable[..., object]
@@ -37,12 +41,12 @@ class Listener:
 
     @property
     def key(self) -> str:
-        """What its deliveries are kept under: the same in every process, after every restart and however loaded."""
+        """The key its deliveries are stored under: the same in every process, after restarts and however loaded."""
         return f"{self.extension}.{self.name}@{self.path}"
 
     @property
     def former_keys(self) -> tuple[str, ...]:
-        """What earlier versions kept its deliveries under: its module, by the name that was given to load it by."""
+        """The keys of earlier releases: the module, by the name it was loaded by, and the function."""
         qualified = getattr(self.function, "__qualname__", _name_of(self.function))
         parts = getattr(self.function, "__module__", "").split(".")
         return tuple(f"{'.'.join(parts[place:])}.{qualified}@{self.path}" for place in range(len(parts)))
@@ -61,10 +65,10 @@ class Listener:
         retry: tuple[float, ...] | None = None,
         timeout: float | None = None,
     ) -> "Listener":
-        """Check what a decorator was given.
+        """Make a listener from the arguments of ``listen_to`` and check them.
 
         Raises:
-            RegistrationError: anything about it cannot work; the message says what to write instead.
+            RegistrationError: an argument is wrong or the function cannot be run; the message says how to write it.
         """
         called = _name_of(function)
         if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
@@ -88,17 +92,17 @@ class Listener:
         return cls(function, extension, name, names, path, restrict_to, immediate, takes_event, retry, timeout)
 
     def call(self, event: Event) -> None:
-        """Run the function; what it raises is the caller's to handle.
+        """Run the function; its exceptions are the caller's to handle.
 
         Raises:
-            TypeError: it returned work that nobody does, such as a coroutine.
+            TypeError: the function returned unfinished work, such as a coroutine.
         """
         result = self.function(event) if self.takes_event else self.function()
         if result is not None:
             refuse_unfinished(result, self.name)
 
     def under_another_name(self) -> str:
-        """The line to write where another listener has its name and path already."""
+        """Return the decorator line to write if another listener has the same name and path."""
         head = self.name.strip("_<>").replace("_", "-")
         tail = self.names[0].rpartition(".")[2].replace("*", "2")
         given = [*map(repr, self.names), f"name={f'{head}-{tail}'!r}"]

@@ -30,4 +30,4 @@ STEADYBIT_EVENT_NAMES: tuple[str, ...] = (
     "killswitch.disengaged",
     *(f"experiment.execution.{word}" for word in _EXPERIMENT_EXECUTION),
 )
-"""Every name a Steadybit agent is known to send, in the order of the documentation."""
+"""The event names of the Event API, in the order of the documentation."""

@@ -21,13 +21,14 @@ T = TypeVar("T")
 
 
 def check_pattern(pattern: object) -> str:
-    """Return the pattern if it is one.
+    """Return the pattern if it is valid.
 
-    The number of ``*`` before the last part is limited because each of them doubles the branches a look-up may have to
-    follow; with three of them a look-up stays within some hundred steps whatever the patterns are.
+    The number of ``*`` before the last part is limited because each of them doubles the branches of a look-up; with
+    three of them a look-up takes some hundred steps at most, for any set of patterns.
 
     Raises:
-        RegistrationError: it is not a text, is empty or too long, or has an empty part or a part such as ``step-*``.
+        RegistrationError: the pattern is not a text, is empty or too long, or has an empty part or a part such as
+            ``step-*``.
     """
     if not isinstance(pattern, str):
         raise RegistrationError(f"an event name is a text, not {pattern!r}")
@@ -48,7 +49,7 @@ def check_pattern(pattern: object) -> str:
 
 
 class _Node(Generic[T]):
-    """A place in the tree of pattern parts."""
+    """A node in the tree of pattern parts."""
 
     __slots__ = ("children", "here", "onwards")
 
@@ -59,9 +60,9 @@ class _Node(Generic[T]):
 
 
 class PatternIndex(Generic[T]):
-    """Finds all values whose patterns match a name, in the order in which they were added.
+    """Index of values by pattern; a look-up returns all values with a matching pattern, in the order of addition.
 
-    Exact names are looked up in a dict, patterns in a tree by part, and answers are remembered for names seen before.
+    Exact names are looked up in a dict, patterns in a tree by part. Results are cached by name.
     """
 
     _REMEMBERED = 4096
@@ -73,10 +74,10 @@ class PatternIndex(Generic[T]):
         self._seen: dict[str, tuple[T, ...]] = {}
 
     def add(self, patterns: Iterable[str], value: T) -> None:
-        """Add a value under one or more patterns; a name that several of them match finds it once.
+        """Add a value under one or more patterns; a look-up returns it once even if several of them match.
 
         Raises:
-            RegistrationError: a pattern is not one.
+            RegistrationError: a pattern is not valid.
         """
         entry = (next(self._order), value)
         for pattern in [check_pattern(pattern) for pattern in patterns]:
@@ -94,7 +95,7 @@ class PatternIndex(Generic[T]):
         self._seen.clear()
 
     def match(self, name: str) -> tuple[T, ...]:
-        """Return the values whose patterns match the name, oldest first."""
+        """Return the values with a pattern that matches the name, oldest first."""
         try:
             return self._seen[name]
         except KeyError:

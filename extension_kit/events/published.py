@@ -1,4 +1,4 @@
-"""Events of other protocols than Steadybit's, as extensions publish them and listeners get them."""
+"""Published events: events of other protocols than Steadybit's, published by extensions."""
 
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -11,15 +11,15 @@ _UNREAD = object()
 
 
 class PublishedEvent(Event):
-    """An event that an extension publishes; extensions derive views of their own from it, for what is in ``data``.
+    """An event that an extension publishes. Extensions derive their own classes from it, with attributes of ``data``.
 
-    The Steadybit objects are None. ``body`` and ``raw`` are the data as the protocol has it.
+    The Steadybit objects are None. ``body`` and ``raw`` are the data in the form of the protocol.
     """
 
     __slots__ = ("_content", "scope")
     _content: Any
     scope: str | None
-    """Whose it is: subscriptions of others do not get it. Known only where it is published."""
+    """The owner of the event; only the owner's subscriptions get it. Known only where it is published."""
 
     def __init__(
         self,
@@ -51,21 +51,21 @@ class PublishedEvent(Event):
         """Make an event.
 
         Args:
-            source: the protocol it comes from.
-            id: unique among the events of its source: what comes again under the same id is the same event.
-            name: such as ``croneye.job.error``: parts joined by dots.
-            data: what it says, as JSON data.
-            body: the same as JSON, instead of ``data``.
-            time: when it happened, aware; None: it is not known.
-            subject: what it is about.
-            series: what it is delivered in order with; None: in any order. All protocols share the series of a name, so
-                begin it with the protocol's.
-            scope: whose it is, where a protocol keeps its users apart; None: everybody's.
-            deadline: when a listener must have handled it, by ``time.monotonic()``.
+            source: the protocol of the event.
+            id: unique among the events of its source: two events with the same id are the same event.
+            name: the event name, parts joined by dots, such as ``croneye.job.error``.
+            data: the content, as JSON data.
+            body: the content as JSON text, instead of ``data``.
+            time: the time of the event, aware; None: unknown.
+            subject: the subject of the event, such as a job.
+            series: events of a series are delivered in order; None: in any order. All protocols share one space of
+                series, so begin it with the name of the protocol.
+            scope: the owner of the event, where a protocol separates its users; None: every subscription may get it.
+            deadline: the time until it must have been handled, by ``time.monotonic()``.
 
         Raises:
-            TypeError: ``data`` is no JSON data that can be written: it is nested more than 254 deep, or holds whole
-                numbers of more than 64 bits or halves of characters, as Python's own ``json`` reads them.
+            TypeError: ``data`` cannot be written as JSON: it is nested more than 254 deep, or holds whole numbers of
+                more than 64 bits or lone surrogates, which Python's own ``json`` reads.
         """
         moment = time.astimezone(UTC).isoformat() if time else None
         head = {"source": source, "id": id, "eventName": name, "eventTime": moment, "subject": subject}
@@ -73,30 +73,30 @@ class PublishedEvent(Event):
 
     @property
     def source(self) -> str:
-        """The protocol the event comes from."""
+        """The protocol of the event."""
         source: str = self._data["source"]
         return source
 
     @property
     def subject(self) -> str | None:
-        """What the event is about."""
+        """The subject of the event."""
         subject: str | None = self._data["subject"]
         return subject
 
     @property
     def series(self) -> str | None:
-        """What it is handled in order with, or None."""
+        """The series of the event, or None."""
         series: str | None = self._data["series"]
         return series
 
     @property
     def data(self) -> Any:
-        """What the event says. It is not a copy, ``raw`` is."""
+        """The content of the event, decoded once; ``raw`` is a copy."""
         if self._content is _UNREAD:
             object.__setattr__(self, "_content", self.raw)
         return self._content
 
     @property
     def raw(self) -> Any:
-        """What the event says, decoded anew at each access: changing it changes nothing else."""
+        """The content of the event, decoded anew at each access."""
         return orjson.loads(self._body)

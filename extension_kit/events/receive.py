@@ -1,7 +1,7 @@
 """From the bytes of a request to its answer: decode, validate, deduplicate, route, run. No framework, no I/O.
 
-Both edges, the Flask view and the ASGI application, hand their bytes to ``Receiver.receive`` and send what comes back;
-this is the hot path.
+Both edges, the Flask view and the ASGI application, pass the bytes of a request to ``Receiver.receive`` and send the
+answer. This is the hot path.
 """
 
 import logging
@@ -31,10 +31,10 @@ _MAX_TIMEOUT = 86400.0
 
 
 class Pending:
-    """An event that is being handled, and the answer that comes of it.
+    """An event being handled, and its answer once it has ended.
 
-    Thousands of them are remembered when they have ended, and each object they hold makes every garbage collection
-    longer. So they hold few, and share a lock, which is only ever taken for a moment.
+    Thousands of ended ones are kept for duplicate detection, and each object they hold makes every garbage collection
+    longer. So they hold few objects and share one lock, held for moments only.
     """
 
     __slots__ = ("_answer", "_event_id", "_known", "_path", "_recent", "_waiting")
@@ -49,8 +49,8 @@ class Pending:
         self._waiting: tuple[Callable[[Answer], None], ...] = ()
 
     def end(self, answer: Answer) -> None:
-        """Settle the answer and tell those who wait; an event that was not handled may be sent again."""
-        event_id, self._event_id = self._event_id, ""  # this is remembered for a while, and ids may be long
+        """Set the answer and call the waiting callbacks. An event that failed is forgotten, so it may be sent again."""
+        event_id, self._event_id = self._event_id, ""  # the object is kept for a while, and ids may be long
         if answer is not ACCEPTED:
             self._recent.forget(self._path, event_id)
         elif self._known:
@@ -62,15 +62,15 @@ class Pending:
             tell(answer)
 
     def note_known(self) -> None:
-        """Take note that the event has come before, to another process or before a restart."""
+        """Mark the event as a duplicate of one received by another process or before a restart."""
         self._known = True
 
     def again(self) -> "Answer | Pending":
-        """What an event that comes again is answered with: the same, and where nothing went wrong that it is known."""
+        """Return the answer to a duplicate of this event: ``KNOWN`` if it was accepted, else the same as for this."""
         return KNOWN if self._answer is ACCEPTED else self
 
     def when_ended(self, tell: Callable[[Answer], None]) -> None:
-        """Call ``tell`` with the answer, at once or from the thread that ends it."""
+        """Call ``tell`` with the answer, at once or from the thread that sets it."""
         with self._lock:
             if self._answer is None:
                 self._waiting += (tell,)
@@ -78,7 +78,7 @@ class Pending:
         tell(self._answer)
 
     def wait(self, timeout: float | None) -> Answer:
-        """Wait for the answer, at most ``timeout`` seconds; then it is the one that says so."""
+        """Wait for the answer, at most ``timeout`` seconds; return ``TIMEOUT`` after that."""
         if self._answer is not None:
             return self._answer
         ended = threading.Event()
@@ -88,7 +88,7 @@ class Pending:
 
 
 class Run:
-    """The immediate functions that one event is for, run one after the other.
+    """A run of the immediate listeners of one event, one after the other.
 
     All of them run even if one raises: a broken function must not keep an event from the others.
     """
@@ -101,7 +101,7 @@ class Run:
         self._pending = pending
 
     def __call__(self) -> None:
-        """Run the functions; never raises. Where the sender has stopped waiting by now, nothing is run."""
+        """Run the functions; never raises. Nothing runs if the sender has stopped waiting."""
         event = self._event
         if event.remaining_time == 0:
             self._pending.end(TIMEOUT)
@@ -110,17 +110,17 @@ class Run:
         for listener in self._listeners:
             try:
                 listener.call(event)
-            except (GiveUp, RetryLater) as error:  # a decision, no mistake; of no other use here, where nobody retries
-                logger.error("%s failed on %s %s: %s", listener.name, event.name, event.id, text_of(error))  # noqa: TRY400
+            except (GiveUp, RetryLater) as error:  # decisions, not defects: no traceback
+                logger.error("Listener %s failed on %s %s: %s", listener.name, event.name, event.id, text_of(error))  # noqa: TRY400
                 failure = failure or _failed(error)
             except BaseException as error:  # CancelledError, too: a thread that ends is not replaced
-                logger.exception("%s raised on %s %s", listener.name, event.name, event.id)
+                logger.exception("Listener %s raised on %s %s", listener.name, event.name, event.id)
                 failure = failure or _failed(error)
         self._pending.end(failure or ACCEPTED)
 
 
 class Recorder(Protocol):
-    """Where events for durable listeners are committed."""
+    """Commits events of durable listeners to the database."""
 
     def record(
         self,
@@ -129,14 +129,18 @@ class Recorder(Protocol):
         tell: Callable[[bool], None],
         known: Callable[[], None],
     ) -> bool:
-        """Commit an event, and tell later whether that succeeded; False where too many wait for it.
+        """Queue an event for its commit; return False if too many events wait.
 
-        Before that, ``known`` is called where the event is found to have been recorded for these listeners before.
+        Args:
+            event: the event.
+            listeners: its durable listeners.
+            tell: called with True after the commit, with False if it failed.
+            known: called before ``tell`` if the event was recorded for these listeners before.
         """
 
 
 def _nothing() -> None:
-    """Done where an event is known, but not to the immediate listeners, which are run."""
+    """Do nothing: the callback for recorded duplicates of an event with immediate listeners, which run all the same."""
 
 
 def _failed(error: BaseException) -> Answer:
@@ -144,7 +148,7 @@ def _failed(error: BaseException) -> Answer:
 
 
 def text_of(error: BaseException) -> str:
-    """The text of a user's exception, bounded, whatever it holds and even if it cannot be made."""
+    """Return the text of a user's exception, shortened and printable as UTF-8; "" if ``str()`` raises."""
     try:
         return str(error)[:_MAX_ERROR_TEXT].encode(errors="backslashreplace").decode()
     except Exception:
@@ -156,11 +160,11 @@ class Receiver:
 
     Args:
         registry: the listeners.
-        mode: how bodies are validated.
-        duplicate_window: seconds for which an event that comes again is known.
-        duplicate_limit: how many events are remembered for that at most.
-        recorder: takes the events of durable listeners; without one, all listeners are immediate.
-        find_step: how ``event.step`` finds a step for immediate listeners.
+        mode: the strictness of validation.
+        duplicate_window: seconds for which duplicates of an event are recognised.
+        duplicate_limit: maximum number of events remembered for that.
+        recorder: commits the events of durable listeners; without one, all listeners are immediate.
+        find_step: finds a step for ``event.step`` in immediate listeners.
     """
 
     def __init__(
@@ -191,14 +195,14 @@ class Receiver:
         """Receive one event.
 
         Args:
-            route: what the request's path belongs to.
+            route: the route of the request's path.
             body: the request's body, within the size limit.
             content_type: the request's Content-Type header, or "".
-            deadline: when the sender stops waiting, by ``time.monotonic()``.
-            start: how the edge has a run executed; it says False where there is no room for one.
+            deadline: the time at which the sender stops waiting, by ``time.monotonic()``.
+            start: starts a run on the edge; returns False if the edge has no capacity.
 
         Returns:
-            The answer, or what will give it.
+            The answer, or the pending event if its listeners are still running.
         """
         if self._strict and content_type.partition(";")[0].strip().lower() != "application/json":
             return problem(415, "Unsupported media type", "Send the event as application/json.")
@@ -209,18 +213,18 @@ class Receiver:
         if type(data) is not dict:
             return problem(400, "The body is not an event", "An event is a JSON object.")
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("received at %s", route.path, extra={"fields": {"body": redact(data)}})
+            logger.debug("Event received at %s", route.path, extra={"fields": {"body": redact(data)}})
         if not self._is_valid(data):
             return self._refused(route, data)
         name = data["eventName"]
         listeners = route.index.match(name)
         if not listeners and not route.for_subscriptions:
-            logger.debug("%s: no listener at %s wants it, ignored", name, route.path)
+            logger.debug("Event %s ignored at %s: no listener", name, route.path)
             return ACCEPTED
         path, event_id = route.path, data["id"]
         pending, is_new = self._recent.claim(path, event_id, partial(Pending, path, event_id, self._recent))
         if not is_new:
-            logger.debug("%s %s came again at %s", name, event_id, path)
+            logger.debug("Duplicate event %s %s at %s", name, event_id, path)
             return pending.again()
         if not self._strict:
             for oddity in self._validator.oddities(data):
@@ -256,7 +260,7 @@ class Receiver:
 
     def _refused(self, route: Route, data: dict[str, object]) -> Answer:
         problems = self._validator.problems(data)
-        logger.warning("event refused at %s: %s", route.path, "; ".join(f"{at} {what}" for at, what in problems[:5]))
+        logger.warning("Event rejected at %s: %s", route.path, "; ".join(f"{at} {what}" for at, what in problems[:5]))
         return problem(
             422,
             "The event does not match the schema",
@@ -271,9 +275,9 @@ def _not_json(body: bytes, error: orjson.JSONDecodeError) -> Answer:
 
 
 def parse_timeout(value: str) -> float | None:
-    """Read ``Request-Timeout``: seconds as a float; None for what is not a positive number, which is ignored.
+    """Read ``Request-Timeout`` as seconds, at most a day; None if it is not a positive number.
 
-    (Steadybit's extension-kit treats the header so.)
+    Steadybit's extension-kit ignores such a header, too.
     """
     try:
         seconds = float(value)
@@ -287,12 +291,12 @@ _NUMBERS = count(1)
 
 
 def request_id(value: str) -> str:
-    """Return the sender's request id where it is fit for a header and a log line, else a new one."""
+    """Return the sender's request id if it is fit for a header and a log line, else a new one."""
     if 0 < len(value) <= 128 and value.isascii() and value.isprintable() and " " not in value:
         return value
     return f"{_PREFIX}-{os.getpid():x}-{next(_NUMBERS):x}"  # the prefix is shared by processes forked later
 
 
 def deadline_after(timeout: float) -> float:
-    """When ``timeout`` seconds from now are over, by ``time.monotonic()``."""
+    """Return the time ``timeout`` seconds from now, by ``time.monotonic()``."""
     return time.monotonic() + timeout

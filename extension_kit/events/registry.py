@@ -1,4 +1,4 @@
-"""The paths that listeners are reached at, and the registration document that tells agents about them."""
+"""The registry of listeners: their paths, and the registration document that agents read."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,14 +14,14 @@ from extension_kit.events.patterns import PatternIndex
 from extension_kit.events.unfinished import refuse_unfinished
 
 IndexProvider = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
-"""What adds keys such as ``actions`` to the registration document."""
+"""A mapping of keys such as ``actions`` for the registration document, or a function that returns one."""
 
 SUBSCRIPTIONS_PATH = "/events/subscriptions"
-"""Where agents send the events that only subscriptions want."""
+"""The path of events that subscriptions, but no listeners, match."""
 
 
 class Route:
-    """One path, the listeners behind it, and who of them wants which event."""
+    """One path, its listeners, and their index by event name."""
 
     __slots__ = ("for_subscriptions", "index", "listeners", "path", "restrict_to")
 
@@ -49,10 +49,10 @@ class Route:
         self.index.add(listener.names, listener)
 
     def listen_to(self, foreign: PatternIndex[str]) -> list[str]:
-        """The names for agents, which know exact names and ``*`` only: patterns become the known names they cover.
+        """Return ``listenTo`` for agents, which know exact names and ``*`` only: patterns become the names they match.
 
         Args:
-            foreign: the names of other protocols' events, which agents do not send.
+            foreign: the event names of other protocols, which agents do not send.
         """
         names = {name for listener in self.listeners for name in listener.names}
         if "*" in names:
@@ -63,20 +63,20 @@ class Route:
 
 
 class Registry:
-    """All listeners of an extension (or of several served together), and the document made from them."""
+    """The listeners of an extension, or of several served together, and their registration document."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
         self.providers: list[IndexProvider] = []
         self.foreign: list[str] = []
-        """Patterns of the names of other protocols' events, which do not come from agents."""
+        """Event-name patterns of other protocols, which agents do not send."""
         self._subscribed: Callable[[], Sequence[str]] = tuple
 
     def add(self, listener: Listener) -> None:
         """Add a listener.
 
         Raises:
-            RegistrationError: it contradicts one that is there.
+            RegistrationError: it contradicts a registered listener.
         """
         route = self.routes.get(listener.path) or Route(listener.path, listener.restrict_to)
         route.add(listener)
@@ -84,7 +84,7 @@ class Registry:
 
     @property
     def listeners(self) -> list[Listener]:
-        """Every listener, path by path."""
+        """All listeners, path by path."""
         return [listener for route in self.routes.values() for listener in route.listeners]
 
     @classmethod
@@ -103,13 +103,13 @@ class Registry:
         return merged
 
     def ask_for_subscriptions(self, subscribed: Callable[[], Sequence[str]]) -> None:
-        """Ask agents for the events that subscriptions want, too.
+        """Add the events of subscriptions to the registration document.
 
         Args:
-            subscribed: finds the names that agents can send and subscriptions want.
+            subscribed: returns the Steadybit event names that subscriptions match.
 
         Raises:
-            RegistrationError: a listener has taken the path for them.
+            RegistrationError: a listener has the path ``SUBSCRIPTIONS_PATH``.
         """
         if SUBSCRIPTIONS_PATH in self.routes:
             name = self.routes[SUBSCRIPTIONS_PATH].listeners[0].name
@@ -119,7 +119,7 @@ class Registry:
         self._subscribed = subscribed
 
     def event_listeners(self) -> list[dict[str, Any]]:
-        """The list ``eventListeners``, sorted by path, so that every process says the same."""
+        """Return the list ``eventListeners``, sorted by path, so that it is the same in every process."""
         foreign = self._foreign()
         return [
             {"method": "POST", "path": path, "listenTo": names, "restrictTo": route.restrict_to}
@@ -134,17 +134,18 @@ class Registry:
         return index
 
     def document(self) -> dict[str, Any]:
-        """The registration document, as an agent gets it from ``GET /`` (Steadybit's Event API, Event Listeners List).
+        """Return the registration document, the answer to ``GET /`` (Steadybit's Event API, Event Listeners List).
 
         Raises:
-            RegistrationError: two providers give the same key, or one gives ``eventListeners`` or no mapping.
+            RegistrationError: two providers return the same key, or one returns ``eventListeners`` or not a mapping.
+            TypeError: the function of a provider returned unfinished work, such as a coroutine.
         """
         document: dict[str, Any] = {"eventListeners": self.event_listeners()}
         for provider in self.providers:
             provided = provider() if callable(provider) else provider
             refuse_unfinished(provided, "the function")
             if not isinstance(provided, Mapping):
-                raise RegistrationError(f"extension.index(...): its function returned {provided!r:.80}, no mapping")
+                raise RegistrationError(f"extension.index(...): the function returned {provided!r:.80}, not a mapping")
             for key, value in provided.items():
                 if key in document:
                     raise RegistrationError(
@@ -155,12 +156,12 @@ class Registry:
         return document
 
     def serialized(self) -> tuple[bytes, str]:
-        """The document as JSON, and its strong ETag: equal in every process that has the same listeners."""
+        """Return the document as JSON and its strong ETag, which is equal in every process with the same listeners."""
         body = orjson.dumps(self.document(), option=orjson.OPT_APPEND_NEWLINE)
         return body, f'"{sha256(body).hexdigest()[:32]}"'
 
     def doubts(self) -> list[str]:
-        """Sentences about names that no agent is known to send: most often a typo, which would never fire."""
+        """Return a warning for each name that no agent is known to send: most often a typo, which would never match."""
         known = dict.fromkeys(STEADYBIT_EVENT_NAMES)
         foreign = self._foreign()
         found = []

@@ -1,4 +1,4 @@
-"""Points in time as they occur on the wire."""
+"""Parsing of date-times in event bodies."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,10 +10,10 @@ def parse_time(text: object) -> datetime | None:
     """Read a date-time of RFC 3339 with any number of fraction digits.
 
     Digits beyond microseconds are cut; a time without an offset is taken as UTC; a leap second becomes the second after
-    it. Year 1, which Go senders write for "not set", is None, as is anything that is not a date-time.
+    it. Year 1, which Go senders write for "not set", is None, and so is every other value that is not a date-time.
 
     Args:
-        text: what the body holds, usually a string.
+        text: the value in the body, usually a string.
 
     Returns:
         An aware datetime in the sender's offset, or None.
@@ -30,7 +30,7 @@ def parse_time(text: object) -> datetime | None:
 
 
 def _parse_unusual(text: str) -> datetime | None:
-    """RFC 3339 allows a lower-case t and z, and second 60; datetime.fromisoformat does not."""
+    """Read a date-time with second 60 or lower-case t and z, which RFC 3339 allows and ``fromisoformat`` refuses."""
     usual = _LEAP_SECOND.sub(r"\1:59", text.upper())
     if usual == text:
         return None

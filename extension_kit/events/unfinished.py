@@ -1,4 +1,4 @@
-"""Results that are work still to be done: what an ``async def`` returns when it is called, or a function with yield."""
+"""Unfinished results of functions: coroutines, generators and other work that a plain call does not run."""
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -6,31 +6,31 @@ from functools import partial
 
 
 def refuse_unfinished(result: object, name: str) -> None:
-    """Refuse what a function returned where nobody does the work that it stands for; a coroutine is closed.
+    """Refuse an unfinished result, such as a coroutine, which is closed, or a generator.
 
     Args:
-        result: what was returned.
-        name: the function's, for the error.
+        result: the value that the function returned.
+        name: the name of the function, for the error.
 
     Raises:
-        TypeError: nothing was done yet.
+        TypeError: the result is unfinished.
     """
     if isinstance(result, Awaitable):
         if inspect.iscoroutine(result):
-            result.close()  # else Python warns wherever it happens to be collected
+            result.close()  # else Python warns when it is collected
         raise TypeError(
-            f"{name} returned something to await ({type(result).__name__}), which nobody does, so that nothing was "
-            "done: write it with def, and call asyncio.run() in it where you need to"
+            f"{name} returned an awaitable ({type(result).__name__}), which is never awaited, so nothing was done: "
+            "write it with def, and call asyncio.run() in it where you need to"
         )
     if isinstance(result, Generator | AsyncIterator | map | filter):
         raise TypeError(
-            f"{name} returned something to go through ({type(result).__name__}), which nobody does, so that nothing "
-            "was done: leave yield out, or do the work in a loop"
+            f"{name} returned an iterator ({type(result).__name__}), which is never consumed, so nothing was done: "
+            "leave yield out, or do the work in a loop"
         )
 
 
 def unfinished_kind(function: Callable[..., object]) -> str | None:
-    """Which word of ``async`` and ``yield`` keeps a function from doing anything when it is called; None: neither."""
+    """Return ``async`` or ``yield`` if that keyword keeps a call from doing the work, else None."""
     while isinstance(function, partial):
         function = function.func
     called = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004

@@ -177,7 +177,7 @@ def test_outcomes(agent, outcomes, status, attempts, error, waits):
 def test_work_that_nobody_does(agent):
     sent = agent.send("experiment.execution.canceled")
     assert (sent.status, sent.deliveries[0].status) == (200, "dead")
-    assert "something to await" in sent.deliveries[0].error
+    assert "returned an awaitable" in sent.deliveries[0].error
     assert isinstance(sent.error, TypeError)
     gc.collect()
 

@@ -1,1 +1,1 @@
-"""Schemas of events: marshmallow's as the source, the OpenAPI components made of them, and the compiled validators."""
+"""Schemas of events: marshmallow classes as the source, OpenAPI components made of them, and compiled validators."""

@@ -1,8 +1,7 @@
-"""The bodies on the wire: the one source of their shape, for the documents and for validation.
+"""Marshmallow schemas of request and response bodies, the source of the OpenAPI documents and of validation.
 
-They say what Steadybit's EventKit specification says, to the letter. What real agents do beyond it is allowed for by a
-general rule (``extension_kit.events.schema.openapi``); where the rule does not fit a field, what holds instead stands
-beside the field, as ``tolerant``.
+They follow Steadybit's EventKit specification to the letter. The deviations of real agents are allowed for by a general
+rule (``extension_kit.events.schema.openapi``); exceptions from the rule are given with the field, as ``tolerant``.
 """
 
 from typing import Any
@@ -25,10 +24,10 @@ def _about(
     """Make a field's metadata.
 
     Args:
-        description: for the documents.
-        tolerant: the JSON Schema of the field in tolerant mode, where the general rule does not fit.
-        always_required: tolerant mode requires the field, too, because nothing can be done without it.
-        annotations: further ones of OpenAPI.
+        description: the description in the documents.
+        tolerant: the JSON Schema of the field in tolerant mode, if the general rule does not fit.
+        always_required: True if tolerant mode requires the field, too, because the kit cannot do without it.
+        annotations: further OpenAPI annotations.
     """
     metadata: dict[str, Any] = {"description": description, **annotations}
     if tolerant is not None:
@@ -39,19 +38,19 @@ def _about(
 
 
 class Body(Schema):
-    """An object of the wire: keys in camelCase, and more of them may come, as the platform adds some without notice."""
+    """Base of bodies: camelCase keys; unknown keys are accepted, because the platform adds keys without notice."""
 
     class Meta:
         unknown = INCLUDE
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Derive the key on the wire from the name here."""
+        """Derive the camelCase key of the body from the name of the field."""
         first, *others = field_name.split("_")
         field_obj.data_key = first + "".join(map(str.capitalize, others))
 
 
 class UserPrincipal(Body):
-    """A person who caused an event."""
+    """The user that caused an event."""
 
     username = fields.String(required=True)
     name = fields.String(required=True)
@@ -60,7 +59,7 @@ class UserPrincipal(Body):
 
 
 class AccessTokenPrincipal(Body):
-    """An API token that caused an event."""
+    """The API token that caused an event."""
 
     id = fields.String(required=True)
     name = fields.String(required=True)
@@ -69,7 +68,7 @@ class AccessTokenPrincipal(Body):
 
 
 class BatchPrincipal(Body):
-    """A job of the platform that caused an event."""
+    """The job of the platform that caused an event."""
 
     username = fields.String(required=True)
     principal_type = fields.String(required=True, metadata=_about("batch_job"))
@@ -98,7 +97,7 @@ class Environment(Body):
 
 
 class Execution(Body):
-    """What executions of experiments, steps and targets have in common."""
+    """The common fields of executions of experiments, steps and targets."""
 
     experiment_key = fields.String(required=True)
     execution_id = fields.Float(
@@ -170,9 +169,13 @@ class EventRequestBody(Body):
     )
     event_time = DateTime(required=True, metadata=_about("A date-time of RFC 3339", tolerant=_ANYTHING))
     principal = AnyOf(
-        UserPrincipal, AccessTokenPrincipal, BatchPrincipal, required=True, metadata=_about("Who caused the event")
+        UserPrincipal,
+        AccessTokenPrincipal,
+        BatchPrincipal,
+        required=True,
+        metadata=_about("Principal that caused the event"),
     )
-    tenant = fields.Nested(Tenant, required=True, metadata=_about("Where it happened", always_required=True))
+    tenant = fields.Nested(Tenant, required=True, metadata=_about("Tenant of the event", always_required=True))
     team = fields.Nested(Team)
     environment = fields.Nested(Environment)
     experiment_execution = fields.Nested(ExperimentExecution)
@@ -189,7 +192,7 @@ class EventListener(Body):
         fields.String(), required=True, metadata=_about("Names of the wanted events; * stands for all of them")
     )
     restrict_to = fields.String(
-        load_default="leader", metadata=_about("Which agents call it; newer ones do not look at it", deprecated=True)
+        load_default="leader", metadata=_about("Agents that call it; newer agents ignore it", deprecated=True)
     )
 
 
@@ -200,14 +203,14 @@ class EventListenerList(Body):
 
 
 class Problem(Schema):
-    """One thing that is wrong with a body."""
+    """A problem of a body."""
 
-    pointer = fields.String(required=True, metadata=_about("Where: a JSON pointer (RFC 6901)"))
+    pointer = fields.String(required=True, metadata=_about("Place in the body: a JSON pointer (RFC 6901)"))
     message = fields.String(required=True)
 
 
 class Error(Schema):
-    """What is answered to a request that fails (upstream: ExtensionError)."""
+    """The body of an error answer (upstream: ExtensionError)."""
 
     title = fields.String(required=True)
     detail = fields.String()
@@ -216,6 +219,6 @@ class Error(Schema):
 
 
 class InvalidEventError(Error):
-    """What is answered to an event that does not match the schema."""
+    """The body of the answer to an event that does not match the schema."""
 
     errors = fields.List(fields.Nested(Problem), required=True, validate=validate.Length(min=1, max=100))

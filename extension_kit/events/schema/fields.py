@@ -1,6 +1,6 @@
-"""Fields and validators that marshmallow lacks.
+"""Fields and validators that marshmallow lacks, each with its JSON Schema.
 
-Each says in ``json_schema`` what it accepts, so that a document made from a schema is as strict as the schema.
+``json_schema`` describes the accepted values, so that a document made from a schema is as strict as the schema.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ class DateTime(fields.AwareDateTime):
     """A date-time of RFC 3339 to the letter: leap seconds and lower-case letters, too, which marshmallow refuses."""
 
     def json_schema(self, ref: Callable[[type[Schema]], dict[str, Any]]) -> dict[str, Any]:
-        """Say what is accepted."""
+        """Return the JSON Schema of accepted values."""
         return {"type": "string", "format": "date-time"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> datetime:
@@ -24,11 +24,11 @@ class DateTime(fields.AwareDateTime):
 
 
 class AnyOf(fields.Field[Any]):
-    """An object that fits one of several schemas; the first that it fits loads it.
+    """An object that matches one of several schemas, loaded by the first that it matches.
 
     Args:
         schemas: the alternatives.
-        options: as for any field.
+        options: options of every marshmallow field.
     """
 
     def __init__(self, *schemas: type[Schema], **options: Any) -> None:
@@ -36,7 +36,7 @@ class AnyOf(fields.Field[Any]):
         self.schemas = schemas
 
     def json_schema(self, ref: Callable[[type[Schema]], dict[str, Any]]) -> dict[str, Any]:
-        """Say what is accepted; ``ref`` makes a reference to the component of a schema."""
+        """Return the JSON Schema of accepted values; ``ref`` makes a reference to the component of a schema."""
         return {"anyOf": [ref(schema) for schema in self.schemas]}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:

@@ -1,11 +1,11 @@
 """OpenAPI components made from marshmallow schemas, never laxer than the schemas are.
 
-apispec leaves out or bends what JSON Schema says differently from marshmallow. As it is the document that is enforced,
-that would let through what a schema refuses. So every construct is said in full here, or refused when the document is
-made, which is when an extension starts. Stricter is allowed: a document never takes ``"1"`` for an integer, ``"yes"``
-for a boolean or a time without an offset for a date-time, as marshmallow does.
+apispec omits or approximates constructs that JSON Schema and marshmallow express differently. The document is enforced,
+so a gap in it would accept bodies that the schema refuses. Therefore every construct is converted in full here, or
+refused when the document is made, at the start of an extension. Stricter is allowed: a document never takes ``"1"`` for
+an integer, ``"yes"`` for a boolean or a time without an offset for a date-time, as marshmallow does.
 
-What only builds objects and does not judge what came in (``@post_load``, ``post_load=``, defaults) is not looked at.
+Constructs that build objects after validation (``@post_load``, ``post_load=``, defaults) are not checked.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ _PLAIN_FIELDS = {
     *(fields.Integer, fields.Float, fields.Decimal, fields.List, fields.Tuple, fields.Dict, fields.Nested),
 }
 _JUDGING = {"deserialize", "_deserialize", "_validate", "_validate_all", "_validate_missing", "_validated", "_load"}
-"""Methods that decide what a field accepts: a class that brings one of them is a field of its own."""
+"""Methods that decide about accepted values: a class that overrides one of them is not a plain field."""
 
 _INSTEAD = {
     fields.NaiveDateTime: "write fields.AwareDateTime, since a date-time of JSON Schema has an offset",
@@ -47,12 +47,12 @@ _OFFSET = "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 def json_schema_components(*schemas: type[Schema]) -> dict[str, Keywords]:
     """Make ``components.schemas`` of an OpenAPI 3.1 document from marshmallow schemas and those nested in them.
 
-    A component is named as its class, without the ending ``Schema``. A field class of your own states what it accepts
-    in a method ``json_schema(ref)``, where ``ref(SomeSchema)`` makes a reference; a validator of your own in an
+    A component has the name of its class, without the ending ``Schema``. A custom field class describes its accepted
+    values in a method ``json_schema(ref)``, where ``ref(SomeSchema)`` makes a reference; a custom validator in an
     attribute ``json_schema``. Both are dicts of JSON Schema keywords.
 
     Raises:
-        SchemaError: a schema uses what a document cannot say; the message tells what to write instead.
+        SchemaError: a schema uses a construct that a document cannot express; the message names the alternative.
     """
     plugin = _Plugin()
     spec = APISpec("", "", OPENAPI_VERSION, plugins=[plugin])
@@ -62,7 +62,7 @@ def json_schema_components(*schemas: type[Schema]) -> dict[str, Keywords]:
 
 
 class _Converter(OpenAPIConverter):
-    """apispec's converter without its gaps."""
+    """apispec's converter, completed."""
 
     field_mapping = {  # noqa: RUF012 - it is never changed
         **DEFAULT_FIELD_MAPPING,
@@ -82,12 +82,12 @@ class _Converter(OpenAPIConverter):
         """Convert a schema."""
         _check_schema(schema)
         keywords: Keywords = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
-        if schema.unknown == RAISE:  # which apispec forgets where Meta has a description
+        if schema.unknown == RAISE:  # apispec forgets it where Meta has a description
             keywords["additionalProperties"] = False
         return keywords
 
     def resolve_nested_schema(self, schema: type[Schema] | Schema) -> Keywords:
-        """Refer to the component of a schema, which is made unless it is there."""
+        """Return a reference to the component of a schema, which is made if it does not exist."""
         instance = resolve_schema_instance(schema)
         name = self.schema_name_resolver(instance)
         if make_schema_key(instance) not in self.refs and name in self.spec.components.schemas:
@@ -118,7 +118,7 @@ class _Converter(OpenAPIConverter):
         return keywords
 
     def _left_out(self, field: fields.Field[Any]) -> Iterator[Keywords]:
-        """Say what apispec does not say of a plain field."""
+        """Yield the keywords of a plain field that apispec omits."""
         match field:
             case fields.IPv4() | fields.IPv6():
                 return  # apispec says all

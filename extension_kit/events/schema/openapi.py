@@ -1,14 +1,14 @@
-"""The schemas of an event as components of an OpenAPI 3.1 document, in two degrees of strictness.
+"""OpenAPI 3.1 components of the event schemas, in the modes ``strict`` and ``tolerant``.
 
-``strict`` is Steadybit's EventKit specification to the letter, except that it says of every object that it is one.
-``tolerant`` is made from it by one rule, for what real agents and platforms send:
+``strict`` is Steadybit's EventKit specification to the letter, except that it states the type of every object.
+``tolerant`` is made from it by one rule, for the events that real agents and platforms send:
 
-* nothing inside of an event is required, and null stands for what is missing;
+* no part of an event is required, and null stands for a missing value;
 * formats and enumerations are not enforced, and lists may repeat an item;
-* where the specification lists kinds of object, there may be another kind;
-* types stay as they are; further keys are welcome in both modes.
+* a list of kinds of object may be extended by other kinds;
+* types are unchanged; unknown keys are accepted in both modes.
 
-Exceptions from the rule stand beside the fields in ``extension_kit.events.schema.bodies``.
+Exceptions from the rule are given with the fields in ``extension_kit.events.schema.bodies``.
 """
 
 from copy import deepcopy
@@ -21,11 +21,11 @@ from extension_kit.events.schema.validator_keywords import Keywords
 Mode = Literal["tolerant", "strict"]
 
 REFERENCE = "#/components/schemas/"
-"""What references to components begin with."""
+"""Prefix of references to components."""
 
 
 def event_components(mode: Mode) -> dict[str, Keywords]:
-    """Make the components of ``EventRequestBody`` and everything inside of it, by name."""
+    """Return the components of ``EventRequestBody`` and of the schemas nested in it, by name."""
     components = json_schema_components(EventRequestBody)
     if mode == "tolerant":
         envelope = components["EventRequestBody"]["properties"]
@@ -35,7 +35,7 @@ def event_components(mode: Mode) -> dict[str, Keywords]:
 
 
 def _relaxed(schema: Keywords) -> Keywords:
-    """Apply the rule to a schema and those inside of it."""
+    """Apply the tolerant rule to a schema and the schemas nested in it."""
     if "x-tolerant" in schema:
         return {"description": schema["description"], **deepcopy(schema["x-tolerant"])}
     relaxed: Keywords = {}
@@ -59,7 +59,7 @@ def _relaxed(schema: Keywords) -> Keywords:
 
 
 def _require(components: dict[str, Keywords], names: list[str]) -> None:
-    """Make keys of an event required, and the objects they hold not null."""
+    """Make keys of an event required and their objects not nullable."""
     body = components["EventRequestBody"]
     body |= {"type": "object", "required": names}
     for name in names:
@@ -68,7 +68,7 @@ def _require(components: dict[str, Keywords], names: list[str]) -> None:
 
 
 def _without_hints(schema: Keywords) -> Keywords:
-    """Drop what the schemas say to this module only."""
+    """Drop the ``x-`` keywords, which only this module reads."""
     properties = {
         name: {keyword: value for keyword, value in inner.items() if not keyword.startswith("x-")}
         for name, inner in schema["properties"].items()

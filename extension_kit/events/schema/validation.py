@@ -1,4 +1,4 @@
-"""Validators compiled from the schemas that the OpenAPI document publishes: about a microsecond per event."""
+"""Event validation with validators compiled from the published OpenAPI schemas: about a microsecond per event."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -13,11 +13,11 @@ from extension_kit.events.schema.openapi import Mode as Mode
 from extension_kit.events.times import parse_time
 
 MAX_PROBLEMS = 100
-"""Problems that are reported of one body."""
+"""Maximum number of problems reported for one body."""
 
 _MAX_MEMBERS = 1000  # of lists and maps
 _MAX_DEPTH = 6  # the schemas look into 5 levels
-_NAMED_DEPTH = 2  # of which those of an event and its parts have named keys, not those of maps
+_NAMED_DEPTH = 2  # levels of an event and its parts, with named keys; deeper levels are maps
 _MAX_KEY = 200
 
 _TYPES = {
@@ -33,24 +33,24 @@ _FORMATS = {"date-time": "a date-time such as 2021-09-01T12:00:00Z"}
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a body."""
+    """A problem of a body."""
 
     pointer: str
-    """Where, as a JSON pointer (RFC 6901); for what is missing, where it should be."""
+    """The place in the body, a JSON pointer (RFC 6901); for a missing value, its expected place."""
 
     message: str
-    """What is wrong there. It never repeats what was sent, which may be secret."""
+    """The problem there. It never repeats the sent value, which may be secret."""
 
 
 class EventValidator:
-    """Judges decoded event bodies.
+    """Validator of decoded event bodies.
 
     Args:
-        mode: how strict the schemas are, see ``extension_kit.events.schema.openapi``.
+        mode: the strictness of the schemas, see ``extension_kit.events.schema.openapi``.
     """
 
     is_valid: Callable[[Any], bool]
-    """Whether a body matches the schemas."""
+    """Return True if a body matches the schemas."""
 
     def __init__(self, mode: Mode) -> None:
         components = event_components(mode)
@@ -67,14 +67,14 @@ class EventValidator:
             return False
 
     def problems(self, data: Any) -> list[Problem]:
-        """List everything that is wrong with a body, at most 100 problems; nothing for a valid one."""
+        """Return the problems of a body, at most ``MAX_PROBLEMS``; an empty list for a valid one."""
         found = {problem for error in self._validator.iter_errors(self._excerpt(data)) for problem in _explain(error)}
         if not found:
             found.update(self._first_problem(data))
         return sorted(found)[:MAX_PROBLEMS]
 
     def _first_problem(self, data: Any) -> Iterator[Problem]:
-        """Find a problem wherever it is."""
+        """Yield the first problem of the whole body, however large it is."""
         try:
             self._validator.validate(data)
         except ValidationError as error:
@@ -83,10 +83,10 @@ class EventValidator:
             yield Problem("", "is nested too deeply")
 
     def _excerpt(self, value: Any, members: int = _MAX_MEMBERS, depth: int = _MAX_DEPTH) -> Any:
-        """Copy what can be searched in a bounded time.
+        """Copy a part of a body that can be validated in a bounded time.
 
-        The validator makes an object of every error before it gives away the first: a list of a million wrong items
-        would take it many seconds. Keys that the schemas name are kept, so that none seems to be missing.
+        The validator makes an object of every error before it returns the first: a list of a million wrong items would
+        take many seconds. Keys named in the schemas are kept, so that none is reported as missing.
         """
         if not isinstance(value, dict | list):
             return value
@@ -104,7 +104,7 @@ class EventValidator:
 
     @staticmethod
     def oddities(data: dict[str, Any]) -> list[str]:
-        """Say what is unusual about a valid body though it is accepted, each in a sentence for the log."""
+        """Return warnings about unusual parts of a valid body, each a sentence for the log."""
         found = []
         if parse_time(data.get("eventTime")) is None:
             found.append("eventTime is missing or not a date-time")
@@ -112,14 +112,14 @@ class EventValidator:
         if key := _ABOUT.get(name) or _about(name):
             execution = data.get(key)
             if execution is None:
-                found.append(f"{key} is missing, which is what an event of this name is about")
+                found.append(f"{key} is missing, although the event name refers to it")
             elif type(execution.get("executionId")) is str:
                 found.append(f"executionId of {key} is a string instead of a number")
         return found
 
 
 def _about(name: str) -> str | None:
-    """Tell which object of an event says what it is about, as far as the event's name tells."""
+    """Return the key of the object that an event name refers to, or None."""
     prefix, _, word = name.rpartition(".")
     if prefix != "experiment.execution":
         return None
@@ -133,7 +133,7 @@ _ABOUT = {name: _about(name) for name in STEADYBIT_EVENT_NAMES}
 
 
 def _explain(error: ValidationError) -> Iterator[Problem]:
-    """Put an error into words that do not repeat what was sent."""
+    """Yield the problems of an error, in words that do not repeat the sent value."""
     path = error.instance_path
     match error.kind:
         case Kind.Required(property=key):
@@ -159,7 +159,7 @@ def _explain(error: ValidationError) -> Iterator[Problem]:
 
 
 def _explain_any_of(pointer: str, branches: Sequence[Sequence[ValidationError]]) -> Iterator[Problem]:
-    """Say once what all alternatives say, else say of each why it is not that one."""
+    """Yield the problems common to all alternatives, else one problem that lists those of each alternative."""
     explained = [sorted({problem for error in branch for problem in _explain(error)}) for branch in branches]
     if all(problems == explained[0] for problems in explained):
         yield from explained[0]

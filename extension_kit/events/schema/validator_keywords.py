@@ -1,4 +1,4 @@
-"""What marshmallow's validators say, in the keywords of JSON Schema."""
+"""Conversion of marshmallow's validators to JSON Schema keywords."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,20 +26,25 @@ _INSTEAD: dict[object, str] = {
 
 
 class SchemaError(ConfigurationError):
-    """A marshmallow schema says what its OpenAPI document cannot say."""
+    """A marshmallow schema uses a construct that an OpenAPI document cannot express."""
 
 
 def refuse(place: str, construct: str, instead: str) -> NoReturn:
     """Refuse a schema.
 
+    Args:
+        place: the schema and field, as in the code.
+        construct: the construct that is not supported.
+        instead: the alternative, beginning with a verb.
+
     Raises:
         SchemaError: always.
     """
-    raise SchemaError(f"{place}: an OpenAPI document cannot say {construct}; {instead}")
+    raise SchemaError(f"{place}: an OpenAPI document cannot express {construct}; {instead}")
 
 
 def place_of(field: fields.Field[Any]) -> str:
-    """Name a field with its schema, as written in the code."""
+    """Return the name of a field with its schema, as written in the code."""
     owner: Any = field
     while isinstance(owner, fields.Field):
         owner = owner.parent
@@ -47,10 +52,10 @@ def place_of(field: fields.Field[Any]) -> str:
 
 
 def validator_keywords(field: fields.Field[Any], validators: Iterable[Any]) -> Iterator[Keywords]:
-    """Say what each validator of a field requires.
+    """Yield the JSON Schema keywords of each validator of a field.
 
     Raises:
-        SchemaError: JSON Schema cannot say it.
+        SchemaError: JSON Schema cannot express a validator.
     """
     for validator in validators:
         if isinstance(own := getattr(validator, "json_schema", None), Mapping):
@@ -108,7 +113,7 @@ def _length(validator: validate.Length, what: str) -> Keywords:
 
 
 def _literals(field: fields.Field[Any], values: Iterable[Any]) -> list[Any]:
-    """List values which are equal in JSON exactly where they are in Python."""
+    """Return the values as a list; refuse values that JSON and Python compare differently."""
     kinds: set[type] = set()
     match field:
         case fields.String():
@@ -127,9 +132,9 @@ def _literals(field: fields.Field[Any], values: Iterable[Any]) -> list[Any]:
 
 
 def _pattern(field: fields.Field[Any], regex: re.Pattern[str]) -> str:
-    """Write a pattern for ``re.match`` as one to search for.
+    """Convert a pattern for ``re.match`` to one for searching.
 
-    What is left in it matches in ECMAScript only what it matches in Python.
+    Constructs that ECMAScript and Python match differently are refused.
     """
     pattern = regex.pattern
     if regex.flags != re.UNICODE:

@@ -117,7 +117,7 @@ async def waits(event):
 def test_a_coroutine_that_nobody_awaits_is_no_delivery():
     outcome = make(lambda event: waits(event))
     assert outcome.result == "failed"
-    assert outcome.error.startswith("TypeError: <lambda> returned something to await (coroutine), which nobody does")
+    assert outcome.error.startswith("TypeError: <lambda> returned an awaitable (coroutine), which is never awaited")
     gc.collect()  # a coroutine that was left open is a warning now, and so an error
 
 

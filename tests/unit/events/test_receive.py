@@ -36,7 +36,7 @@ async def waits(event):
         (GiveUp("nobody is on call"), "nobody is on call", False),
         (RetryLater(60), "the function asked to be run again in 60 s", False),
         (ValueError("no such host"), "no such host", True),
-        (None, "page returned something to await (coroutine), which nobody does", True),
+        (None, "page returned an awaitable (coroutine), which is never awaited", True),
     ],
 )
 def test_a_failure_of_an_immediate_listener_is_answered_and_logged(event, caplog, error, detail, traceback):

@@ -357,19 +357,19 @@ class Waiting:
 @pytest.mark.parametrize(
     ("function", "text"),
     [
-        (lambda event: waits(event), "<lambda> returned something to await \\(coroutine\\), which nobody does"),
-        (lambda: waits(None), "<lambda> returned something to await \\(coroutine\\), which nobody does"),
+        (lambda event: waits(event), "<lambda> returned an awaitable \\(coroutine\\), which is never awaited"),
+        (lambda: waits(None), "<lambda> returned an awaitable \\(coroutine\\), which is never awaited"),
         (
             functools.wraps(waits)(lambda event: waits(event)),
-            "waits returned something to await \\(coroutine\\), which nobody does",
+            "waits returned an awaitable \\(coroutine\\), which is never awaited",
         ),
-        (lambda event: Waiting(), "<lambda> returned something to await \\(Waiting\\), which nobody does"),
-        (lambda event: twice(event), "<lambda> returned something to go through \\(generator\\), which nobody does"),
+        (lambda event: Waiting(), "<lambda> returned an awaitable \\(Waiting\\), which is never awaited"),
+        (lambda event: twice(event), "<lambda> returned an iterator \\(generator\\), which is never consumed"),
         (
             lambda event: endless(event),
-            "<lambda> returned something to go through \\(async_generator\\), which nobody does",
+            "<lambda> returned an iterator \\(async_generator\\), which is never consumed",
         ),
-        (lambda event: map(print, [event]), "<lambda> returned something to go through \\(map\\), which nobody does"),
+        (lambda event: map(print, [event]), "<lambda> returned an iterator \\(map\\), which is never consumed"),
     ],
 )
 def test_work_that_nobody_does_is_a_failure(extension, function, text):
@@ -409,9 +409,9 @@ def test_other_keys_are_merged_in(extension):
 @pytest.mark.parametrize(
     ("provider", "error", "text"),
     [
-        (lambda: waits(None), TypeError, r"the function returned something to await \(coroutine\)"),
-        (lambda: [1], RegistrationError, r"its function returned \[1\], no mapping"),
-        (lambda: None, RegistrationError, "its function returned None, no mapping"),
+        (lambda: waits(None), TypeError, r"the function returned an awaitable \(coroutine\)"),
+        (lambda: [1], RegistrationError, r"the function returned \[1\], not a mapping"),
+        (lambda: None, RegistrationError, "the function returned None, not a mapping"),
     ],
 )
 def test_a_function_that_gives_no_keys_is_told(extension, provider, error, text):

@@ -117,7 +117,7 @@ class TestParts:
 
         service = serve(speaking(tasks=(Task(3600, lambda host, settings: look()),)))
         service.durability.keep_house()
-        wait_until(lambda: "the task echo-<lambda> returned something to await (coroutine)" in caplog.text)
+        wait_until(lambda: "the task echo-<lambda> returned an awaitable (coroutine)" in caplog.text)
 
     def test_tasks_that_are_called_the_same_are_told_apart(self, serve, caplog):
         def fail(why, host, settings):

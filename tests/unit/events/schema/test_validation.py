@@ -367,7 +367,7 @@ JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.
         (
             "/experimentStepTargetExecution",
             None,
-            ["experimentStepTargetExecution is missing, which is what an event of this name is about"],
+            ["experimentStepTargetExecution is missing, although the event name refers to it"],
         ),
         ("/experimentExecution", ABSENT, []),
         ("/experimentStepTargetExecution", {}, []),
