@@ -1,3 +1,3 @@
-"""For the tests of an extension: made-up events, and the pytest fixture ``agent``."""
+"""Test support for extensions: made-up events and the pytest fixture ``agent``."""
 
 from extension_kit.agent.factory import EventFactory as EventFactory

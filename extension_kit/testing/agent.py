@@ -1,4 +1,4 @@
-"""Calls an extension in memory as an agent would: what the fixture ``agent`` of the pytest plugin is."""
+"""An in-memory agent for tests, the value of the pytest fixture ``agent``."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from extension_kit.web.app import create_app
 
 @dataclass(frozen=True)
 class Answer:
-    """What one path of the extension answered; ``body`` is decoded where it is JSON, and text otherwise."""
+    """The answer of one path of the extension; ``body`` is decoded if it is JSON, else text."""
 
     path: str
     status: int
@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass
 class Call:
-    """One function that was called; ``error`` is what it raised."""
+    """A call of a function; ``error`` is the exception it raised."""
 
     name: str
     event: Event
@@ -43,31 +43,31 @@ class Call:
 
 @dataclass
 class Sent:
-    """What came of one event."""
+    """The outcome of one event."""
 
     event: Any
-    """The body that was sent; of an event that was published, its data."""
+    """The body of a sent event, or the data of a published one."""
     answers: list[Answer] = field(default_factory=list)
-    """One for each path that wanted the event."""
+    """One answer for each path that listens to the event."""
     calls: list[Call] = field(default_factory=list)
-    """The functions that were called, in that order, and their events: one for each attempt."""
+    """The calls of functions, in order: one for each attempt."""
     deliveries: list[Delivery] = field(default_factory=list)
-    """What became of the event for each durable function: delivered or dead, and after how many attempts."""
+    """The deliveries to durable functions: delivered or dead, and the number of attempts."""
 
     @property
     def status(self) -> int | None:
-        """200 if every path accepted the event, else the first other status; None if no path wanted it."""
+        """200 if every path accepted the event, else the first other status; None if no path listens to it."""
         statuses = [answer.status for answer in self.answers]
         return next((status for status in statuses if status != 200), statuses[0] if statuses else None)
 
     @property
     def answer(self) -> Any:
-        """The body of the answer with that status; None if no path wanted the event."""
+        """The body of the answer with that status; None if no path listens to the event."""
         return next((answer.body for answer in self.answers if answer.status == self.status), None)
 
     @property
     def ran(self) -> list[str]:
-        """The names of the functions that were called, in that order, each once however often it was tried."""
+        """The names of the called functions, in order, each once for all its attempts."""
         return list(dict.fromkeys(call.name for call in self.calls))
 
     @property
@@ -77,13 +77,13 @@ class Sent:
 
 
 class InMemoryAgent:
-    """Sends events to an extension in this process, through the Flask application it is served with.
+    """An agent that sends events to an extension in this process, through its Flask application.
 
-    Immediate functions are run before the answer. Durable ones are run after it, and again as a worker would run them
-    again, but at once: what would have been waited for is in the result.
+    Immediate functions run before the answer. Durable functions run after it and are retried as by a worker, but at
+    once; the waits are in the result.
 
-    Settings are those of the environment; if they ask for basic authentication, the agent has the password. A new agent
-    meets a fresh server: it remembers no events of an earlier one.
+    Settings are read from the environment; the agent uses the credentials of basic authentication if they are set. Each
+    agent has a fresh server, which remembers no events of another agent.
     """
 
     def __init__(self, extension: Extension) -> None:
@@ -94,11 +94,11 @@ class InMemoryAgent:
         self._client = create_app(service).test_client()
         self._auth = (settings.basic_username, settings.basic_password) if settings.basic_username else None
         self.role = "leader"
-        """``leader``, ``follower``, or another word that listeners are restricted to."""
+        """The role of the agent: ``leader``, ``follower``, or another value of ``restrict_to``."""
         self.timeout: float | None = None
-        """Seconds to send as ``Request-Timeout``. Functions then run in another thread than the test."""
+        """Seconds sent as ``Request-Timeout``, or None. With it, functions run in another thread than the test."""
         self.factory = EventFactory()
-        """What makes the events."""
+        """The factory of the events."""
 
     @property
     def registration(self) -> dict[str, Any]:
@@ -107,20 +107,20 @@ class InMemoryAgent:
         return document
 
     def send(self, event: str | Mapping[str, Any], /, **changes: Any) -> Sent:
-        """Send an event to every path that wants it.
+        """Send an event to every path that listens to it.
 
         Args:
-            event: the name of the event to make, or a whole body to send as it is.
-            changes: what to set in the event that is made: see ``EventFactory.event``.
+            event: the name of an event to make, or a whole body to send unchanged.
+            changes: values to set in the made event, see ``EventFactory.event``.
 
         Raises:
             ValueError: no agent is known to send events of this name.
-            TypeError: an event of this name has no such key; or a whole body was given, and changes.
+            TypeError: an event of this name has no such key, or changes were given with a whole body.
         """
         if isinstance(event, str):
             event = self.factory.event(event, **changes)
         elif changes:
-            raise TypeError("changes are for events that are made here: give a name, or change the body itself")
+            raise TypeError("changes apply to made events only: give a name, or change the body itself")
         sent = Sent(dict(event))
         with _recording(sent.calls):
             for listener in Registration.parse(self._index()).select(event.get("eventName"), self.role):
@@ -129,10 +129,10 @@ class InMemoryAgent:
         return sent
 
     def publish(self, event: PublishedEvent) -> Sent:
-        """Hand an event of another system to every function that wants it, as a worker would.
+        """Deliver an event of another system to every function that listens to it, as a worker would.
 
         Args:
-            event: as the extension that speaks that system's protocol publishes it.
+            event: the event, as the extension of that protocol publishes it.
         """
         sent = Sent(event.raw)
         index: PatternIndex[Listener] = PatternIndex()
@@ -145,8 +145,8 @@ class InMemoryAgent:
     def play(self, events: Iterable[Mapping[str, Any]]) -> list[Sent]:
         """Send events one after the other, such as ``agent.factory.run(outcome="failed")``.
 
-        The events of targets then find their step, ``event.step``, where they would find it on a server: a durable
-        function listens to ``experiment.execution.step-started``, too.
+        As on a server, ``event.step`` of a target event is found if a durable function listens to
+        ``experiment.execution.step-started``, too.
         """
         return [self.send(event) for event in events]
 
@@ -154,7 +154,7 @@ class InMemoryAgent:
         """Send the events of a file: JSON lines or a JSON array.
 
         Raises:
-            ConfigurationError: it cannot be read.
+            ConfigurationError: the file cannot be read.
         """
         with open_recording(fspath(path)) as recording:
             return self.play(recording.events)
@@ -178,7 +178,7 @@ class InMemoryAgent:
 
 @contextmanager
 def _recording(calls: list[Call]) -> Iterator[None]:
-    """Note every function that is called meanwhile."""
+    """Record the calls of functions in the context."""
     original = Listener.call
 
     def call(listener: Listener, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""The pytest plugin of extension-kit: the fixture ``agent``, which calls an extension in memory as an agent would.
+"""The pytest plugin of extension-kit: the fixture ``agent``, an in-memory agent that calls an extension.
 
 .. code-block:: python
 
@@ -14,7 +14,7 @@
         assert sent.status == 200
         assert sent.ran == ["page"]
 
-The kit is imported when a fixture is used first, so that tests which do not use one start no slower.
+The kit is imported at the first use of a fixture, so that tests without one start no slower.
 """
 
 from typing import TYPE_CHECKING
@@ -38,13 +38,13 @@ the fixture agent does not know your extension; define a fixture named extension
 
 @pytest.fixture
 def extension() -> "Extension":
-    """The extension that ``agent`` calls: to be defined by you."""
+    """The extension that ``agent`` calls. Define this fixture in your tests."""
     pytest.fail(_MISSING, pytrace=False)
 
 
 @pytest.fixture
 def agent(extension: "Extension") -> "InMemoryAgent":
-    """Calls your extension in memory as an agent would; see ``extension_kit.testing.agent.InMemoryAgent``."""
+    """An agent that calls your extension in memory; see ``extension_kit.testing.agent.InMemoryAgent``."""
     from extension_kit.extension import Extension
     from extension_kit.testing.agent import InMemoryAgent
 

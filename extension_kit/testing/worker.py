@@ -1,4 +1,4 @@
-"""Does for durable functions what a worker does, in memory: attempt after attempt, without letting time pass."""
+"""An in-memory worker for tests: makes the deliveries of durable functions at once, without waits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,24 +17,24 @@ from extension_kit.events.registry import Listener
 
 @dataclass
 class Delivery:
-    """What became of one event for one durable function."""
+    """An ended delivery of one event to one durable function."""
 
     name: str
-    """The function's, or that of its listener."""
+    """The name of the listener, by default that of its function."""
     status: Literal["delivered", "dead"]
     attempts: int
-    """How often the function was run."""
+    """The number of attempts."""
     error: str | None = None
-    """Why it is dead."""
+    """The error of the last attempt of a dead delivery."""
     waits: list[float] = field(default_factory=list)
-    """The seconds for which a worker would have waited after each attempt but the last."""
+    """The seconds a worker would have waited after each attempt except the last."""
 
 
 class InMemoryWorker:
-    """Takes the events that a server would commit, and makes the deliveries of them.
+    """Records events in place of the database, and makes their deliveries.
 
     Args:
-        timeout: seconds a function may take, where it has no limit of its own. It is told, but nothing ends it.
+        timeout: seconds a function may take, unless its listener has a timeout. It is passed on, but not enforced.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -46,22 +46,22 @@ class InMemoryWorker:
     def record(
         self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None], known: Callable[[], None]
     ) -> bool:
-        """Take an event, as the server's recorder does; it remembers none of them."""
+        """Take an event as the server's recorder does, but without detection of duplicates."""
         self._take(entry_of(event, listeners), listeners)
         tell(True)
         return True
 
     def find_step(self, series: str, step_id: str) -> bytes | None:
-        """Find the event that started a step among those that were taken."""
+        """Return the body of the event that started a step, if it was taken."""
         return self._steps.get((series, step_id))
 
     def publish(self, event: PublishedEvent, listeners: Sequence[Listener]) -> list[Delivery]:
-        """Take an event of another system, and make its deliveries."""
+        """Take an event of another system and make its deliveries."""
         self._take(Entry.of(event, listeners), listeners)
         return self.work({event.source: type(event)})
 
     def work(self, views: Views | None = None) -> list[Delivery]:
-        """Make all deliveries that wait, and say what became of them."""
+        """Make all waiting deliveries and return them."""
         waiting, self._waiting = self._waiting, []
         return [self._deliver(entry, listener, views or {}) for entry, listener in waiting]
 

@@ -1,1 +1,1 @@
-"""The Flask application: the ordinary edge, the registration document, and the routes of protocols."""
+"""The Flask edge: listener paths, registration document, health, metrics and routes of protocols."""

@@ -1,4 +1,4 @@
-"""The Flask application: the ordinary edge, and everything that is not an event."""
+"""The Flask application: all routes, authentication, access log and metrics."""
 
 import time
 from functools import partial
@@ -22,14 +22,14 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
     """Make the Flask application of a service.
 
     Args:
-        service: what to serve.
-        embed_worker: make the deliveries of durable listeners in this process, from its first request on: a thread
-            that is started earlier would not survive the fork of a server that loads applications before it.
+        service: the extensions to serve.
+        embed_worker: True makes the deliveries of durable listeners in this process, from its first request on; a
+            thread started earlier would not survive the fork of a server that preloads the application.
     """
     app = Flask("extension_kit", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    app.url_map.merge_slashes = False  # what is not served is answered 404, not redirected to what might be meant
+    app.url_map.merge_slashes = False  # so that a path with // is answered 404 instead of redirected
     app.extensions["extension_kit"] = service
     app.register_blueprint(listeners_blueprint(service))
     app.register_blueprint(index_blueprint(service))

@@ -1,4 +1,4 @@
-"""Errors in the form Steadybit's extension-kit defines: ``{"title", "detail"}`` as application/json."""
+"""Error answers as Steadybit's extension-kit defines them: ``{"title", "detail"}`` as application/json."""
 
 import logging
 
@@ -12,7 +12,7 @@ logger = logging.getLogger("extension_kit.web")
 
 
 def answer_error(error: Exception) -> Response:
-    """Answer what a view raised: HTTP errors as they are, anything else as a 500 that says nothing of the inside."""
+    """Answer an exception of a view: HTTP errors with their status, others with a 500 that reveals no internals."""
     if isinstance(error, NotFound):
         return respond(NOT_FOUND)
     if isinstance(error, MethodNotAllowed):

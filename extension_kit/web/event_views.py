@@ -1,4 +1,4 @@
-"""The paths that agents send events to, as Flask views."""
+"""Flask views of the listener paths, which agents send events to."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ _DROPPED_LIMITS = 4
 
 
 def listeners_blueprint(service: Service) -> Blueprint:
-    """Make one view for each path of a service's listeners."""
+    """Make a blueprint with one view for each path of a service's listeners."""
     listeners = Blueprint("listeners", __name__)
     for path, route in service.registry.routes.items():
         listeners.add_url_rule(
@@ -43,7 +43,7 @@ def _view(service: Service, route: Route) -> Callable[[], Response]:
             body,
             headers.get("Content-Type", ""),
             deadline_after(timeout) if timeout else None,
-            # Without a time limit the thread of the request does the work; a limit can only be kept from outside.
+            # Without a time limit the request's own thread runs the functions; only another thread can enforce a limit.
             service.pool.submit if timeout or service.durability else _run_here,
         )
         return respond(outcome.wait(timeout) if isinstance(outcome, Pending) else outcome)
@@ -57,13 +57,13 @@ def _run_here(run: Run) -> bool:
 
 
 def read_body(limit: int) -> bytes | None:
-    """Read the body; None where it is over the limit.
+    """Read the body of the current request; return None if it is over ``limit`` bytes.
 
-    A body that is over it is still read, up to some times the limit, and dropped: where a server closes a connection on
-    which the client is sending, the client sees a broken connection instead of the answer.
+    A body over the limit is still read, up to a multiple of the limit, and dropped: if a server closes a connection
+    while the client is sending, the client sees a broken connection instead of the answer.
 
     Raises:
-        BadRequest: it broke off, or its chunks are malformed.
+        BadRequest: the body broke off, or its chunks are malformed.
     """
     stream = get_input_stream(request.environ)
     chunks = []
@@ -73,7 +73,7 @@ def read_body(limit: int) -> bytes | None:
             size += len(chunk)
             if size <= limit:
                 chunks.append(chunk)
-    except Exception as error:  # every WSGI server has errors of its own for what the client did wrong
+    except Exception as error:  # every WSGI server has its own exceptions for client errors
         raise BadRequest("The body broke off, or its chunks are malformed.") from error
     if max(size, request.content_length or 0) > limit:
         return None

@@ -1,4 +1,4 @@
-"""Liveness and readiness, as probes of Kubernetes ask for them."""
+"""Health views: liveness and readiness for Kubernetes probes."""
 
 from flask import Blueprint, Response
 
@@ -8,10 +8,10 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 def health_blueprint(service: Service) -> Blueprint:
-    """Make the views.
+    """Make the blueprint ``/health``.
 
-    A process that answers is alive. It is ready if it can also store events, where it has to; the health port of
-    ``extension-kit serve`` knows more.
+    Liveness is always 200. Readiness is 503 while the database of durable listeners cannot be written. The health port
+    of ``extension-kit serve`` checks more.
     """
     health = Blueprint("health", __name__, url_prefix="/health")
 

@@ -1,4 +1,4 @@
-"""``GET /``, the registration document that agents poll, and ``GET /openapi.json``."""
+"""Views of ``GET /``, the registration document that agents poll, and ``GET /openapi.json``."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from extension_kit.web.openapi import build_document
 
 
 def index_blueprint(service: Service) -> Blueprint:
-    """Make the views of a service that describe it."""
+    """Make a blueprint with the registration document and the OpenAPI document of a service."""
     index = Blueprint("index", __name__)
 
     @index.get("/", provide_automatic_options=False)
@@ -30,7 +30,7 @@ def index_blueprint(service: Service) -> Blueprint:
 
 
 def openapi_document(service: Service) -> dict[str, Any]:
-    """The OpenAPI document of a service, with its real paths and the schema it enforces."""
+    """Return the OpenAPI document of a service, with its real paths and the enforced schemas."""
     return build_document(
         title=service.name,
         version=service.version,
@@ -41,7 +41,7 @@ def openapi_document(service: Service) -> dict[str, Any]:
 
 
 def _is_known(etag: str, if_none_match: str) -> bool:
-    """Whether a client has this version: agents send the tag back as they got it, some clients without its quotes."""
+    """Return True if ``If-None-Match`` holds the ETag. Some clients send it without its quotes."""
     if if_none_match.strip() == "*":
         return True
     tags = (tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(","))

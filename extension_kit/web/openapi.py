@@ -1,4 +1,4 @@
-"""The OpenAPI document of a served extension: what agents, people and test tools may rely on."""
+"""The OpenAPI document of an extension, as served at ``/openapi.json`` and committed in ``openapi/``."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -40,7 +40,7 @@ _DOCUMENTED_EVENT: Document = {
         "endedTime": "2022-11-08T16:42:42.636157Z",
     },
 }
-"""The example of the Event API's own documentation, which leaves out what the specification requires."""
+"""The example of the Event API's documentation, which lacks keys that the specification requires."""
 
 _COMPLETE_EVENT: Document = {
     **_DOCUMENTED_EVENT,
@@ -58,32 +58,35 @@ _EXAMPLES: dict[Mode, Document] = {
 }
 
 _STRICTNESS: dict[Mode, str] = {
-    "tolerant": "Events are validated as tolerantly as real agents need it: only what nothing can be done without is "
-    "required, and null stands for what is missing. The Content-Type of an event is not looked at.",
+    "tolerant": "Events are validated as tolerantly as real agents need it: only indispensable keys are required, "
+    "and null stands for a missing value. The Content-Type of an event is ignored.",
     "strict": "Events are validated to the letter of Steadybit's EventKit specification, formats included.",
 }
 
 _HEADERS: Document = {
-    "RequestId": {"description": "Id of the request, which is in the extension's log, too", "required": True},
+    "RequestId": {"description": "Id of the request, as in the extension's log", "required": True},
     "ETag": {"description": "Version of the registration document", "required": True},
     "Challenge": {"description": "How to authenticate", "required": True},
-    "Duplicate": {"description": "`true`: nothing is run, because the event has come to this path before"},
-    "RetryAfter": {"description": "Seconds after which there may be room again"},
+    "Duplicate": {"description": "`true`: the event was received at this path before, so no listener runs"},
+    "RetryAfter": {"description": "Seconds to wait before sending the event again"},
 }
 
 _PARAMETERS: Document = {
-    "RequestId": {"name": "Request-Id", "description": "Id to answer with; without it, the extension makes one"},
+    "RequestId": {
+        "name": "Request-Id",
+        "description": "Id to return in the answer; by default a new one",
+    },
     "IfNoneMatch": {"name": "If-None-Match", "description": "ETags of known versions; 304 if the current one is known"},
     "RequestTimeout": {
         "name": "Request-Timeout",
         "description": "Seconds, as a decimal number, after which the sender stops waiting; anything else is ignored",
     },
-    "XRequestTimeout": {"name": "X-Request-Timeout", "description": "Read where there is no Request-Timeout"},
+    "XRequestTimeout": {"name": "X-Request-Timeout", "description": "Used if there is no Request-Timeout"},
 }
 
 
 def _response(description: str, content: Document | None = None, **headers: str) -> Document:
-    """Make a response; strings are names of components."""
+    """Make a response object; strings are names of components."""
     response: Document = {"description": description, "headers": {"Request-Id": "RequestId", **headers}}
     return {**response, "content": content} if content else response
 
@@ -102,7 +105,7 @@ _RESPONSES: Document = {
     "InvalidEvent": _response("The event does not match the schema", _json("InvalidEventError")),
     "Failed": _response("A function of the extension raised an error", _json("Error")),
     "Unavailable": _response(
-        "The time of the sender is over, or too many events are waiting",
+        "The timeout of the sender has passed, or too many events are waiting",
         {"text/plain": {"schema": {"const": "Timeout"}}, **_json("Error")},
         **{"Retry-After": "RetryAfter"},
     ),
@@ -112,14 +115,14 @@ _RESPONSES: Document = {
 def build_document(
     *, title: str, version: str, listeners: Sequence[Mapping[str, Any]], mode: Mode, basic_auth: bool = False
 ) -> Document:
-    """Describe an extension as it is served.
+    """Make the OpenAPI document of an extension.
 
     Args:
         title: the extension's name.
         version: the extension's version.
         listeners: the list ``eventListeners`` of the registration document.
-        mode: how events are validated; the document holds the schemas that are enforced.
-        basic_auth: whether requests must carry a user name and a password.
+        mode: the strictness of validation; the document holds the enforced schemas.
+        basic_auth: True if requests must carry a user name and a password.
     """
     info = {"description": _STRICTNESS[mode]}
     spec = APISpec(title, version, OPENAPI_VERSION, info=info, jsonSchemaDialect=_DIALECT)
@@ -127,8 +130,8 @@ def build_document(
     if basic_auth:
         spec.options["security"] = [{"basic": []}]
         spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
-    spec.tag({"name": "registration", "description": "What agents ask for"})
-    spec.tag({"name": "events", "description": "What agents send"})
+    spec.tag({"name": "registration", "description": "Documents that agents request"})
+    spec.tag({"name": "events", "description": "Events that agents send"})
     guard = {"401": "Unauthorized"} if basic_auth else {}
     spec.path("/", operations={"get": _registration_document(guard)})
     spec.path("/openapi.json", operations={"get": _openapi_document(guard)})
@@ -140,12 +143,12 @@ def build_document(
 
 
 def to_yaml(document: Document) -> str:
-    """Write a document as YAML, for people: in its own order, and without anchors."""
+    """Return a document as YAML, in its own key order and without anchors."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes lists of words in one line."""
+    """YAML dumper that writes lists of strings in one line."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -175,7 +178,7 @@ def _add_components(spec: APISpec, mode: Mode) -> None:
 def _registration_document(guard: Document) -> Document:
     return {
         "tags": ["registration"],
-        "summary": "Get the registration document: the event listeners, and what else the extension offers",
+        "summary": "Get the registration document: the event listeners and further offers of the extension",
         "parameters": ["IfNoneMatch", "RequestId"],
         "responses": {
             "200": _response("The registration document", _json("EventListenerList"), ETag="ETag"),
@@ -217,7 +220,7 @@ def _event_listener(listener: Mapping[str, Any], mode: Mode, guard: Document) ->
         "tags": ["events"],
         "summary": "Receive an event",
         "description": f"Wants {wanted}. Restricted to: `{listener['restrictTo']}`. Other events are accepted and "
-        "ignored, and so are those whose id has come to this path before.",
+        "ignored, and so are duplicates: events with an id received at this path before.",
         "parameters": ["RequestTimeout", "XRequestTimeout", "RequestId"],
         "requestBody": {
             "required": True,
@@ -228,7 +231,7 @@ def _event_listener(listener: Mapping[str, Any], mode: Mode, guard: Document) ->
 
 
 def _drop_unused(document: Document) -> None:
-    """Keep only those components that something refers to."""
+    """Remove components without a reference to them."""
     sections = document["components"]
     used: set[str] = set()
     waiting = [document["paths"]]

@@ -1,4 +1,4 @@
-"""The routes of other systems' event protocols, beside the kit's own."""
+"""Routes of other systems' event protocols, mounted beside the kit's own."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ _KIT = ("/", "/health", "/metrics", "/openapi.json")
 
 @dataclass(frozen=True)
 class Routes:
-    """What a protocol answers.
+    """The routes of a protocol.
 
     Args:
-        blueprint: its views. Who may call them is for them to say: the kit's user name and password are not asked for.
-        paths: beginnings of all paths that are the protocol's, such as ``/croneye/api``.
-        answer_error: answers whatever goes wrong under these paths, in the protocol's own form: HTTP errors of
-            werkzeug, such as 404, 405 and 413, and what views raise, which the kit has logged.
+        blueprint: the views. They authenticate clients themselves; the kit's user name and password do not apply.
+        paths: prefixes of all paths of the protocol, such as ``/croneye/api``.
+        answer_error: makes the protocol's own answer to an error under these paths: HTTP errors of werkzeug, such as
+            404, 405 and 413, and exceptions of views, which the kit has logged.
     """
 
     blueprint: Blueprint
@@ -34,7 +34,7 @@ class Routes:
     answer_error: Callable[[Exception], Response]
 
     def own(self, path: str) -> bool:
-        """Whether a path is the protocol's."""
+        """Return True if a path belongs to the protocol."""
         return any(path == own or path.startswith(own.rstrip("/") + "/") for own in self.paths)
 
 
@@ -42,7 +42,8 @@ def mount(app: Flask, service: Service) -> list[Routes]:
     """Add the routes of a service's protocols to its application.
 
     Raises:
-        RegistrationError: a protocol has paths of the kit, of a listener or of another protocol.
+        RegistrationError: a protocol has a path of the kit, of a listener or of another protocol, or a blueprint of
+            the same name as another.
     """
     if service.durability is None:
         return []
@@ -67,12 +68,12 @@ def mount(app: Flask, service: Service) -> list[Routes]:
 
 
 def answer_any_error(mounted: Sequence[Routes], error: Exception) -> Response:
-    """Answer what went wrong in the form of whose path it is."""
+    """Answer an error of a request in the form of the kit or, under a protocol's paths, of the protocol."""
     if (routes := owner(mounted, request.path)) is None:
         return answer_error(error)
     if isinstance(error, RequestEntityTooLarge):
         with suppress(BadRequest):
-            read_body(request.max_content_length or 0)  # and drop it, as a client that still sends sees no answer
+            read_body(request.max_content_length or 0)  # a client that is still sending would not see the answer
     elif isinstance(error, StoreError):
         logger.error("%s %s: %s", request.method, request.path, error)
     elif not isinstance(error, HTTPException):
@@ -84,5 +85,5 @@ def answer_any_error(mounted: Sequence[Routes], error: Exception) -> Response:
 
 
 def owner(mounted: Sequence[Routes], path: str) -> Routes | None:
-    """Whose path it is; None: the kit's."""
+    """Return the routes of the protocol that a path belongs to; None for paths of the kit."""
     return next((routes for routes in mounted if routes.own(path)), None)

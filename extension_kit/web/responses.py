@@ -1,4 +1,4 @@
-"""Answers of the core as responses of Flask."""
+"""Conversion of the core's answers to Flask responses, and compression."""
 
 from flask import Response, request
 
@@ -6,12 +6,12 @@ from extension_kit.events.answers import Answer, compressed
 
 
 def respond(answer: Answer) -> Response:
-    """Make a response of an answer."""
+    """Make a response from an answer."""
     return Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)
 
 
 def compress(response: Response) -> Response:
-    """Compress a response that is large enough, where the client accepts it and nobody has done so."""
+    """Compress a response with gzip if it is large enough, not compressed yet, and the client accepts gzip."""
     if response.is_streamed or response.direct_passthrough or "Content-Encoding" in response.headers:
         return response
     plain = Answer(response.status_code, response.get_data())

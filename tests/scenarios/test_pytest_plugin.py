@@ -369,7 +369,7 @@ def test_without_an_extension_the_error_says_what_to_write(pytester, conftest, m
 
 def test_the_fixtures_describe_themselves(pytester):
     result = pytester.runpytest_inprocess("--fixtures", "-p", "no:cacheprovider")
-    result.stdout.fnmatch_lines(["extension -- *", "agent -- *", "*Calls your extension in memory*"])
+    result.stdout.fnmatch_lines(["extension -- *", "agent -- *", "*calls your extension in memory*"])
 
 
 def test_the_plugin_is_light(pytester, monkeypatch):

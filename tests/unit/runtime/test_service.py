@@ -100,7 +100,7 @@ class TestParts:
 
     @pytest.mark.parametrize("every", [0, -1, float("nan")])
     def test_a_task_that_never_pauses_is_refused(self, every):
-        with pytest.raises(RegistrationError, match="more than 0"):
+        with pytest.raises(RegistrationError, match="a positive number of seconds"):
             Task(every, print)
 
     def test_a_task_that_nobody_would_do_is_refused(self):
