@@ -27,7 +27,7 @@ class RecentEvents(Generic[T]):
 
     Args:
         window: seconds for which an event is remembered.
-        limit: how many events are remembered at most; the oldest are forgotten first.
+        limit: maximum number of remembered events; the oldest are forgotten first.
     """
 
     def __init__(self, window: float, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Lenient JSON reader for the requests of other systems, whose JSON is not always strict.
+"""Lenient JSON reader for requests of other systems, which are not always strict JSON.
 
 ``json.dumps`` of Python writes NaN, Infinity and lone surrogates, which occur in file names that are not valid text. An
 event that is refused for them is lost, and it is likely to be the event of a failure.
