@@ -1,1 +1,1 @@
-"""What goes out: an event, once for each listener that wants it, until it has arrived or is given up."""
+"""Deliveries: one per event and listener, retried until delivered or dead."""

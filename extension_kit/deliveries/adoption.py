@@ -1,4 +1,4 @@
-"""Deliveries of a listener that has another name now: found, and handed over to the one that it has become."""
+"""Adoption: hands over the deliveries of a renamed listener to its new key."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from extension_kit.deliveries.subscription_matching import subscription_ref
 from extension_kit.deliveries.tables import DEAD, WAITING, bounded, deliveries
 from extension_kit.errors import ExtensionKitError
 
-_MOST = 5  # that a sentence names
+_MOST = 5  # listeners named in a message
 
 
 class AdoptionError(ExtensionKitError):
@@ -21,62 +21,62 @@ class AdoptionError(ExtensionKitError):
 
 
 class Adopted(NamedTuple):
-    """How many deliveries have another listener now, by what has become of them."""
+    """Numbers of deliveries handed over, by status."""
 
     waiting: int
     dead: int
 
 
 def orphans(connection: Connection, known: Collection[str]) -> dict[str, int]:
-    """Find what waits for functions that are not loaded.
+    """Count the waiting deliveries of functions that are not loaded.
 
     Args:
         connection: to read with.
-        known: the keys of those that are.
+        known: the keys of the loaded functions.
 
     Returns:
-        How many deliveries, by the listener's key, in the order of the keys.
+        Numbers of deliveries by listener key, in the order of the keys.
     """
     keys = {bounded(key) for key in known}
     return {key: number for key, number in _waiting(connection).items() if key not in keys}
 
 
 def last_unknown(connection: Connection) -> dict[str, int]:
-    """Find what waits for functions that the worker did not know which last tried; as ``orphans`` returns it."""
+    """Count the waiting deliveries of functions not loaded at their last attempt; as ``orphans`` returns it."""
     tried = deliveries.c.error.endswith(NOT_LOADED, autoescape=True)
     unknown = select(deliveries.c.listener).where(deliveries.c.status == WAITING, tried)
     return _waiting(connection, deliveries.c.listener.in_(unknown))
 
 
 def sentence(orphans: dict[str, int], which: str) -> str:
-    """Say what waits in vain, and what to do about it, in one line.
+    """Return a line that names waiting deliveries without a function, and how to end that.
 
     Args:
         orphans: at least one, as ``orphans`` returns it.
-        which: why it does, as a relative clause.
+        which: the reason, as a relative clause.
     """
     named = [f"{number} for {key}" for key, number in list(orphans.items())[:_MOST]]
     if len(orphans) > _MOST:
         named.append(f"more for {len(orphans) - _MOST} others")
     return (
-        f"Deliveries wait in vain: {', '.join(named)}, {which}. If a function, its path or its extension was renamed, "
-        "`extension-kit deliveries adopt OLD NEW` hands them over; `discard --status waiting` throws them away"
+        f"Deliveries without a function: {', '.join(named)}, {which}. If a function, its path or its extension was "
+        "renamed, `extension-kit deliveries adopt OLD NEW` hands them over; `discard --status waiting` throws them away"
     )
 
 
 def adopt(connection: Connection, queue: ByHand, old: str, new: str) -> Adopted:
-    """Hand over what waits for one listener, and its dead letters, to another.
+    """Hand over the waiting deliveries and dead letters of one listener to another.
 
-    Each has a whole retry schedule before it, and is made in the order of the events, those of the other one included.
+    Each waiting delivery starts a new retry schedule, in the order of the events of both listeners.
 
     Args:
         connection: in a transaction that writes, which is to be rolled back for an error.
-        queue: where the jobs are.
-        old: the key of the listener that is no more.
-        new: the key of the one that it has become.
+        queue: the engine's queue of jobs.
+        old: the former key of the listener.
+        new: its new key.
 
     Raises:
-        AdoptionError: it cannot be right; the message says why, and what to do.
+        AdoptionError: the keys do not fit, or a delivery is being attempted; the message names the remedy.
     """
     old, new = bounded(old), bounded(new)
     _check(connection, old, new)
@@ -100,7 +100,7 @@ def _of(listener: str, *status: str) -> ColumnElement[bool]:
 
 
 def _waiting(connection: Connection, *conditions: ColumnElement[bool]) -> dict[str, int]:
-    """How many deliveries wait, by listener, for functions."""
+    """Count the waiting deliveries of functions, by listener."""
     query = select(deliveries.c.listener, func.count()).where(deliveries.c.status == WAITING, *conditions)
     found = connection.execute(query.group_by(deliveries.c.listener).order_by(deliveries.c.listener))
     return {key: number for key, number in found if subscription_ref(key) is None}

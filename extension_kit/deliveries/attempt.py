@@ -1,4 +1,4 @@
-"""One attempt of a delivery: begin it in the database, make it, write down how it ended, say when to come again."""
+"""Attempts: begins an attempt in the database, makes it, records its end and the time of the next one."""
 
 import logging
 import threading
@@ -22,15 +22,15 @@ from extension_kit.store.database import Database
 
 logger = logging.getLogger("extension_kit.deliveries")
 
-_OUTAGE = 60.0  # seconds for which the end of an attempt waits for a database that is gone
-_PAUSE = 0.25  # seconds after which it asks again
-_SUSPECT = 2  # losses in a row after which a delivery may be what kills the process
+_OUTAGE = 60.0  # seconds for which the end of an attempt waits for an unavailable database
+_PAUSE = 0.25  # seconds between two tries
+_SUSPECT = 2  # losses in a row after which a delivery is suspected of killing its process
 _RESTS = "the target rests"
-_TURN = 1.0  # seconds after which a suspect asks again whether it is its turn
+_TURN = 1.0  # seconds for which a suspect waits for its turn before it asks again
 
 
 class Due(NamedTuple):
-    """What is delivered in an attempt."""
+    """The delivery of an attempt, with its event."""
 
     ref: int
     number: int  # of the attempt, from 1
@@ -48,11 +48,11 @@ class Due(NamedTuple):
 
 
 class Handler(NamedTuple):
-    """How deliveries to a listener are made.
+    """Makes the deliveries to a listener.
 
-    ``make`` may take as long as ``timeout`` seconds; it runs on a thread of its own. As long as ``rest`` says that the
-    target rests for some seconds more, no attempt is made, and none counted. A delivery whose target still rests when
-    the whole schedule would have been over is a dead letter.
+    ``make`` runs on a thread of its own, for at most ``timeout`` seconds. ``rest`` returns the seconds for which the
+    target rests; until then no attempt is made or counted. If the target still rests at the end of the whole schedule,
+    the delivery becomes a dead letter.
     """
 
     make: Callable[[Due], Outcome]
@@ -64,24 +64,23 @@ class Handler(NamedTuple):
 Steps = Generator[Limited, bool, datetime | None]
 
 FindHandler = Callable[[str, Connection], Handler | None]
-"""Finds the handler of a listener; None where it is gone for good, so that its deliveries are discarded."""
+"""Finds the handler of a listener; None if the listener was removed: its deliveries are discarded."""
 
 
 class Attempts:
-    """Makes attempts, each by the number of its delivery; the engine calls it from its threads.
+    """Makes attempts, by the number of their delivery; the engine calls it from its threads.
 
-    A process that dies takes all attempts with it that are under way, whichever of them has killed it. Those that were
-    lost for the second time or more in a row are suspects: they wait as if they had failed, and are then made one at a
-    time, so that none dies of another any more.
+    When a process dies, all its attempts in progress are lost, and any of them may be the cause. A delivery with two or
+    more lost attempts in a row is a suspect: it waits as after a failure, and suspects are then attempted one at a
+    time, so that none is lost because of another.
 
     Args:
-        database: where deliveries are.
-        find: how a listener's deliveries are made.
-        abandoned: where runs are counted that did not return in time.
-        is_ours: whether the delivery that this thread was told to attempt is still this worker's to attempt; asked
-            within the transaction that begins the attempt, or that ends it in vain. A worker that was frozen for long
-            has lost it to others.
-        end_job: told of the delivery's end within the transaction that ends it, so that the job for it can end, too.
+        database: holds the deliveries.
+        find: finds the handler of a listener.
+        abandoned: counts handlers that exceeded their timeout.
+        is_ours: returns True if this worker still owns the delivery of this thread; called within the transaction that
+            begins the attempt, or that ends it without effect. A worker that was frozen for long has lost it to others.
+        end_job: called within the transaction that ends the delivery, so that its job ends, too.
     """
 
     def __init__(
@@ -100,10 +99,10 @@ class Attempts:
         self._under_way = UnderWay()
 
     def __call__(self, ref: int) -> Steps:
-        """Make one attempt; what may never return is left to the caller, who says whether it has returned in time.
+        """Make one attempt. The caller runs the part that may never return, and sends True if it returned in time.
 
         Returns:
-            When to try again, or None where the delivery has ended.
+            The time of the next attempt, or None if the delivery has ended.
         """
         try:
             return (yield from self._attempt(ref))
@@ -111,10 +110,10 @@ class Attempts:
             self._under_way.end_turn(ref)
 
     def hand_back(self, ref: int) -> None:
-        """Let the attempt of a delivery that is under way, if there is one, be made anew by others: it does not count.
+        """Hand back the attempt in progress of a delivery, if any: others make it anew, and it does not count.
 
-        For a worker that has to stop; to be called while others cannot begin it yet. Should it succeed all the same
-        before they begin it, that is written down.
+        For a worker that has to stop. Call it while others cannot begin the attempt yet. If the attempt succeeds before
+        they begin it, that is recorded.
         """
         if (number := self._under_way.give_away(ref)) is None:
             return
@@ -122,14 +121,14 @@ class Attempts:
             with self._database.transaction() as connection:
                 records.hand_back(connection, ref, number, datetime.now(UTC))
         except StoreError as error:
-            logger.warning("attempt %d of delivery %d counts as lost: %s", number, ref, error)
+            logger.warning("Attempt %d of delivery %d counts as lost: %s", number, ref, error)
 
     def _attempt(self, ref: int) -> Steps:
         try:
             with self._database.transaction() as connection:
                 begun = self._begin(connection, ref)
         except StoreUnavailable as error:
-            logger.warning("delivery %d waits: %s", ref, error)
+            logger.warning("Delivery %d postponed: %s", ref, error)
             return datetime.now(UTC) + timedelta(seconds=error.retry_after)
         if begun is None or isinstance(begun, datetime):
             return begun
@@ -143,17 +142,18 @@ class Attempts:
         try:
             ended = self._write_down_end(due, handler.schedule, outcome)
         except StoreUnavailable as error:
-            logger.error("attempt %d of delivery %d counts as lost: %s", due.number, ref, error)  # noqa: TRY400
+            logger.error("Attempt %d of delivery %d counts as lost: %s", due.number, ref, error)  # noqa: TRY400
             return datetime.now(UTC) + timedelta(seconds=error.retry_after)
         if ended.result is not None:
             metrics.attempted(due.listener, ended.result, seconds)
         return ended.again_at
 
     def _begin(self, connection: Connection, ref: int) -> tuple[Due, Handler] | datetime | None:
-        """Write down that an attempt begins.
+        """Record that an attempt begins.
 
         Returns:
-            What to do; or when to come again, because it is not to be made now; or None where nothing is left to do.
+            The delivery and its handler; or the time of the next try, if no attempt is made now; or None if there
+            is nothing to do.
         """
         if not self._is_ours(connection) or (row := records.load(connection, ref)) is None:
             return None
@@ -172,14 +172,14 @@ class Attempts:
         if suspect and just_lost and (wait := handler.schedule.wait_after(tried)) is not None:
             what = f"{row.listener} of {row.name} {row.event_id}"
             logger.warning(
-                "%s: attempt %d was lost with its process, again in %g s", what, row.attempts, round(wait, 2)
+                "%s: attempt %d was lost with its process, retry in %g s", what, row.attempts, round(wait, 2)
             )
             return records.put_off(connection, ref, now, wait)
         if suspect and not self._under_way.take_turn(ref):
             return records.put_off(connection, ref, now, _TURN)
         if (rest := handler.rest()) > 0:
             if row.begun_at and (now - row.begun_at).total_seconds() > handler.schedule.length:
-                error = row.error or _RESTS  # of a replayed delivery, too, which may have had the same end
+                error = row.error or _RESTS  # a replayed delivery may have ended the same way before
                 self._bury(connection, row, now, error if error.startswith(_RESTS) else f"{_RESTS}: {error}")
                 return None
             return records.put_off(connection, ref, now, rest)
@@ -195,7 +195,7 @@ class Attempts:
             try:
                 ended.append(handler.make(due))
             except BaseException as error:
-                logger.exception("a handler of %s raised, which it must not", due.listener)
+                logger.exception("Unhandled exception in the handler of %s", due.listener)
                 ended.append(Outcome("failed", f"{type(error).__name__}: {error}"))
 
         thread = threading.current_thread()
@@ -206,7 +206,7 @@ class Attempts:
         return Outcome("failed", f"did not return within {handler.timeout:g} s")
 
     def _write_down_end(self, due: Due, schedule: RetrySchedule, outcome: Outcome) -> "_Ended":
-        """Write it down, and wait for a database that is gone: else what succeeded would be done once more."""
+        """Record the end of an attempt. Wait for an unavailable database, or a success would be repeated."""
         deadline = time.monotonic() + _OUTAGE
         while True:
             try:
@@ -218,7 +218,7 @@ class Attempts:
             time.sleep(_PAUSE)
 
     def _end(self, connection: Connection, due: Due, schedule: RetrySchedule, outcome: Outcome) -> "_Ended":
-        """Write down how the attempt ended, unless that no longer counts."""
+        """Record the end of an attempt, unless it no longer counts."""
         now = datetime.now(UTC)
         outcome = records.storable(outcome)
         wait = None
@@ -228,12 +228,12 @@ class Attempts:
         again_at = None if wait is None else now + timedelta(seconds=wait)
         if not self._settle(connection, due, outcome, now, again_at):
             if not self._is_ours(connection) or (row := records.load(connection, due.ref)) is None:
-                logger.warning("attempt %d of delivery %d came back too late, ignored", due.number, due.ref)
+                logger.warning("Attempt %d of delivery %d ended too late, result ignored", due.number, due.ref)
                 return _Ended(None)
             if row.attempts >= due.number:
-                logger.warning("attempt %d of delivery %d came back too late, made again", due.number, due.ref)
+                logger.warning("Attempt %d of delivery %d ended too late, repeated", due.number, due.ref)
                 return _Ended(None, now)
-            # A crash of the database has taken back that it began.
+            # The database has crashed and lost the row of this attempt's begin.
             records.begin(connection, due.ref, due.number, now)
             self._settle(connection, due, outcome, now, again_at)
         records.end(connection, due.ref, due.number, outcome, now)
@@ -246,13 +246,13 @@ class Attempts:
         if wait is None:
             logger.error("%s is dead after attempt %d: %s", what, due.number, outcome.error)
             return _Ended(metrics.DEAD)
-        logger.warning("%s: attempt %d failed, again in %g s: %s", what, due.number, round(wait, 2), outcome.error)
+        logger.warning("%s: attempt %d failed, retry in %g s: %s", what, due.number, round(wait, 2), outcome.error)
         return _Ended(metrics.FAILED, again_at)
 
     def _settle(
         self, connection: Connection, due: Due, outcome: Outcome, now: datetime, again_at: datetime | None
     ) -> bool:
-        """End a delivery, or put it off; False where this is not its last attempt, or it has ended already."""
+        """End a delivery, or postpone it; False if a later attempt has begun or the delivery has ended."""
         if outcome.result == "delivered":
             return records.finish(connection, due.ref, due.number, DELIVERED, now, None)
         if again_at is None:
@@ -268,7 +268,7 @@ class Attempts:
 
 
 class _Ended(NamedTuple):
-    """How an attempt ended, for the metrics, if it counts; and when to make another, if at all."""
+    """End of an attempt: its result for the metrics (None: it does not count) and the time of the next, if any."""
 
     result: str | None
     again_at: datetime | None = None

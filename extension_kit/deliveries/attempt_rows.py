@@ -1,4 +1,4 @@
-"""What is written down of attempts, and what becomes of their deliveries by it: rows, and no decisions."""
+"""Attempt rows: reads and writes the rows of attempts and of their deliveries, without any decisions."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ _MAX_TEXT = 2000
 
 
 class Waiting(NamedTuple):
-    """A delivery that waits, with what is delivered."""
+    """A waiting delivery, with its event."""
 
     listener: str
     status: str
@@ -74,38 +74,38 @@ _HANDED_BACK = {
 
 
 def storable(outcome: Outcome) -> Outcome:
-    """Shorten what was said, and replace what a database does not store: NUL characters, halves of characters."""
+    """Shorten an outcome's texts, and replace characters a database does not store: NUL, single surrogates."""
     return replace(outcome, error=_storable(outcome.error), excerpt=_storable(outcome.excerpt))
 
 
 def load(connection: Connection, ref: int) -> Waiting | None:
-    """Return a delivery that waits, with what is delivered."""
+    """Return a waiting delivery with its event; None if it has ended."""
     row = _LOAD.first(connection, of=ref)
     found = Waiting(*row) if row else None
     return found if found and found.status == WAITING else None
 
 
 def begin(connection: Connection, ref: int, number: int, now: datetime) -> None:
-    """Begin an attempt: it counts even if nobody lives to write down its end."""
+    """Begin an attempt. It counts from here on, even if its process dies."""
     _BEGIN.rowcount(connection, of=ref, nth=number, now=now)
     _ADD.rowcount(connection, of=ref, nth=number, now=now)
 
 
 def write_off(connection: Connection, ref: int, now: datetime) -> bool:
-    """Write off the attempt that was under way when the process that made it died; False where there was none."""
+    """Mark the open attempt of a delivery as lost, because its process died; False if none was open."""
     lost = {"ended_at": now, "result": "lost", "error": "the process that made it died"}
     open_ = (attempts.c.delivery_ref == ref, attempts.c.ended_at.is_(None))
     return connection.execute(update(attempts).where(*open_).values(lost)).rowcount > 0
 
 
 def losses(connection: Connection, ref: int) -> int:
-    """Say how many attempts in a row, up to the last, were lost."""
+    """Return how many attempts in a row, up to the last, were lost."""
     results = select(attempts.c.result).where(attempts.c.delivery_ref == ref).order_by(attempts.c.number.desc())
     return sum(1 for _ in takewhile(lambda result: result == "lost", connection.execute(results).scalars()))
 
 
 def latest(connection: Connection, number: int) -> list[tuple[str, float, bool]]:
-    """Return the listeners of the latest attempts, oldest first, their seconds, and whether their deliveries ended."""
+    """Return the latest attempts, oldest first: listener, duration in seconds, True if its delivery ended."""
     last = select(attempts).order_by(attempts.c.ref.desc()).limit(number).subquery()
     query = select(deliveries.c.listener, last.c.started_at, last.c.ended_at, last.c.result)
     rows = connection.execute(query.join(deliveries, deliveries.c.ref == last.c.delivery_ref).order_by(last.c.ref))
@@ -123,23 +123,23 @@ def end(connection: Connection, ref: int, number: int, outcome: Outcome, now: da
 
 
 def hand_back(connection: Connection, ref: int, number: int, now: datetime) -> None:
-    """Write down that others have to make an attempt anew, for no fault of its own, so that it does not count."""
+    """Record that an attempt was handed back: another worker makes it anew, and it does not count."""
     if _DISCOUNT.rowcount(connection, of=ref, nth=number) == 1:
         _END.rowcount(connection, of=ref, nth=number, ended_at=now, **_HANDED_BACK)
 
 
 def finish(connection: Connection, ref: int, number: int, status: str, now: datetime, error: str | None) -> bool:
-    """End a delivery, unless a later attempt than this one has begun."""
+    """End a delivery; False if a later attempt has begun."""
     return _FINISH.rowcount(connection, of=ref, nth=number, status=status, ended_at=now, error=error) == 1
 
 
 def postpone(connection: Connection, ref: int, number: int, due_at: datetime, error: str | None) -> bool:
-    """Have the next attempt made later, unless it has begun."""
+    """Set the time of the next attempt; False if that has begun."""
     return _POSTPONE.rowcount(connection, of=ref, nth=number, due_at=due_at, error=error) == 1
 
 
 def put_off(connection: Connection, ref: int, now: datetime, seconds: float) -> datetime:
-    """Have an attempt made later that was about to begin, and say when."""
+    """Postpone an attempt that was about to begin, and return its new time."""
     due_at = now + timedelta(seconds=seconds)
     changes = {"due_at": due_at, "begun_at": func.coalesce(deliveries.c.begun_at, now)}
     connection.execute(update(deliveries).where(deliveries.c.ref == ref).values(changes))

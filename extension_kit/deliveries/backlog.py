@@ -1,4 +1,4 @@
-"""How much there is to deliver."""
+"""Backlog: the number of waiting deliveries and the age of the oldest."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from extension_kit.store.types import UtcDateTime
 
 
 def read_backlog(database: Database) -> Backlog:
-    """Count the waiting deliveries.
+    """Count the waiting deliveries, and take the age of the oldest in seconds.
 
     Raises:
         StoreError: the database cannot be used.

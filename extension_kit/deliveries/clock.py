@@ -1,4 +1,4 @@
-"""Deliveries that wait for a time which a clock that has been set back since put too far ahead."""
+"""Clock changes: reschedules waiting deliveries that are due too late because the clock was set back."""
 
 import logging
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from extension_kit.store.database import Database
 
 logger = logging.getLogger("extension_kit.deliveries")
 
-_DIFFERENCE = timedelta(seconds=60)  # that there may be between the clocks of two machines
-_LATEST = 100  # attempts, and waiting deliveries, that show whether the clock was set back
-_MOST = 1000  # brought back in one transaction
+_DIFFERENCE = timedelta(seconds=60)  # the clocks of two machines may differ by so much
+_LATEST = 100  # attempts and waiting deliveries to read for finding out if the clock was set back
+_MOST = 1000  # deliveries in one transaction
 
 _last = and_(attempts.c.delivery_ref == deliveries.c.ref, attempts.c.number == deliveries.c.attempts)
 _waiting = select(deliveries.c.ref, deliveries.c.due_at, deliveries.c.begun_at, attempts.c.ended_at)
@@ -23,7 +23,7 @@ _waiting = _waiting.select_from(deliveries.outerjoin(attempts, _last)).where(del
 
 
 class _Early(NamedTuple):
-    """A delivery whose wait began in the future: at ``ended_at``, the end of its last attempt, if there was one."""
+    """A delivery with a wait that began in the future, at ``ended_at``: the end of its last attempt, if any."""
 
     ref: int
     due_at: datetime
@@ -31,12 +31,12 @@ class _Early(NamedTuple):
     ended_at: datetime | None
 
     def wait(self) -> timedelta:
-        """How long it was to wait; without an attempt only its target was at rest, which can be asked at any time."""
+        """Return the planned wait; 0 without an attempt, because then only the target was at rest."""
         return self.due_at - self.ended_at if self.ended_at else timedelta()
 
 
 def bring_back(database: Database, queue: Queue) -> int:
-    """Let those that wait do so from now on, for as long as was planned, and say how many there were.
+    """Reschedule early deliveries: each waits from now on for as long as was planned. Return their number.
 
     Raises:
         StoreError: the database cannot be used.
@@ -45,7 +45,7 @@ def bring_back(database: Database, queue: Queue) -> int:
     while found := _find(database, datetime.now(UTC)):
         with database.transaction() as connection:
             _put_right(connection, queue, found, datetime.now(UTC))
-        logger.warning("The clock was set back: %d deliveries wait anew, for as long as was planned", len(found))
+        logger.warning("The clock was set back: %d deliveries rescheduled", len(found))
         brought += len(found)
     return brought
 
@@ -72,7 +72,7 @@ def _put_right(connection: Connection, queue: Queue, found: Sequence[_Early], no
     ]
     change = update(deliveries).where(deliveries.c.ref == bindparam("of"), deliveries.c.status == WAITING)
     connection.execute(change.values(due_at=bindparam("due"), begun_at=bindparam("begun")), changes)
-    # Else it would be found again, and wait anew for ever.
+    # Otherwise the delivery would be found again, and wait anew for ever.
     stamps = update(attempts).where(attempts.c.delivery_ref == bindparam("of"))
     for stamp in (attempts.c.started_at, attempts.c.ended_at):
         connection.execute(stamps.where(stamp > now).values({stamp: now}), [{"of": early.ref} for early in found])

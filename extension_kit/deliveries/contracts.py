@@ -1,4 +1,4 @@
-"""What deliveries need of the engine, which they are handed: they do not know it."""
+"""Contracts between deliveries and the engine: deliveries call the engine through these protocols only."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,11 +8,10 @@ from sqlalchemy import Connection, Select
 
 
 class Job(NamedTuple):
-    """What to do: attempts of a delivery.
+    """A request to make the attempts of a delivery.
 
-    With a lock, they are made after those of all jobs with this lock that were added before. With a time, which has to
-    be aware, not before it. Listeners take turns: the jobs of one do not wait for those of another that were added
-    before.
+    A job with a lock starts after all jobs with this lock that were added before. A job with a time (aware) does not
+    start before it. Listeners take turns: the jobs of one do not wait for earlier jobs of another.
     """
 
     delivery_ref: int
@@ -22,7 +21,7 @@ class Job(NamedTuple):
 
 
 class Limited(NamedTuple):
-    """A part of an attempt that may never return. It must not raise, and has so many seconds."""
+    """A part of an attempt that may never return. It must not raise. ``seconds`` is its timeout."""
 
     work: Callable[[], None]
     seconds: float
@@ -39,52 +38,52 @@ class Rebuild(Protocol):
     """Fills the queue anew."""
 
     def rebuild(self, connection: Connection, jobs: Iterable[Job]) -> int:
-        """Throw away the jobs that wait, add these instead, in this order, and say how many were added.
+        """Replace the waiting jobs by ``jobs``, in this order, and return their number.
 
-        ``jobs`` is read after others have been kept from adding any.
+        ``jobs`` is iterated only after other transactions have been kept from adding jobs.
         """
 
 
 class Chosen(NamedTuple):
-    """A delivery that somebody has chosen: its number, and its lock, by which its job is found faster."""
+    """A delivery chosen by a user: its number, and its lock, by which its job is found faster."""
 
     ref: int
     lock: str | None
 
 
 class ByHand(Protocol):
-    """Changes the jobs of deliveries, within the transaction of the connection; those that are being done stay."""
+    """Changes jobs on request of users, within the transaction of the connection. Jobs in progress are left alone."""
 
     def take_out(self, connection: Connection, chosen: Sequence[Chosen]) -> set[int]:
-        """Take jobs that wait off the queue; return the deliveries of those that were."""
+        """Take waiting jobs off the queue; return their deliveries."""
 
     def make_due(self, connection: Connection, chosen: Sequence[Chosen]) -> set[int]:
-        """Let jobs wait for their time no more; return the deliveries of those that wait."""
+        """Make waiting jobs due now; return their deliveries."""
 
     def hand_over(self, connection: Connection, old: str, new: str) -> int | None:
-        """Make the jobs that wait for one listener those of another, before anything else in the transaction.
+        """Move the waiting jobs of listener ``old`` to ``new``. Call it before anything else in the transaction.
 
-        Returns a delivery to the first one that is being attempted, in which case nothing is changed; else None.
+        Returns a delivery to ``old`` that is being attempted, in which case nothing is changed; else None.
         """
 
     def doing(self, connection: Connection) -> set[int]:
         """Return the deliveries that are being attempted."""
 
     def first_in_line(self, connection: Connection, locks: Collection[str]) -> dict[str, int]:
-        """Find the delivery of each lock that the others wait for."""
+        """Return the first delivery of each lock: the others wait for it."""
 
 
 class Queue(Defer, Protocol):
-    """Knows which deliveries it has jobs for."""
+    """The engine's queue of jobs."""
 
     def without_job(self, connection: Connection, wanted: Select[tuple[int]], limit: int) -> list[int]:
-        """Return those of the deliveries that a query finds for which there is no job: the first, so many at most."""
+        """Return the deliveries of a query that have no job: the first ``limit`` of them."""
 
     def keep_filled(self, connection: Connection) -> None:
-        """Keep others from filling the queue anew until the end of a transaction that writes."""
+        """Keep others from rebuilding the queue until the transaction ends. Call it in a transaction that writes."""
 
     def put_forward(self, connection: Connection, waits: Mapping[int, float]) -> None:
-        """Have jobs that wait begin in so many seconds, by the numbers of their deliveries, unless they are due before.
+        """Make waiting jobs due in ``waits`` (delivery ref -> seconds), unless they are due before.
 
-        Within the transaction of the connection.
+        Works within the transaction of the connection.
         """

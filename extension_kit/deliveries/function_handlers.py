@@ -1,4 +1,4 @@
-"""How deliveries to decorated functions are made."""
+"""Function handlers: how deliveries to decorated functions are made."""
 
 import logging
 import time
@@ -20,16 +20,16 @@ from extension_kit.senders import Outcome
 logger = logging.getLogger("extension_kit.events")
 
 NOT_LOADED = "is not loaded in this worker"
-"""What the error ends with of a delivery to a function that the worker did not know."""
+"""End of the error of a delivery to a function that is not loaded in the worker."""
 
 Views = Mapping[str, type[PublishedEvent]]
-"""How functions see the events of each source but Steadybit's."""
+"""Event class that functions are called with, by source, except for Steadybit's."""
 
 
 def function_handlers(
     listeners: Iterable[Listener], timeout: float, find_step: FindStep, views: Views = MappingProxyType({})
 ) -> FindHandler:
-    """Make the finder of handlers for functions.
+    """Return a function that finds the handler of a decorated function by its listener key.
 
     A function that is not loaded here may be in the next version or in another process, so its deliveries are kept and
     tried again like those of one that fails.
@@ -37,8 +37,8 @@ def function_handlers(
     Args:
         listeners: the functions.
         timeout: seconds a function may take, where it has no limit of its own.
-        find_step: how ``event.step`` finds a step.
-        views: how functions see the events of other protocols.
+        find_step: finds the step for ``event.step``.
+        views: event classes of other protocols, by source.
     """
     by_key = listeners_by_key(listeners)
     handlers = {key: function_handler(listener, timeout, find_step, views) for key, listener in by_key.items()}
@@ -50,7 +50,7 @@ def function_handlers(
 
 
 def function_handler(listener: Listener, timeout: float, find_step: FindStep, views: Views) -> Handler:
-    """Make the handler for one function; the arguments are those of ``function_handlers``."""
+    """Return the handler of one function; the arguments are those of ``function_handlers``."""
     limit = listener.timeout or timeout
 
     def read(due: Due, deadline: float) -> Event:
@@ -75,7 +75,7 @@ def function_handler(listener: Listener, timeout: float, find_step: FindStep, vi
         except RetryLater as error:
             return Outcome("failed", text_of(error), retry_in=error.seconds)
         except BaseException as error:
-            # The lines of later attempts, as those that make them write them, say whether it is still the same.
+            # Once per delivery: the log lines of later attempts name the error, too.
             if due.number - due.earlier == 1:
                 logger.exception("%s raised on %s %s", listener.name, due.event_name, due.event_id)
             return Outcome("failed", f"{type(error).__name__}: {text_of(error)}")
@@ -86,9 +86,9 @@ def function_handler(listener: Listener, timeout: float, find_step: FindStep, vi
 
 
 def listeners_by_key(listeners: Iterable[Listener]) -> dict[str, Listener]:
-    """The listeners by all keys that deliveries to them may be kept under, as the tables have these keys.
+    """Return the listeners by every key that their deliveries may have in the tables, shortened as the tables have it.
 
-    Those are their own, and those of earlier releases, where not several of the listeners had the same.
+    These are their current keys, and the keys of earlier releases unless several listeners shared one.
     """
     listeners = list(listeners)
     former: dict[str, list[Listener]] = {}

@@ -1,4 +1,4 @@
-"""Group commit: events that arrive together in a process are committed together, each is told of its own commit."""
+"""Group commit: events that arrive together in a process are committed in one transaction."""
 
 import logging
 import threading
@@ -20,10 +20,10 @@ Tell = Callable[[bool], None]
 
 _STEP_STARTED = "experiment.execution.step-started"
 
-_CHECK_INTERVAL = 2.0  # seconds without an event, after which it is seen whether the database can be written
-_SLACK = 1.1  # times the time for a commit, so that the database itself can say first why it takes longer
-_WATCHES = 10  # looks within the time for a commit, at how long it has taken
-_LONGEST_GATHERING = 0.002  # seconds for which an event waits for others before its commit begins
+_CHECK_INTERVAL = 2.0  # seconds without an event, after which writing to the database is tried
+_SLACK = 1.1  # times the commit timeout, so that the database can report an error of its own first
+_WATCHES = 10  # checks of the running commit within its timeout
+_LONGEST_GATHERING = 0.002  # seconds an event waits for others before its commit begins
 
 
 class _Waiting(NamedTuple):
@@ -38,17 +38,17 @@ class _Loop(NamedTuple):
 
 
 class GroupCommit:
-    """One thread that commits what has come in while the commit before was under way.
+    """One thread that commits the events that arrived during the commit before.
 
-    A commit waits for the disk; doing it once for many events is what makes accepting them cheap, and one writer a
-    process is what SQLite likes.
+    A commit waits for the disk; one commit for many events makes accepting them cheap, and SQLite works best with one
+    writer a process.
 
     Args:
         outbox: commits entries.
-        limit: how many events may wait for their commit.
-        group: how many are committed together at most.
-        timeout: seconds after which events are told that they are not stored, whatever their commit hangs in. Should
-            it succeed later all the same, they are there, and known when they are sent again.
+        limit: maximum number of events waiting for their commit.
+        group: maximum number of events in one commit.
+        timeout: seconds after which waiting events are reported as not stored, even if their commit still hangs. If
+            it succeeds later, they are stored, and known as duplicates when they are sent again.
     """
 
     def __init__(self, outbox: Outbox, limit: int, group: int = 256, timeout: float = 5.0) -> None:
@@ -62,26 +62,26 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._gathered = threading.Condition(self._lock)
         self._is_gathered = False
-        self._is_free = False  # to begin with the first event that comes
+        self._is_free = False  # True: the first event to arrive begins the gathering
         self._loop: _Loop | None = None
         self._works = True
-        self._said = ""  # why it does not
-        self._is_silent = False  # the database: events are refused without asking it, until a look has an answer
-        self._taken: Sequence[_Waiting] = ()  # by the commit under way
-        self._since: float | None = None  # the commit or look under way has begun
+        self._said = ""  # the last reason logged
+        self._is_silent = False  # the database: events are refused at once, until a check is answered
+        self._taken: Sequence[_Waiting] = ()  # by the running commit
+        self._since: float | None = None  # start of the running commit or check
         self.notice: Callable[[bool], None] = lambda works: None
-        """Told whenever it turns out that the database can, or cannot, be written."""
+        """Called with True or False whenever the database becomes writable or stops being so."""
 
     def record(
         self, event: Event, listeners: Sequence[Listener], tell: Tell, known: Callable[[], None] = lambda: None
     ) -> bool:
-        """Commit an event, and tell later whether that succeeded: in the loop's thread, else in another one.
+        """Queue an event for its commit. ``tell`` is called with True if it was stored, False if not.
 
-        Before that, ``known`` is called where nothing was to be delivered of the events that were committed with it:
-        the listeners had got all of them before.
+        ``tell`` runs in the loop's thread, without a loop in another one. Before it, ``known`` is called if the commit
+        added no delivery: all its events had been recorded for these listeners before.
 
         Returns:
-            Whether ``tell`` will be called, or has been; False where too many wait already, or after ``close``.
+            True if ``tell`` will be called, or has been; False if too many events wait, or after ``close``.
         """
         waiting = _Waiting(entry_of(event, listeners), tell, known)
         is_free = False
@@ -99,17 +99,17 @@ class GroupCommit:
         return True
 
     def serve(self, loop: AbstractEventLoop) -> None:
-        """Work for an event loop; to be called in its thread.
+        """Work for an event loop. Call it in the loop's thread.
 
-        Events are committed when the loop has for a moment brought no more of them, and it is woken once to tell of all
-        of a commit: the thread that commits and the loop then keep each other from Python's lock as little as can be.
+        A commit begins when the loop brings no more events for a moment, and the loop is woken once for all events of a
+        commit: so the commit thread and the loop compete as little as possible for Python's lock.
         """
         self._loop = _Loop(loop, threading.get_ident())
 
     def start(self) -> None:
-        """Begin to see whether the database can be written, before there is an event.
+        """Start the thread that commits and checks the database, before the first event.
 
-        Not before a process forks: its thread would not be there afterwards.
+        Call it after a fork: threads do not survive it.
         """
         with self._lock:
             self._start()
@@ -121,7 +121,7 @@ class GroupCommit:
             threading.Thread(target=self._watch, args=(self._thread,), name="commit-watch", daemon=True).start()
 
     def close(self, timeout: float) -> None:
-        """Take nothing more, commit what waits and stop, within ``timeout`` seconds."""
+        """Take no more events, commit the waiting ones and stop, within ``timeout`` seconds."""
         with self._lock:
             self._closed = True
             self._gathered.notify()
@@ -136,11 +136,11 @@ class GroupCommit:
                 else:
                     self._look()
             except Exception:
-                # Without this thread nothing would be answered any more.
-                logger.exception("the thread that commits events goes on")
+                # Without this thread no event would be answered any more.
+                logger.exception("Commit thread failed, continuing")
 
     def _watch(self, thread: threading.Thread) -> None:
-        """Tell those whose commit takes too long: the thread that makes it may hang where nothing can reach it."""
+        """Refuse the events of a commit that takes too long: the commit thread itself may hang, and cannot do it."""
         while thread.is_alive():
             thread.join(self._timeout / _WATCHES)
             since = self._since
@@ -148,7 +148,7 @@ class GroupCommit:
                 self._fall_silent(f"The database {self._outbox.database_name} has not answered for {self._timeout:g} s")
 
     def _fall_silent(self, why: str) -> None:
-        """Refuse all events that wait, and those that come, without asking the database."""
+        """Refuse waiting and new events without asking the database."""
         with self._lock:
             is_known, self._is_silent = self._is_silent, True
             refused = [*self._taken, *self._waiting]
@@ -160,7 +160,7 @@ class GroupCommit:
         self._note(False, is_silent=True)
 
     def _next_group(self) -> list[_Waiting] | None:
-        """Wait for events; return none where none has come for a while, and None after ``close``."""
+        """Wait for events and return them; an empty list if none arrives for a while, None after ``close``."""
         with self._lock:
             self._is_free = not self._waiting
         if not self._is_free:
@@ -177,7 +177,7 @@ class GroupCommit:
         self._gather(0, time.monotonic() + _LONGEST_GATHERING)
 
     def _gather(self, seen: int, until: float) -> None:
-        """Have the commit begin as soon as the loop brings no more events."""
+        """Begin the commit as soon as the loop brings no more events."""
         with self._lock:
             waiting = len(self._waiting)
             if not seen < waiting < self._group or self._closed or time.monotonic() > until or self._loop is None:
@@ -194,7 +194,7 @@ class GroupCommit:
                     loop.call_soon(function, *arguments)
                 else:
                     loop.call_soon_threadsafe(function, *arguments)
-            except RuntimeError:  # it has been closed
+            except RuntimeError:  # the loop was closed
                 self._loop = None
             else:
                 return
@@ -223,7 +223,7 @@ class GroupCommit:
             self._taken, self._since = group, time.monotonic()
         stored = False
         try:
-            if not self._works:  # it may be there, and still not be fit for use
+            if not self._works:  # it may answer again, and still not be writable
                 self._outbox.check_writable()
             added = self._outbox.record([waiting.entry for waiting in group])
             metrics.committed(len(group), time.perf_counter() - started)
@@ -238,7 +238,7 @@ class GroupCommit:
         except StoreError as error:
             self._complain(len(group), str(error))
         except Exception:
-            # Whatever it is, the senders must hear that nothing was stored, and the next group gets its chance.
+            # Whatever it is, the senders must learn that nothing was stored, and the next group is tried.
             logger.exception("%d events not stored", len(group))
         finally:
             with self._lock:
@@ -247,13 +247,13 @@ class GroupCommit:
         self._note(stored)
 
     def _complain(self, number: int, why: str) -> None:
-        """Say why the database cannot be written, and once only, until it can be or there is another reason."""
+        """Log why events cannot be stored: once, until they can be or the reason changes."""
         if self._works or why != self._said:
             self._said = why
             logger.error("%s: %s", f"{number} events not stored" if number else "Events cannot be stored", why)
 
     def _note(self, works: bool, *, is_silent: bool = False) -> None:
-        """Note how asking the database has ended."""
+        """Record that a commit or a check has succeeded or failed."""
         with self._lock:
             is_news = works != self._works
             self._works, self._is_silent = works, is_silent
@@ -268,7 +268,7 @@ def _tell(group: Sequence[_Waiting], stored: bool) -> None:
         try:
             waiting.tell(stored)
         except Exception:
-            logger.exception("an event was %s, and nobody could be told", "stored" if stored else "not stored")
+            logger.exception("Event %s, but its request had gone", "stored" if stored else "not stored")
 
 
 def entry_of(event: Event, listeners: Sequence[Listener]) -> Entry:

@@ -1,4 +1,4 @@
-"""Runs that did not return in time: nobody waits for them any more, but each keeps its thread."""
+"""Hung runs: handlers that exceeded their timeout and still occupy a thread."""
 
 import logging
 import threading
@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 logger = logging.getLogger("extension_kit.deliveries")
 
-_RENEWALS_APART = 60.0  # seconds that a process is used at least
+_RENEWALS_APART = 60.0  # minimum seconds that a process is used
 
 
 class AbandonedRuns:
-    """Counts them, and asks for a new process when they have used up too much of this one.
+    """Counts hung runs, and asks for a new process when they hold too many threads of this one.
 
-    A thread cannot be ended from outside. As long as a run that hangs counts as one of its listener's, threads stay
-    bounded; but a listener whose runs never return would come to a standstill.
+    Python cannot stop a thread. Each hung run counts as a running one of its listener, so threads stay bounded; but a
+    listener with functions that never return would come to a standstill.
 
     Args:
-        limit: how many may go on before a new process is asked for.
+        limit: number of hung runs at which a new process is asked for.
         renew: asks for it; called once.
     """
 
@@ -37,7 +37,7 @@ class AbandonedRuns:
         self._see_to_it()
 
     def by_listener(self) -> Counter[str]:
-        """How many of them there are."""
+        """Return the number of hung runs of each listener."""
         if not self._runs:  # as nearly always
             return Counter()
         with self._lock:
@@ -59,7 +59,7 @@ class AbandonedRuns:
         by_listener = self.by_listener()
         if by_listener.total() >= self._limit:
             logger.error(
-                "This process is replaced, because functions do not return: %s",
+                "Replacing this process, functions do not return: %s",
                 ", ".join(f"{listener} ({runs} runs)" for listener, runs in by_listener.most_common(3)),
             )
             self._renew()

@@ -1,4 +1,4 @@
-"""Keeps a database within its limit between the times at which it is cleaned, and makes room where a disk has none."""
+"""Database size limit: ended events are deleted early when the database is too large or its disk is full."""
 
 import logging
 import time
@@ -8,16 +8,16 @@ from extension_kit.store.database import Database
 
 logger = logging.getLogger("extension_kit.deliveries")
 
-_REST = 20.0  # times as long as it took, so that it is not what a process is busy with, while there is room
-_GROWTH = 1.05  # times the room that PostgreSQL's tables took before, which do not shrink when rows are removed
+_REST = 20.0  # pause, in multiples of the time the last run took, so that it takes a small share of the process's time
+_GROWTH = 1.05  # times the size before: PostgreSQL's tables do not shrink when rows are deleted
 
 
 class KeptRoom:
-    """Looks whether the limit has been passed, which is cheap, and only then removes what is over.
+    """Checks the size, which is cheap, and deletes ended events only when it is above the limit.
 
     Args:
-        database: where events are.
-        keep_megabytes: the room (of 1,000,000 bytes) above which events are removed early, oldest first.
+        database: holds the events.
+        keep_megabytes: size limit in MB (1,000,000 bytes) above which ended events are deleted early, oldest first.
     """
 
     def __init__(self, database: Database, keep_megabytes: float) -> None:
@@ -27,7 +27,7 @@ class KeptRoom:
         self._not_before = 0.0
 
     def look(self) -> None:
-        """Look once.
+        """Check once, and delete ended events if needed.
 
         Raises:
             StoreError: the database cannot be used.
@@ -40,7 +40,7 @@ class KeptRoom:
         began = time.monotonic()
         try:
             if removed := make_room(self._database, self._keep, shrink=low):
-                logger.info("%d events were removed early, for want of room", removed)
+                logger.info("%d events deleted early to free space", removed)
             if not self._database.is_sqlite:
                 self._least = max(self._keep * 1_000_000, _GROWTH * allocated(self._database))
         finally:

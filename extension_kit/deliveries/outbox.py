@@ -1,4 +1,4 @@
-"""Commits events, what is to be delivered of them, and the jobs for that, all together or not at all."""
+"""Outbox: commits events with their deliveries and jobs in one transaction."""
 
 import random
 import sqlite3
@@ -24,10 +24,10 @@ from extension_kit.store.errors import refused
 
 
 class Entry(NamedTuple):
-    """One event, and who wants it.
+    """One event, and the keys of its listeners.
 
-    ``step`` is the execution id of the step that it starts, and ``scope`` whose it is: subscriptions of others do not
-    get it.
+    ``step`` is the execution id of the step that the event starts. ``scope`` is its tenant: subscriptions with another
+    scope do not get it.
     """
 
     source: str
@@ -45,22 +45,22 @@ class Entry(NamedTuple):
     def of(
         cls, event: Event, listeners: Iterable[Listener], *, step: str | None = None, scope: str | None = None
     ) -> "Entry":
-        """Make the entry of an event for the listeners that want it."""
+        """Make the entry of an event for its listeners."""
         keys = tuple(listener.key for listener in listeners)
         head = (event.source, event.id, event.name, event.subject, event.time)
         return cls(*head, event.body, event.series, keys, step, scope)
 
 
 Match = Callable[[Connection, Sequence[Entry]], Sequence[Sequence[str]]]
-"""Finds who wants events beside the listeners that their entries name: the keys of these listeners for each entry.
+"""Finds further listeners of events beside those in their entries: a list of listener keys for each entry.
 
-It is called once for a group, within the transaction that records it, with the entries of those events that were not
-known before, each event once: who begins to want an event after it was recorded does not get it when it comes again.
+It is called once for a group, within the transaction that records it, with the entries of new events, each once. So a
+subscription made after an event was recorded does not get it when it is sent again.
 """
 
 
 class Recorded(NamedTuple):
-    """What became of an entry: is its event new, which place in its series has it, how many deliveries were added."""
+    """Result for an entry: True for a new event, the place in its series from 1, the number of added deliveries."""
 
     is_new: bool
     place: int | None
@@ -68,7 +68,7 @@ class Recorded(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """What an event is known by."""
+    """Identity of an event."""
 
     source: str
     event_id: str
@@ -82,15 +82,15 @@ class _Stored(NamedTuple):
 
 
 class Outbox:
-    """Writes entries.
+    """Writes entries to the database.
 
-    What two transactions may want at the same time, both take in the same order, so that neither waits for the other
-    for ever: events by source and id, then those that are known by number, then series by key.
+    Transactions lock rows in the same order, so that they cannot deadlock: events by source and id, then known events
+    by number, then series by key.
 
     Args:
-        database: where to.
-        engine: what runs the deliveries.
-        match: finds who else wants an event.
+        database: takes the entries.
+        engine: takes the jobs.
+        match: finds further listeners of an event.
     """
 
     def __init__(self, database: Database, engine: Defer, match: Match | None = None) -> None:
@@ -104,14 +104,14 @@ class Outbox:
     def record(self, entries: Sequence[Entry]) -> int:
         """Commit entries in one transaction.
 
-        An event that is known by its source and id is not stored again, and what is to be delivered to a listener
-        already is not delivered to it again; so an entry may be recorded any number of times, by any process.
+        An event with a known source and id is not stored again, and gets no second delivery to the same listener; so
+        an entry may be recorded any number of times, by any process.
 
         Returns:
-            How many deliveries were added.
+            The number of added deliveries.
 
         Raises:
-            StoreError: nothing of it was committed.
+            StoreError: the database cannot be used; nothing was committed.
         """
         if not entries:
             return 0
@@ -122,7 +122,7 @@ class Outbox:
         """Write entries, at least one, within the transaction of a connection, as ``record`` does.
 
         Returns:
-            What became of each of them. Deliveries are counted with the first entry of their event.
+            The result for each entry. Deliveries are counted with the first entry of their event.
         """
         self._database.check_room(connection, sum(len(entry.body) for entry in entries))
         now = datetime.now(UTC)
@@ -152,19 +152,19 @@ class Outbox:
 
     @property
     def database_name(self) -> str:
-        """How messages call the database."""
+        """Name of the database in messages."""
         return self._database.name
 
     def check_writable(self, *, attempts: bool = False) -> None:
-        """See whether entries could be recorded now: write all that an event needs, and take it back.
+        """Check that entries can be recorded: write all rows that an event needs, and roll them back.
 
-        What is committed changes nothing, but waits for the disk as every commit does.
+        A commit that changes nothing follows: it waits for the disk as every commit does.
 
         Args:
-            attempts: whether to see, too, if attempts of deliveries could be recorded.
+            attempts: check that attempts of deliveries can be recorded, too.
 
         Raises:
-            StoreError: they could not.
+            StoreError: entries cannot be recorded.
         """
         with self._understood(), self._database.transaction() as connection:
             self._database.rewrite_version(connection)
@@ -176,8 +176,8 @@ class Outbox:
     def _try(self, connection: Connection, *, attempts: bool) -> None:
         """Write an event with everything it may have.
 
-        Its numbers are its own, so that none of those that people see are used up, and that of two processes which do
-        this at the same time none waits for the other.
+        Its refs are random and negative, so that no refs of real rows are used up, and two processes doing this at the
+        same time do not wait for each other.
         """
         ref, now = -1 - random.getrandbits(62), datetime.now(UTC)
         name = f"try{ref}"
@@ -202,7 +202,7 @@ class Outbox:
             raise refused(error, self._database.name) from error
 
     def _store_events(self, connection: Connection, entries: Mapping[_Key, Entry], now: datetime) -> dict[_Key, int]:
-        """Store the events that are not known, numbered as they came in, and return their refs."""
+        """Store new events, numbered in the order of their arrival, and return their refs."""
         received = self._moment(now)
         rows = [
             (
@@ -218,7 +218,7 @@ class Outbox:
         return {_Key(source, event_id): ref for ref, source, event_id in self._events.add(connection, rows)}
 
     def _count_series(self, connection: Connection, entries: Mapping[_Key, Entry], now: datetime) -> dict[_Key, int]:
-        """Give every event of a series its place in it; the rows of series stay locked until the commit."""
+        """Return the place of each event in its series; the rows of series stay locked until the commit."""
         members: dict[str, list[_Key]] = {}
         for key, entry in entries.items():
             if entry.series:
@@ -241,10 +241,10 @@ class Outbox:
     def _store_deliveries(
         self, connection: Connection, wanted: Sequence[tuple[_Stored, str | None, str]], now: datetime
     ) -> tuple[Counter[int], list[Job]]:
-        """Store the deliveries that are not known.
+        """Store new deliveries.
 
         Returns:
-            How many there are of which event, and their jobs in the order of ``wanted``.
+            The number of deliveries by event ref, and their jobs in the order of ``wanted``.
         """
         created = self._moment(now)
         rows = {}
@@ -259,7 +259,7 @@ class Outbox:
         return Counter(event for event, _ in added), jobs
 
     def _moment(self, time: datetime) -> Any:
-        """A time as the driver wants it: SQLite keeps texts, in SQLAlchemy's format."""
+        """Return a time as the driver takes it: SQLite keeps texts, in SQLAlchemy's format."""
         try:
             utc = time.astimezone(UTC)
         except OverflowError:  # in UTC it is year 0 or 10000
@@ -268,7 +268,7 @@ class Outbox:
 
 
 def _find_known(connection: Connection, keys: Collection[_Key]) -> dict[_Key, _Stored]:
-    """Find events, and keep others from adding deliveries to them, or from removing them, until the commit."""
+    """Find known events, and lock them against new deliveries and deletion until the commit."""
     count = select(func.max(deliveries.c.count)).where(deliveries.c.event_ref == events.c.ref).scalar_subquery()
     found = connection.execute(
         select(events.c.source, events.c.event_id, events.c.ref, count)

@@ -1,4 +1,4 @@
-"""What people do with deliveries: look at them, try dead ones again, throw those away, fill the engine's queue anew."""
+"""Deliveries by filter: find and count them, replay or discard dead letters, rebuild the engine's queue."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +16,10 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which deliveries are meant; what is not given does not matter.
+    """Conditions on deliveries, combined by AND; an argument that is not given is no condition.
 
     Args:
-        refs: their numbers.
+        refs: the deliveries' numbers.
         status: ``waiting``, ``delivered``, ``dead`` or ``discarded``.
         listener: the beginning of the listener's key.
         event_name: the event's name.
@@ -37,7 +37,7 @@ class Filter:
     after: datetime | None = None
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """The filter as conditions on deliveries joined with their events."""
+        """Yield the filter as conditions on deliveries joined with their events."""
         if self.refs:
             yield deliveries.c.ref.in_(self.refs)
         if self.status:
@@ -62,13 +62,13 @@ def find(connection: Connection, wanted: Filter, limit: int) -> Sequence[Row[Any
 
 
 def count(connection: Connection, wanted: Filter) -> int:
-    """Say how many deliveries there are."""
+    """Return the number of deliveries that match a filter."""
     query = select(func.count()).select_from(deliveries.join(events)).where(*wanted.conditions())
     return connection.execute(query).scalar_one()
 
 
 def body_of(connection: Connection, ref: int) -> bytes:
-    """Return the body of the event of a delivery that is there."""
+    """Return the body of a delivery's event; the delivery must exist."""
     query = select(events.c.body).join(deliveries).where(deliveries.c.ref == ref)
     body: bytes = connection.execute(query).scalar_one()
     return body
@@ -81,16 +81,16 @@ def history(connection: Connection, ref: int) -> Sequence[Row[Any]]:
 
 
 def replay(database: Database, engine: Defer, wanted: Filter) -> Iterator[int]:
-    """Try dead letters again, with a whole retry schedule before them; yields how many, batch by batch.
+    """Replay dead letters, each with a whole retry schedule; yields the number of each batch.
 
-    They are made in the order of their events, behind what waits already.
+    They are made in the order of their events, behind the waiting deliveries.
     """
     anew = {"status": WAITING, "due_at": datetime.now(UTC), "begun_at": None, "ended_at": None}
     return _change(database, wanted, {**anew, "earlier": deliveries.c.attempts}, engine)
 
 
 def discard(database: Database, wanted: Filter) -> Iterator[int]:
-    """Throw dead letters away; yields how many, batch by batch."""
+    """Discard dead letters; yields the number of each batch."""
     return _change(database, wanted, {"status": DISCARDED, "ended_at": datetime.now(UTC)}, None)
 
 
@@ -98,7 +98,7 @@ def _change(database: Database, wanted: Filter, values: Mapping[str, Any], engin
     dead = select(deliveries.c.ref).join(events).where(*replace(wanted, status=DEAD).conditions())
     dead = dead.order_by(deliveries.c.ref).limit(_BATCH).with_for_update(of=deliveries)
     changed = (deliveries.c.ref, deliveries.c.lock, deliveries.c.listener)
-    last = 0  # none is looked at twice: what was replayed may be dead again by now
+    last = 0  # each is looked at once: a replayed delivery may be dead again by now
     while True:
         with database.transaction() as connection:
             refs = connection.execute(dead.where(deliveries.c.ref > last)).scalars().all()
@@ -113,21 +113,21 @@ def _change(database: Database, wanted: Filter, values: Mapping[str, Any], engin
 
 
 def rebuild(connection: Connection, engine: Rebuild, advance: Callable[[int], None] = lambda number: None) -> int:
-    """Make the engine's queue from the tables: a job for every delivery that waits, in the order of the events.
+    """Rebuild the engine's queue from the tables: a job for every waiting delivery, in the order of the events.
 
     Args:
         connection: in a transaction that writes.
-        engine: whose queue.
-        advance: told how many deliveries more are done.
+        engine: its queue is rebuilt.
+        advance: called with the number of deliveries done since the last call.
 
     Returns:
-        How many jobs were added.
+        The number of jobs added.
     """
     return engine.rebuild(connection, _waiting(connection, advance))
 
 
 def _waiting(connection: Connection, advance: Callable[[int], None]) -> Iterator[Job]:
-    """Find what waits when the engine asks for the first, not before: until then others may add deliveries."""
+    """Yield jobs for waiting deliveries. The query runs at the first ``next``: until then others may add deliveries."""
     query = select(deliveries.c.ref, deliveries.c.lock, deliveries.c.due_at, deliveries.c.listener)
     query = query.where(deliveries.c.status == WAITING).order_by(deliveries.c.ref)
     for rows in connection.execute(query, execution_options={"yield_per": _BATCH}).partitions():

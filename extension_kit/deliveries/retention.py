@@ -1,4 +1,4 @@
-"""Removes what is over, so that the database does not grow without bound. What has to be delivered always stays."""
+"""Retention: deletes ended events by age and by database size. Events with a waiting delivery are never deleted."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from extension_kit.errors import StoreFull
 from extension_kit.store.database import Database
 from extension_kit.store.size import allocated_bytes, live_bytes
 
-# Not the column itself: SQLite would look for the status first, by its index, in all deliveries.
+# Not the column itself: SQLite would search all deliveries by the index of the status first.
 _STATUS = deliveries.c.status.concat("")
 
 _BATCH = 100
@@ -24,24 +24,24 @@ _VACUUM_PAGES = 500
 
 
 class Cleaned(NamedTuple):
-    """How many rows were removed; deliveries and attempts go with their event."""
+    """Numbers of deleted rows; deliveries and attempts are deleted with their event."""
 
     events: int
     dead_letters: int
-    """Those of the events that had a dead letter and were removed before their time, for want of room."""
+    """Number of these events that had a dead letter and were deleted early, to free space."""
     series: int
     steps: int
     subscriptions: int
 
 
 def clean(database: Database, keep_days: float, keep_megabytes: float, now: datetime) -> Cleaned:
-    """Remove, in small transactions between which others write,
+    """Delete, in small transactions between which others write,
 
-    * events whose deliveries all ended (delivered, dead or discarded) more than ``keep_days`` ago;
-    * while that leaves more than ``keep_megabytes`` (of 1,000,000 bytes), the oldest events whose deliveries have
-      ended: first those that were delivered or discarded, then dead letters;
-    * series without an event for as long, whose count starts anew; steps older than a day; subscriptions that have
-      expired. Of these none with a delivery that is waiting.
+    * events, if all their deliveries ended (delivered, dead or discarded) more than ``keep_days`` ago;
+    * while the database is larger than ``keep_megabytes`` (of 1,000,000 bytes), the oldest events with ended
+      deliveries: first those without a dead letter, then those with one;
+    * series without an event for as long (their count starts anew); steps older than a day; expired subscriptions.
+      Series and subscriptions with a waiting delivery are kept.
 
     Raises:
         StoreError: the database cannot be used; what was removed so far is gone.
@@ -67,7 +67,7 @@ def clean(database: Database, keep_days: float, keep_megabytes: float, now: date
 
 
 def is_low(database: Database) -> bool:
-    """Whether the disk of a SQLite database has no room for more events.
+    """Return True if the disk of a SQLite database has no room for more events.
 
     Raises:
         StoreError: the database cannot be used.
@@ -81,7 +81,7 @@ def is_low(database: Database) -> bool:
 
 
 def allocated(database: Database) -> int:
-    """How many bytes a database takes.
+    """Return the size of a database in bytes.
 
     Raises:
         StoreError: the database cannot be used.
@@ -91,15 +91,15 @@ def allocated(database: Database) -> int:
 
 
 def make_room(database: Database, keep_megabytes: float, *, shrink: bool) -> int:
-    """Do of ``clean`` what cannot wait for its time.
+    """Delete ended events by database size only, without waiting for the next ``clean``.
 
     Args:
-        database: where to.
+        database: holds the events.
         keep_megabytes: as for ``clean``.
-        shrink: whether the disk is almost full, so that first of all the log has to go.
+        shrink: True if the disk is almost full: shrink the write-ahead log first.
 
     Returns:
-        How many events were removed.
+        The number of deleted events.
 
     Raises:
         StoreError: the database cannot be used; what was removed so far is gone.
@@ -113,19 +113,19 @@ def make_room(database: Database, keep_megabytes: float, *, shrink: bool) -> int
 
 
 def _remove_early(database: Database, keep_megabytes: float) -> tuple[int, int]:
-    """Remove the oldest events while there are too many: first those without a dead letter, then those with one."""
+    """Delete the oldest events while the database is too large: first those without a dead letter, then the others."""
     limit = int(keep_megabytes * 1_000_000)
     early = _shorten(database, _without(_STATUS.in_([WAITING, DEAD])), limit)
     return early, _shorten(database, _without(_STATUS == WAITING), limit)
 
 
 def _without(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Of events: without a delivery of which the condition holds."""
+    """Return the condition on events to have no delivery for which ``condition`` holds."""
     return ~exists().where(deliveries.c.event_ref == events.c.ref, condition)
 
 
 def _shorten(database: Database, removable: ColumnElement[bool], limit: int) -> int:
-    """Remove events until the database needs no more than ``limit`` bytes, or no event is left to remove."""
+    """Delete events until the database needs at most ``limit`` bytes, or no removable event is left."""
     removed = 0
     while most := _too_many(database, limit):
         more = _remove_events(database, removable, most)
@@ -136,7 +136,7 @@ def _shorten(database: Database, removable: ColumnElement[bool], limit: int) -> 
 
 
 def _too_many(database: Database, limit: int) -> int:
-    """Estimate how many events of average size have to go; what is needed is known only afterwards."""
+    """Estimate how many events of average size have to be deleted; the true number is known only afterwards."""
     with database.read() as connection:
         if allocated_bytes(connection, metadata) <= limit or (live := live_bytes(connection, metadata)) <= limit:
             return 0
@@ -145,7 +145,7 @@ def _too_many(database: Database, limit: int) -> int:
 
 
 def _remove_events(database: Database, removable: ColumnElement[bool], most: int | None = None) -> int:
-    """Remove events, oldest first."""
+    """Delete events, oldest first; return their number."""
     place = tuple_(events.c.received_at, events.c.ref)
     found = select(events.c.received_at, events.c.ref).where(removable).order_by(*place.clauses)
     left, after = most, None
@@ -153,7 +153,7 @@ def _remove_events(database: Database, removable: ColumnElement[bool], most: int
     def remove_batch() -> int:
         nonlocal left, after
         query = found.limit(_BATCH if left is None else min(_BATCH, left))
-        if after is not None:  # what was passed over before is not looked at again
+        if after is not None:  # events passed over before are not read again
             query = query.where(place > tuple_(literal(after.received_at, events.c.received_at.type), after.ref))
         with database.read() as connection:
             rows = connection.execute(query).all()
@@ -168,7 +168,7 @@ def _remove_events(database: Database, removable: ColumnElement[bool], most: int
 
 
 def _remove_unless_changed(database: Database, refs: Sequence[int], removable: ColumnElement[bool]) -> int:
-    """Remove those of the events that are still removable: a dead letter may have been replayed in the meantime."""
+    """Delete the events that are still removable: a dead letter may have been replayed in the meantime."""
     try:
         return _remove_at_once(database, refs, removable)
     except StoreFull:
@@ -181,7 +181,7 @@ def _remove_unless_changed(database: Database, refs: Sequence[int], removable: C
 
 def _remove_at_once(database: Database, refs: Sequence[int], removable: ColumnElement[bool]) -> int:
     with database.transaction() as connection:
-        # On PostgreSQL somebody may be about to change their deliveries or to add one: wait for that, and then look.
+        # On PostgreSQL another transaction may be changing or adding deliveries: wait for it before the check.
         mine = (
             select(events.c.ref).where(events.c.ref.in_(refs)).order_by(events.c.ref).with_for_update(skip_locked=True)
         )
@@ -204,7 +204,7 @@ def _remove_rows(database: Database, table: Table, condition: ColumnElement[bool
 
 
 def _give_back(database: Database) -> None:
-    """Shrink a SQLite file once a tenth of it is not needed any more; PostgreSQL uses such room again by itself."""
+    """Shrink a SQLite file once a tenth of it is unused; PostgreSQL reuses such space by itself."""
     pages = _VACUUM_PAGES
 
     def give_back_batch() -> int:
@@ -216,7 +216,7 @@ def _give_back(database: Database) -> None:
         try:
             database.vacuum(pages)
         except StoreFull:
-            database.shrink_log()  # which they go through
+            database.shrink_log()  # freed pages are written to the log first
             pages //= 4
             if not pages:
                 raise
@@ -230,10 +230,10 @@ def _give_back(database: Database) -> None:
 
 
 def _in_batches(step: Callable[[], int]) -> int:
-    """Repeat a step as long as it does something, and rest after each for as long as it took, so that others can write.
+    """Repeat a step until it returns 0. Pause after each for as long as it took, so that others can write.
 
     Returns:
-        The sum of what the steps did.
+        The sum of the steps' results.
     """
     total = 0
     while True:

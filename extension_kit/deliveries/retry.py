@@ -1,4 +1,4 @@
-"""When a delivery that failed is tried again, and when it is given up."""
+"""Retry schedules: how long a delivery waits between attempts, and how many it gets."""
 
 import random
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from extension_kit.errors import RegistrationError
 
 DEFAULT_DELAYS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
-"""Seconds between attempts; eight attempts within 28 hours, as Svix does it by default."""
+"""Seconds between attempts; eight attempts within 28 hours, as Svix has it by default."""
 
 MAX_DELAY = 30 * 86400.0
 MAX_ATTEMPTS = 1000
@@ -15,7 +15,7 @@ _JITTER = 0.1
 
 
 def is_number(value: object) -> bool:
-    """Whether somebody wrote a number: True and False are none."""
+    """Return True if a value is a number; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -24,15 +24,15 @@ class RetrySchedule:
     """The waits between the attempts of one delivery.
 
     Args:
-        delays: seconds to wait after the first, second, ... failed attempt; after one more it is given up. Each is
-            varied by up to a tenth, so that deliveries which failed together do not come back together.
+        delays: seconds to wait after the first, second, ... failed attempt; if one more fails, the delivery is dead.
+            Each is varied by up to a tenth, so that deliveries which failed together do not come back together.
     """
 
     delays: tuple[float, ...] = DEFAULT_DELAYS
 
     @classmethod
     def of(cls, delays: Sequence[float] | None) -> "RetrySchedule":
-        """Check delays that somebody wrote; None gives the default.
+        """Make a schedule from a user's delays in seconds; None gives the default.
 
         Raises:
             RegistrationError: they are not seconds from 0 to 30 days, or there are too many.
@@ -51,21 +51,21 @@ class RetrySchedule:
 
     @property
     def attempts(self) -> int:
-        """How many attempts are made at most."""
+        """Maximum number of attempts."""
         return len(self.delays) + 1
 
     @property
     def length(self) -> float:
-        """How many seconds there are between the first attempt and the last, if they take no time."""
+        """Seconds between the first attempt and the last, if attempts take no time."""
         return sum(self.delays)
 
     def wait_after(self, attempt: int, *, at_least: float | None = None, exactly: float | None = None) -> float | None:
-        """Say how many seconds to wait after an attempt that failed; None where it was the last.
+        """Return the seconds to wait after a failed attempt; None after the last.
 
         Args:
             attempt: its number, from 1.
-            at_least: seconds that a receiver asked for. Less than the schedule's are not taken: one that always asks
-                for a second would have used up its attempts in seconds.
+            at_least: seconds that a receiver asked for. They never shorten the schedule's wait: a receiver that always
+                asks for one second would use up its attempts in seconds.
             exactly: seconds that replace the schedule's.
         """
         if attempt > len(self.delays):

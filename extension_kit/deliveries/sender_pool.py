@@ -1,6 +1,6 @@
-"""The senders of a process, made from its settings when they are needed for the first time.
+"""Sender pool: the senders of a process, made from its settings at the first use.
 
-Whoever only has functions imports none of them, and the extra that a sender needs is missed only by who uses it.
+An extension with functions only imports none of them, and only users of a sender need its extra.
 """
 
 import threading
@@ -15,13 +15,13 @@ from extension_kit.settings.kit import Settings
 
 
 class Senders:
-    """Senders by the name that subscriptions call them by: ``http``, ``email`` and ``amqp``.
+    """Senders by name: ``http``, ``email`` and ``amqp``.
 
     Args:
-        settings: how they are made.
+        settings: the kit's settings.
 
     Raises:
-        ConfigurationError: the authorities to trust cannot be used.
+        ConfigurationError: the file of trusted authorities (``delivery_ca_file``) cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -29,7 +29,7 @@ class Senders:
         self._addresses = Addresses(settings.delivery_allow_networks)
         self._ca_file = settings.delivery_ca_file or None
         if self._ca_file:
-            client_context(self._ca_file)  # found out at the start, and not by the first delivery
+            client_context(self._ca_file)  # a bad file is an error at the start, not in the first delivery
         self._make: Mapping[str, Callable[[], Sender]] = {"http": self._http, "email": self._email, "amqp": self._amqp}
         self._made: dict[str, Sender] = {}
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class Senders:
             return self._made[name]
 
     def check(self, sender: str, target: dict[str, Any]) -> dict[str, str]:
-        """Say what is wrong with a sender's name or its target: sentences by key, such as ``target.url``."""
+        """Return the problems of a sender's name or its target: sentences by key, such as ``target.url``."""
         try:
             problems = self.get(sender).check(target)
         except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Remembers the steps of experiment runs, because target events do not say what their step does."""
+"""Step memory: stores the started steps of experiment runs, because target events do not describe their step."""
 
 from datetime import datetime, timedelta
 
@@ -9,10 +9,10 @@ from extension_kit.deliveries.tables import bounded, steps
 from extension_kit.store.database import Database
 
 KEEP = timedelta(days=1)
-"""How long a step is remembered; ``retention.clean`` forgets it."""
+"""Time for which a step is remembered; ``retention.clean`` deletes it."""
 
 MOST = 1000
-"""Steps that are remembered of one run; of more, the newest."""
+"""Maximum number of steps remembered of one run, the newest."""
 
 
 def remember_step(connection: Connection, run: str, step_id: str, body: bytes, now: datetime) -> None:

@@ -1,6 +1,6 @@
-"""Groups of subscriptions: one for each target of something that others see as a single subscription.
+"""Groups of subscriptions: a subscription with several targets, stored as one row for each.
 
-The subscriptions of a group want the same events and differ in their targets, so that each has its own deliveries,
+The subscriptions of a group have the same patterns and different targets, so that each has its own deliveries,
 retries and dead letters. They are changed and removed together.
 """
 
@@ -18,7 +18,7 @@ from extension_kit.store.batches import batches
 
 
 class Target(NamedTuple):
-    """A sender's name, and where it sends to."""
+    """A sender's name and a target for it."""
 
     sender: str
     target: dict[str, Any]
@@ -39,23 +39,23 @@ def set_targets(
     scope: str = "",
     **wanted: Unpack[Wanted],
 ) -> None:
-    """Make a group lead to exactly these targets, and want exactly these events.
+    """Set the targets and the wanted events of a group.
 
-    A target that stays keeps its subscription, and is not checked again. A new one takes over the subscription of one
-    that goes and has the same sender, with what waits for it; the others that go are removed, and what waits for them
-    is discarded when it is due.
+    An unchanged target keeps its subscription, and is not checked again. A new target takes over the subscription of a
+    removed target with the same sender, and its waiting deliveries. Other removed targets lose their subscriptions;
+    their waiting deliveries are discarded when they are due.
 
     Args:
         connection: of a transaction.
         senders: check new targets.
-        protocol: the extension whose group it is.
-        group: its name, unique within the protocol; a group that is not there is made.
-        targets: where it leads to; one that occurs twice gets every event twice.
-        scope: whose events, as in ``Subscription``; that of a group that is there stays.
-        wanted: attributes of ``Subscription`` that are the same for all of them.
+        protocol: source of the event protocol that has the group.
+        group: its name, unique within the protocol; the group is made if it does not exist.
+        targets: the group's targets; one that occurs twice gets every event twice.
+        scope: as in ``Subscription``; not changed for subscriptions that exist.
+        wanted: attributes of ``Subscription``, the same for the whole group.
 
     Raises:
-        SubscriptionError: it cannot be so; the transaction has to be rolled back.
+        SubscriptionError: a value is invalid; the transaction has to be rolled back.
     """
     taken, left = _assign(targets, get_group(connection, protocol, group, lock=True))
     for place, (target, before) in enumerate(zip(targets, taken, strict=True)):
@@ -83,19 +83,19 @@ def set_targets(
 
 
 def end_groups(connection: Connection, protocol: str, groups: Collection[str], expires_at: datetime) -> None:
-    """Let the subscriptions of groups get no events from a time on."""
+    """Set the time from which on the subscriptions of groups get no new events."""
     for some in batches(groups):
         connection.execute(update(subscriptions).where(*_of(protocol, some)).values(expires_at=expires_at))
 
 
 def remove_groups(connection: Connection, protocol: str, groups: Collection[str]) -> None:
-    """Remove groups; their deliveries that wait are discarded when they are due."""
+    """Remove groups; their waiting deliveries are discarded when they are due."""
     for some in batches(groups):
         connection.execute(delete(subscriptions).where(*_of(protocol, some)))
 
 
 def waiting_groups(connection: Connection, protocol: str, groups: Collection[str]) -> set[str]:
-    """Return those of the groups for which something waits to be delivered."""
+    """Return the groups, of those given, that have waiting deliveries."""
     group_of: dict[int, str] = {}
     for some in batches(groups):
         query = select(subscriptions.c.ref, subscriptions.c.group).where(*_of(protocol, some))
@@ -110,10 +110,10 @@ def _of(protocol: str, groups: Collection[str]) -> tuple[ColumnElement[bool], ..
 def _assign(
     targets: Sequence[Target], there: Sequence[Subscription]
 ) -> tuple[list[Subscription | None], list[Subscription]]:
-    """Give targets the subscriptions that are there: first those that lead there already, then any of the same sender.
+    """Assign existing subscriptions to targets: first those with the same target, then any with the same sender.
 
     Returns:
-        The subscription of each target, None where one has to be made; and those that are left.
+        The subscription of each target, None where one has to be made; and the subscriptions left over.
     """
     left = list(there)
     taken: list[Subscription | None] = [None] * len(targets)

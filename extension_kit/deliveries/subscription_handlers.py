@@ -1,4 +1,4 @@
-"""How deliveries to subscriptions are made: what is sent, by whom, and when the target is left alone for a while."""
+"""Subscription handlers: how deliveries to subscriptions are made, with circuit breakers for their targets."""
 
 import random
 import re
@@ -19,31 +19,31 @@ from extension_kit.senders import Message, Outcome, Sender
 from extension_kit.senders.circuit_breaker import Circuit
 from extension_kit.senders.target_schema import MAX_TIMEOUT
 
-# Failures in a row that send to rest: a host without a connection, a target without an answer, and one with errors.
+# Failures in a row that open a circuit: of a host without a connection, a target without an answer, one with errors.
 _UNREACHED, _UNANSWERED, _ANSWERED = 5, 5, 20
 
-# More than any sender takes by itself, so that what people see is the sender's own timeout.
+# More than any sender takes by itself, so that the error names the sender's own timeout.
 _TIMEOUT = MAX_TIMEOUT + 30.0
 
 
 class FindSender(Protocol):
-    """What is needed of the senders."""
+    """Finds senders: the part of the sender pool that handlers need."""
 
     def get(self, name: str) -> Sender:
-        """Return a sender.
+        """Return the sender of a name.
 
         Raises:
-            ConfigurationError: it cannot be used.
+            ConfigurationError: the sender cannot be used.
         """
 
 
 class _Circuits(NamedTuple):
-    """Who rests. Two things can be out of order, and each of them rests by itself.
+    """Circuit breakers: per host for failed connections, per subscription for missing answers and for errors.
 
-    Where there is no connection, it is the host, with all subscriptions that lead to it: that is found out once, not by
-    each of a thousand with a timeout of its own. Where there is one, it is this target only, whether it does not answer
-    or with an error: its neighbours at a host that many share must not wait for it. Errors cost little and have a retry
-    schedule, so it takes more of them: more than the deliveries of several series that fail once at the same time.
+    Without a connection, all subscriptions of the host wait: otherwise a thousand of them would each run into a timeout
+    of their own. With a connection, only this subscription waits, because others may share the host. Errors cost little
+    and have a retry schedule, so more of them are needed to open the circuit: more than the deliveries of several
+    series that fail once at the same time.
     """
 
     hosts: Circuit
@@ -51,14 +51,14 @@ class _Circuits(NamedTuple):
     failing: Circuit
 
     def wait(self, host: Hashable, target: str) -> float:
-        """The seconds for which a target rests, or its host; 0 lets the caller make its attempt."""
+        """Return the seconds until a circuit of the host or target closes; 0 lets the caller make its attempt."""
         rests = ((self.hosts, host), (self.silent, target), (self.failing, target))
-        # Who would wait for one of them must not be let through by another as its probe.
+        # A caller that has to wait for one circuit must not become the probe of another.
         wait = max(circuit.wait(key, target, only_look=True) for circuit, key in rests)
         return wait or max(circuit.wait(key, target) for circuit, key in rests)
 
     def record(self, host: Hashable, target: str, outcome: Outcome) -> None:
-        """Take note of how an attempt ended. What was refused without an answer was not sent."""
+        """Record the outcome of an attempt. A refusal without an answer says nothing: nothing was sent."""
         if outcome.status is not None or outcome.result == "delivered":
             self.hosts.record(host, "delivered")
             self.silent.record(target, "delivered")
@@ -70,10 +70,10 @@ class _Circuits(NamedTuple):
 
 
 class Manner(NamedTuple):
-    """How a protocol delivers to its subscriptions.
+    """Delivery format of an event protocol for its subscriptions.
 
-    ``envelope`` makes what a subscription is sent; what it raises counts as a failed attempt. ``retry`` are the seconds
-    between attempts for subscriptions that have none of their own.
+    ``envelope`` makes the message for a subscription; an exception counts as a failed attempt. ``retry`` is the retry
+    schedule in seconds for subscriptions without one of their own.
     """
 
     envelope: Callable[[Due, Subscription], Message]
@@ -85,14 +85,14 @@ def target_handlers(
     clock: Callable[[], float] = time.monotonic,
     manners: Mapping[str, Manner] = MappingProxyType({}),
 ) -> FindHandler:
-    """Make the finder of handlers for subscriptions; it finds none for one that was removed.
+    """Return a function that finds the handler of a subscription by its listener key; None if it was removed.
 
-    What it finds knows which targets rest, so a process needs one of these and no more.
+    The handlers share circuit breakers, so call this once a process.
 
     Args:
-        senders: what makes the attempts.
+        senders: make the attempts.
         clock: seconds that never go back.
-        manners: how protocols deliver to their subscriptions; by default, the event's body is sent.
+        manners: delivery formats by protocol; by default, the event's body is sent.
     """
     circuits = _Circuits(*(Circuit(failures, clock=clock) for failures in (_UNREACHED, _UNANSWERED, _ANSWERED)))
 
@@ -120,7 +120,7 @@ def _handler(subscription: Subscription, senders: FindSender, circuits: _Circuit
 
     def rest() -> float:
         wait = circuits.wait(host, target)
-        # Spread out, so that the first of those that wait has found out how things are before the others come.
+        # Spread out, so that the first delivery has tried the target before the others come.
         return wait * random.uniform(1.0, 1.2)  # noqa: S311
 
     schedule = RetrySchedule.of(manner.retry if subscription.retry is None else subscription.retry)
@@ -135,12 +135,12 @@ _PLAIN = Manner(_bare)
 
 
 def _host(sender: str, target: Mapping[str, Any]) -> Hashable:
-    """Where connections for a target lead to; e-mails all lead to one server."""
+    """Return the host of a target's connections; e-mails all go to one server."""
     scheme, _, rest = target.get("url", "").partition("://")
     return sender, scheme, re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].lower()
 
 
 def message_id(due: Due) -> str:
-    """What receivers know a delivery by, in every attempt and replay; no other database has the same."""
+    """Return the message id of a delivery: the same in every attempt and replay, different in other databases."""
     origin = f"{due.created_at.isoformat()} {due.event_id}"
     return f"msg_{due.ref}_{blake2b(origin.encode(), digest_size=8).hexdigest()}"

@@ -1,6 +1,6 @@
-"""Finds the subscriptions that want an event, by looking up every pattern that can match its name.
+"""Subscription matching: finds the subscriptions of an event, by looking up every pattern that can match its name.
 
-What a look-up costs depends on the name and on how many subscriptions want the event, not on how many there are.
+The cost depends on the name and on the number of matching subscriptions, not on the number of all subscriptions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,37 +14,37 @@ from extension_kit.deliveries.tables import bounded, subscription_patterns, subs
 from extension_kit.events.patterns import MAX_INNER_WILDCARDS, MAX_PARTS
 
 MAX_PATTERN = 255
-"""Characters of a subscription's pattern; longer ones are not stored."""
+"""Maximum length of a subscription's pattern."""
 
 MAX_CANDIDATES = 3092
-"""How many patterns can match a name: one of ``MAX_PARTS`` parts. Of three parts, as most names are, it is 11."""
+"""Number of patterns that can match a name of ``MAX_PARTS`` parts. A name of three parts, as most are, has 11."""
 
-# In one query, and those of one name more; twice as many variables are well within SQLite's limit.
+# In one query, plus those of one more name; twice as many variables are well within SQLite's limit.
 _MOST_PATTERNS = 4000
 
 SUBSCRIPTION = "subscription:"
-"""What the keys of subscriptions begin with, as listeners."""
+"""Beginning of the listener keys of subscriptions."""
 
 
 def listener_key(ref: int) -> str:
-    """What the deliveries of a subscription are kept under."""
+    """Return the listener key of a subscription's deliveries."""
     return f"{SUBSCRIPTION}{ref}"
 
 
 def subscription_ref(key: str) -> int | None:
-    """The subscription that a listener's key stands for; None for that of a function."""
+    """Return the ref of the subscription with a listener key; None for a function's key."""
     ref = key.removeprefix(SUBSCRIPTION)
     return int(ref) if ref != key and ref.isdecimal() else None
 
 
 def candidates(name: str) -> Iterator[str]:
-    """Every pattern that can be stored and matches a name, some of them perhaps twice; at most ``MAX_CANDIDATES``."""
+    """Yield every storable pattern that matches a name, some perhaps twice; at most ``MAX_CANDIDATES``."""
     if not name:
         return
     parts = name.split(".", MAX_PARTS)
-    heads = [("", 0)]  # beginnings that match, and how many * each has
+    heads = [("", 0)]  # beginnings that match, each with its number of *
     for place, part in enumerate(parts[:MAX_PARTS], 1):
-        # Names come from outside: what no pattern can hold must neither cost nor reach the database.
+        # Names come from outside: a part that no pattern can hold must neither cost time nor reach the database.
         steps = (part, "*") if len(part) <= MAX_PATTERN and "\x00" not in part else ("*",)
         for head, _ in heads:
             for step in steps if place == len(parts) else ("*",):
@@ -55,18 +55,18 @@ def candidates(name: str) -> Iterator[str]:
 
 
 def matching(connection: Connection, entries: Sequence[Entry]) -> list[list[str]]:
-    """Find the subscriptions that want events, as the outbox asks for it.
+    """Find the subscriptions of events; this is the outbox's ``Match``.
 
     Args:
         connection: of the transaction that records them.
         entries: the events, each once.
 
     Returns:
-        For each of them the listener keys of the enabled subscriptions that want it and have not expired, oldest first.
-        One with a scope wants the events of this scope and those without any.
+        For each entry the listener keys of its enabled subscriptions that have not expired, oldest first. A
+        subscription with a scope gets the events of this scope and those without any.
     """
     refs: list[set[int]] = [set() for _ in entries]
-    # Without subscriptions this is all that accepting an event costs more; SQLAlchemy's way costs ten times as much.
+    # Without subscriptions, this is the whole extra cost of an event; through SQLAlchemy it takes ten times as long.
     driver: Any = connection.connection.driver_connection
     if driver.execute(_ANY).fetchone()[0]:
         now = datetime.now(UTC)
@@ -76,7 +76,7 @@ def matching(connection: Connection, entries: Sequence[Entry]) -> list[list[str]
 
 
 def wanted_names(connection: Connection, names: Sequence[str]) -> list[str]:
-    """Return those of some event names that an enabled subscription wants that has not expired."""
+    """Return the event names, of those given, that an enabled, unexpired subscription wants."""
     patterns = {name: set(candidates(name)) for name in names}
     now = datetime.now(UTC)
     live = subscriptions.c.enabled & (subscriptions.c.expires_at.is_(None) | (subscriptions.c.expires_at > now))
@@ -94,11 +94,11 @@ def wanted_names(connection: Connection, names: Sequence[str]) -> list[str]:
 
 
 _Wanted = dict[str, dict[str | None, list[int]]]
-"""The places of entries by the patterns that match their names, and by their subjects; all of them by None."""
+"""Indexes of entries by matching pattern, then by subject; under None those of all subjects."""
 
 
 def _by_pattern(entries: Sequence[Entry]) -> Iterator[_Wanted]:
-    """Collect what has to be looked up, in portions for one query each; nearly always one."""
+    """Collect the patterns to look up, in portions of one query each; nearly always one."""
     by_name: dict[str, list[int]] = {}
     for place, entry in enumerate(entries):
         by_name.setdefault(entry.name, []).append(place)
@@ -146,7 +146,7 @@ _ENABLED = (
 
 
 def _by_subject(enabled: Select[Any]) -> CompoundSelect[Any]:
-    """Two branches instead of an OR, so that each can be looked up by pattern and subject."""
+    """Select by subject, in two branches instead of an OR, so that both use the index."""
     return union_all(
         enabled.where(subscription_patterns.c.subject.is_(None)),
         enabled.where(subscription_patterns.c.subject.in_(bindparam("subjects", expanding=True))),

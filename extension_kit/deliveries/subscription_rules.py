@@ -1,4 +1,4 @@
-"""Rules for subscriptions: a value that cannot work is refused before it is stored, with a reason for each key."""
+"""Rules for subscriptions: invalid values are refused before they are stored, with a reason for each key."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,21 +10,21 @@ from extension_kit.errors import ExtensionKitError, RegistrationError
 from extension_kit.events.patterns import check_pattern
 
 MAX_PATTERNS = 1000
-"""Patterns that one subscription may have."""
+"""Maximum number of patterns of a subscription."""
 
 MAX_GROUP = 230
-"""Characters of a group's name, from which its subscriptions' names are made."""
+"""Maximum length of a group's name, from which its subscriptions' names are made."""
 
 _LENGTHS = {"protocol": 64, "name": 255, "group": MAX_GROUP, "subject": 255, "scope": 255}
 _OPTIONAL = {"group": None, "subject": None, "scope": ""}
 
 
 class SubscriptionError(ExtensionKitError):
-    """A subscription cannot be as somebody wants it.
+    """A subscription has invalid values.
 
     Args:
-        problems: what is wrong, by key; keys of the target are written ``target.url``.
-        place: of the target in its group, from 0; None for a subscription that stands for itself.
+        problems: a sentence for each invalid key; keys of the target are written ``target.url``.
+        place: of the target in its group, from 0; None for a subscription without a group.
     """
 
     def __init__(self, problems: dict[str, str], place: int | None = None) -> None:
@@ -34,7 +34,7 @@ class SubscriptionError(ExtensionKitError):
 
 
 def find_problems(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return a sentence for each key of a subscription whose value cannot work; its target is the sender's matter."""
+    """Return a sentence for each invalid key of a subscription. The target is not checked: its sender does that."""
     problems = {
         key: f"A text of 1 to {longest} characters is needed."
         for key, longest in _LENGTHS.items()
@@ -66,5 +66,5 @@ def _problem_of_patterns(patterns: object) -> str | None:
 
 
 def _is_text(value: object, longest: int) -> bool:
-    """Return whether both stores can keep a value as a text."""
+    """Return True if both stores can keep a value as a text."""
     return isinstance(value, str) and 0 < len(value) <= longest and "\x00" not in value

@@ -1,4 +1,4 @@
-"""Subscriptions: rows that want events as decorated functions do, made and changed at run time."""
+"""Subscriptions: event listeners stored as rows, made and changed at run time."""
 
 import warnings
 from collections.abc import Collection, Sequence
@@ -17,31 +17,31 @@ from extension_kit.store.batches import batches
 
 
 class CheckTargets(Protocol):
-    """What is needed of the senders."""
+    """Checks targets: the part of the senders that subscriptions need."""
 
     def check(self, sender: str, target: dict[str, Any]) -> dict[str, str]:
-        """Say what is wrong with a sender's name or its target, by key."""
+        """Return the problems of a sender's name or its target, by key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Who wants which events, and where they are delivered to.
+    """An event listener stored as a row, with the target of its deliveries.
 
     Attributes:
-        ref: its number, never given again.
-        protocol: the extension it was made with.
+        ref: number of the subscription, never reused.
+        protocol: source of the event protocol that made it.
         name: unique within the protocol.
         patterns: of the names of the events, such as ``experiment.execution.*``, in alphabetical order. An event that
             several of them match is delivered once.
-        group: what it is changed and removed together with (``subscription_groups``); None: it stands for itself.
-        subject: what the events have to be about; None: any.
-        scope: whose events; those of nobody in particular, too. Empty: everybody's.
+        group: group of subscriptions that are changed and removed together (``subscription_groups``); None: no group.
+        subject: subject of the events; None: any.
+        scope: tenant of the events; events without a scope match, too. Empty: events of any scope.
         sender: ``http``, ``email`` or ``amqp``.
-        target: where to, as the sender documents it. It may hold secrets.
+        target: delivery target, as the sender documents it. It may hold secrets.
         retry: seconds between attempts; None: the default.
-        enabled: whether it wants events at all.
-        expires_at: from when on it wants none; None: never.
-        created_at: when it was made.
+        enabled: False: no new events are recorded for it.
+        expires_at: time from which on no new events are recorded for it; None: never.
+        created_at: time of its creation.
     """
 
     ref: int
@@ -60,18 +60,18 @@ class Subscription:
 
     @property
     def key(self) -> str:
-        """What its deliveries are kept under."""
+        """Listener key of its deliveries."""
         return listener_key(self.ref)
 
     @property
     def pattern(self) -> str:
-        """Its only pattern, by the name of the release before."""
+        """First pattern. Deprecated: use ``patterns``."""
         warnings.warn("Subscription.pattern is called Subscription.patterns now", DeprecationWarning, stacklevel=2)
         return self.patterns[0]
 
 
 class Wanted(TypedDict, total=False):
-    """Attributes of a subscription that say which events it gets, and how often each is tried."""
+    """Attributes of a subscription that select its events, and the retry schedule of their deliveries."""
 
     patterns: Sequence[str]
     subject: str | None
@@ -104,12 +104,12 @@ def add(
     expires_at: datetime | None = None,
     pattern: str | None = None,
 ) -> Subscription:
-    """Make a subscription, which gets the events that are recorded from then on.
+    """Add a subscription, which gets the events recorded from then on.
 
     The arguments are the attributes of ``Subscription``, and ``pattern``, the former name of ``patterns``.
 
     Raises:
-        SubscriptionError: it cannot be so, or the protocol has one of this name; nothing was stored.
+        SubscriptionError: a value is invalid, or the protocol has a subscription of this name; nothing was stored.
     """
     row: dict[str, Any] = {
         "protocol": protocol,
@@ -136,31 +136,31 @@ def add(
 
 
 def get(connection: Connection, ref: int) -> Subscription | None:
-    """Return the subscription of a number, if it is there."""
+    """Return the subscription of a number, or None."""
     return next(iter(read(connection, subscriptions.c.ref == ref)), None)
 
 
 def find(connection: Connection, protocol: str, name: str) -> Subscription | None:
-    """Return the subscription of a name, if it is there."""
+    """Return the subscription of a name, or None."""
     return next(iter(read(connection, subscriptions.c.protocol == protocol, subscriptions.c.name == name)), None)
 
 
 def find_all(
     connection: Connection, protocol: str | None = None, *, after: int = 0, limit: int = 100
 ) -> list[Subscription]:
-    """Return subscriptions, oldest first: at most ``limit`` behind the one whose ref is ``after``."""
+    """Return at most ``limit`` subscriptions with a ref above ``after``, oldest first."""
     mine = () if protocol is None else (subscriptions.c.protocol == protocol,)
     return read(connection, subscriptions.c.ref > after, *mine, limit=limit)
 
 
 def change(connection: Connection, senders: CheckTargets, ref: int, **changes: Unpack[Changes]) -> Subscription | None:
-    """Change a subscription; None where it is not there.
+    """Change a subscription and return it; None if it does not exist.
 
-    A new target or retry schedule also counts for the deliveries that wait. One that is disabled or has expired gets no
-    new events; what was recorded for it before is still delivered.
+    A new target or retry schedule also applies to waiting deliveries. A disabled or expired subscription gets no new
+    events; events recorded for it before are still delivered.
 
     Raises:
-        SubscriptionError: it cannot be so; nothing was changed.
+        SubscriptionError: a value is invalid; nothing was changed.
     """
     if "pattern" in changes:
         changes["patterns"] = _renamed_pattern(changes.pop("pattern"))
@@ -168,7 +168,7 @@ def change(connection: Connection, senders: CheckTargets, ref: int, **changes: U
     if before is None:
         return None
     changed = {**asdict(before), **changes}
-    # A target that stays is not looked at: what cannot be used any more can still be disabled.
+    # An unchanged target is not checked: a subscription with a target that has become invalid can still be disabled.
     _refuse(find_problems(changed) | (senders.check(before.sender, changes["target"]) if "target" in changes else {}))
     values = {key: value for key, value in changes.items() if key != "patterns"}
     if values:
@@ -181,13 +181,13 @@ def change(connection: Connection, senders: CheckTargets, ref: int, **changes: U
 def read(
     connection: Connection, *wanted: ColumnElement[bool], lock: bool = False, limit: int | None = None
 ) -> list[Subscription]:
-    """Read the subscriptions that meet all conditions, oldest first.
+    """Return the subscriptions that meet all conditions, oldest first.
 
     Args:
         connection: to read with.
         wanted: conditions on columns of ``subscriptions``.
         lock: keep others from changing them until the transaction ends.
-        limit: how many at most; None: all.
+        limit: maximum number; None: all.
     """
     query = _SUBSCRIPTIONS.where(*wanted).order_by(subscriptions.c.ref).limit(limit)
     rows = connection.execute(query.with_for_update(of=subscriptions) if lock else query)
@@ -195,7 +195,7 @@ def read(
 
 
 def waiting(connection: Connection, refs: Collection[int]) -> set[int]:
-    """Return those of the subscriptions for which something waits to be delivered."""
+    """Return the subscriptions, of those given, that have waiting deliveries."""
     keys: set[str] = set()
     for some in batches(refs):
         mine = deliveries.c.listener.in_([listener_key(ref) for ref in some])
@@ -205,17 +205,17 @@ def waiting(connection: Connection, refs: Collection[int]) -> set[int]:
 
 
 def scopes(connection: Connection, keys: Collection[str]) -> dict[str, str]:
-    """Return whose events subscriptions get, by what their deliveries are kept under; of other listeners ``""``."""
+    """Return the scope of each listener key: the subscription's, or ``""`` for other listeners."""
     refs = [ref for key in keys if (ref := subscription_ref(key)) is not None]
     found = connection.execute(select(subscriptions.c.ref, subscriptions.c.scope).where(subscriptions.c.ref.in_(refs)))
     return {**dict.fromkeys(keys, ""), **{listener_key(ref): scope for ref, scope in found}}
 
 
 def is_settled(connection: Connection, moment: datetime) -> bool:
-    """Whether all that was being recorded at a moment has been, or has not, so that what waits can be seen.
+    """Return True if every transaction that began before ``moment`` has ended, so its deliveries can be counted.
 
-    To be asked in a transaction that writes: on SQLite there is no other one then. On PostgreSQL, one that began before
-    the moment, and may be about to commit deliveries, is looked for among the sessions that this user may see.
+    Call it in a transaction that writes: SQLite has no other writer then. On PostgreSQL, the sessions that this user
+    may see are searched for a transaction that began before ``moment`` and may still commit deliveries.
     """
     if connection.dialect.name == "sqlite":
         return True
@@ -224,7 +224,7 @@ def is_settled(connection: Connection, moment: datetime) -> bool:
 
 
 def remove(connection: Connection, ref: int) -> bool:
-    """Remove a subscription; its deliveries that wait are discarded when they are due. False where it is not there."""
+    """Remove a subscription; False if it does not exist. Its waiting deliveries are discarded when they are due."""
     return connection.execute(delete(subscriptions).where(subscriptions.c.ref == ref)).rowcount == 1
 
 

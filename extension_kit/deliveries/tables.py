@@ -1,7 +1,7 @@
-"""The tables. They are the truth: the engine's own table can be made from them at any time.
+"""Tables of events, deliveries, attempts and subscriptions; the engine's own table can be rebuilt from them.
 
 Times are aware and in UTC. Events, deliveries, attempts and subscriptions are known to others by a number of their own,
-``ref``. Texts from outside, which are as long as their senders like, are stored and looked up as ``bounded`` has them.
+``ref``. Texts from outside have any length; they are stored and looked up as ``bounded`` shortens them.
 """
 
 from hashlib import blake2b
@@ -29,7 +29,7 @@ _LONGEST = 255
 
 
 def bounded(text: str) -> str:
-    """Shorten a text from outside to what a column holds, so that different texts stay different.
+    """Shorten a text from outside to the length of a column, so that different texts stay different.
 
     A NUL character is replaced, because PostgreSQL does not store it.
     """
@@ -58,12 +58,12 @@ series = Table(
     "series",
     metadata,
     Column("key", String(255), primary_key=True),
-    Column("last_count", BigInteger, nullable=False),  # the place that the last event was given
+    Column("last_count", BigInteger, nullable=False),  # place of the last event
     Column("last_at", UtcDateTime, nullable=False),
 )
 
 WAITING, DELIVERED, DEAD, DISCARDED = "waiting", "delivered", "dead", "discarded"
-"""What becomes of a delivery: waiting for its next attempt (or in one), arrived, given up, thrown away by a person."""
+"""States of a delivery: waiting for its next attempt (or in one), delivered, given up, discarded by a user."""
 
 deliveries = Table(
     "deliveries",
@@ -108,11 +108,11 @@ subscriptions = Table(
     "subscriptions",
     metadata,
     Column("ref", NUMBER, primary_key=True, autoincrement=True),
-    Column("protocol", String(64), nullable=False),  # the extension it was made with
+    Column("protocol", String(64), nullable=False),  # source of the event protocol that made it
     Column("name", String(255), nullable=False),
-    Column("group", String(255)),  # what is changed and removed together; null: it stands for itself
+    Column("group", String(255)),  # changed and removed together; null: no group
     Column("subject", String(255)),  # null: any
-    Column("scope", String(255), nullable=False, default="", server_default=""),  # whose events; empty: everybody's
+    Column("scope", String(255), nullable=False, default="", server_default=""),  # tenant of the events; empty: any
     Column("sender", String(32), nullable=False),  # http, email, amqp
     Column("target", JSON, nullable=False),
     Column("retry", JSON(none_as_null=True)),  # seconds between attempts; null: the default
@@ -124,7 +124,7 @@ subscriptions = Table(
     sqlite_autoincrement=True,
 )
 
-# Subject and scope stand here once more, so that one index finds who wants an event, whatever others want.
+# Subject and scope are repeated here, so that one index finds the subscriptions of an event.
 subscription_patterns = Table(
     "subscription_patterns",
     metadata,

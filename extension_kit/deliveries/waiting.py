@@ -1,4 +1,4 @@
-"""What people do with deliveries that wait: have them attempted now, throw them away, see what they wait for."""
+"""Waiting deliveries: attempt them now, discard them, find the deliveries they wait for."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ _BATCH = 1000
 
 
 class Changed(NamedTuple):
-    """How many were changed, how many were being attempted and left alone, and how many have no job in the queue."""
+    """Numbers of deliveries: changed, left alone because they were being attempted, without a job in the queue."""
 
     changed: int
     attempted: int
@@ -24,12 +24,12 @@ class Changed(NamedTuple):
 
 
 def retry_now(database: Database, queue: ByHand, wanted: Filter) -> Iterator[Changed]:
-    """Have what waits attempted as soon as what is before it in its line lets it; yields what was done, in batches."""
+    """Make waiting deliveries due now, behind earlier ones of the same lock; yields a result for each batch."""
 
     def change(connection: Connection, chosen: Sequence[Chosen]) -> Changed:
         due = queue.make_due(connection, chosen)
         attempted = _refs(chosen) & queue.doing(connection)
-        # Attempts may have ended between these questions: those that wait again by now have a job that waits.
+        # Attempts may have ended between these queries: their deliveries may have a waiting job again.
         rest = [each for each in chosen if each.ref not in due | attempted]
         due |= queue.make_due(connection, rest) if rest else set()
         waiting = select(deliveries.c.ref).where(_still_waiting(_refs(rest) - due))
@@ -40,7 +40,7 @@ def retry_now(database: Database, queue: ByHand, wanted: Filter) -> Iterator[Cha
 
 
 def discard_waiting(database: Database, queue: ByHand, wanted: Filter) -> Iterator[Changed]:
-    """Throw away what waits, but for what is being attempted right now; yields what was done, in batches."""
+    """Discard waiting deliveries, except those being attempted; yields a result for each batch."""
 
     def change(connection: Connection, chosen: Sequence[Chosen]) -> Changed:
         queue.take_out(connection, chosen)
@@ -52,12 +52,14 @@ def discard_waiting(database: Database, queue: ByHand, wanted: Filter) -> Iterat
 
 
 def obstacles(connection: Connection, queue: ByHand, rows: Sequence[Row[Any]]) -> dict[int, int]:
-    """Find what deliveries wait for: the number of the one that has to end before, by the number of each that has one.
+    """Return the delivery that has to end before: delivery ref -> ref of the first with the same lock.
+
+    Deliveries that wait for no other are left out.
 
     Args:
         connection: to read with.
         queue: knows the order.
-        rows: of the table of deliveries.
+        rows: rows of the table of deliveries.
     """
     locks = {row.ref: row.lock for row in rows if row.status == WAITING and row.lock is not None}
     first = queue.first_in_line(connection, set(locks.values()))
@@ -65,7 +67,7 @@ def obstacles(connection: Connection, queue: ByHand, rows: Sequence[Row[Any]]) -
 
 
 def under_way(connection: Connection, refs: Sequence[int]) -> dict[int, datetime]:
-    """Find since when deliveries are being attempted; those that are not are left out."""
+    """Return the start of the attempt in progress by delivery; deliveries without one are left out."""
     found: dict[int, datetime] = {}
     for start in range(0, len(refs), _BATCH):
         some = attempts.c.delivery_ref.in_(refs[start : start + _BATCH])
@@ -81,7 +83,7 @@ def _in_batches(
     waiting = select(deliveries.c.ref, deliveries.c.lock).join(events)
     with database.read() as connection:
         found = connection.execute(waiting.where(*replace(wanted, status=WAITING).conditions()))
-        # Those of a line together, because a job is found by looking through its line.
+        # Deliveries of a lock stay together, because a job is found by a search through its lock's jobs.
         chosen = sorted((Chosen(*row) for row in found), key=lambda each: (each.lock or "", each.ref))
     for start in range(0, len(chosen), _BATCH):
         with database.transaction() as connection:
@@ -94,7 +96,7 @@ def _refs(chosen: Sequence[Chosen]) -> set[int]:
 
 
 def _update(connection: Connection, refs: set[int], **values: Any) -> int:
-    """Change those that still wait, and say how many."""
+    """Change the deliveries that still wait, and return their number."""
     return connection.execute(update(deliveries).where(_still_waiting(refs)).values(values)).rowcount
 
 

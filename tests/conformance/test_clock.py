@@ -66,7 +66,7 @@ def test_a_retry_is_made_when_its_time_has_come_by_the_clock_that_was_set(
     with serve(app="clock.py", CLOCK=clock, RETRY="3600") as server:
         ready(server)
         assert server.post("/events/fails-first", run_event(event, 1, 0)).status == 200
-        wait_until(lambda: "failed, again in" in server.log)
+        wait_until(lambda: "failed, retry in" in server.log)
         clock.write_text(str(2 * 3600))
         wait_until(lambda: ended(ledger) == ["1-0"])
 
@@ -79,7 +79,7 @@ def test_a_clock_that_is_set_back_makes_no_wait_longer_than_its_schedule(
         wait_until(lambda: one.health("readiness") == 200)
         for key in range(3):
             assert server.post("/events/fails-first", run_event(event, key, 0)).status == 200
-        wait_until(lambda: one.log.count("failed, again in") == 3)
+        wait_until(lambda: one.log.count("failed, retry in") == 3)
         set_clock(-DAY, server, one)
         wait_until(lambda: statuses(database_url) == {"delivered": 3})
     assert sorted(ended(ledger)) == ["0-0", "1-0", "2-0"]

@@ -433,7 +433,7 @@ class TestFrozenWorker:
                 wait_until(lambda: len(ended(ledger)) == 15)
                 wait_until(lambda: statuses(database_url) == {"delivered": 15})
                 frozen.process.send_signal(signal.SIGCONT)
-                wait_until(lambda: frozen.log.count("came back too late") == 5)
+                wait_until(lambda: frozen.log.count("ended too late") == 5)
                 wait_until(lambda: "begins anew" in frozen.log)
                 for key in range(5):
                     assert server.post("/events/slow", run_event(event, key, 3)).status == 200
@@ -456,7 +456,7 @@ class TestNeighbours:
             before = self.latency(server, ledger, event)
             for number in range(40):
                 assert server.post(f"/events/{bad}", event("killswitch.engaged", id=f"bad-{number}")).status == 200
-            wait_until(lambda: server.log.count("failed, again in") >= 8)
+            wait_until(lambda: server.log.count("failed, retry in") >= 8)
             meanwhile = self.latency(server, ledger, event)
             assert meanwhile < 5 * before
 

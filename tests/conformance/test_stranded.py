@@ -58,7 +58,7 @@ class TestTakingUp:
             assert queued(engine) == [*range(1, 4), *range(10, 30)]
             assert take_up(engine.database, engine) == 0
         [record] = caplog.records
-        assert record.getMessage().startswith("20 deliveries waited although nothing was to attempt them")
+        assert record.getMessage().startswith("20 waiting deliveries had no job")
         assert "10, 11, 12" in record.getMessage()
 
     @pytest.mark.parametrize(

@@ -646,11 +646,13 @@ def test_a_renamed_function_is_told_of_by_the_worker_and_the_list(tmp_path: Path
     invoke(sqlite_url, "discard", "--status", "waiting", "--listener", "audit", "--yes")
     command = [str(BIN / "extension-kit"), "worker", "renamed.py"]
     with run_server(command, tmp_path / "log", cwd=tmp_path, EXTENSION_DATABASE_URL=sqlite_url) as worker:
-        wait_until(lambda: "Deliveries wait in vain: 2 for oncall.page@/x, which is not loaded here" in worker.log)
+        wait_until(
+            lambda: "Deliveries without a function: 2 for oncall.page@/x, which is not loaded here" in worker.log
+        )
         wait_until(lambda: "oncall.page@/x is not loaded in this worker" in worker.log)
-        assert worker.log.count("Deliveries wait in vain") == 1
+        assert worker.log.count("Deliveries without a function") == 1
         told = (
-            "Deliveries wait in vain: 2 for oncall.page@/x, which the worker did not know that last tried. "
+            "Deliveries without a function: 2 for oncall.page@/x, which the worker did not know that last tried. "
             "If a function, its path or its extension was renamed, `extension-kit deliveries adopt OLD NEW` hands them "
             "over; `discard --status waiting` throws them away.\n"
         )

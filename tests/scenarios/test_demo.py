@@ -84,7 +84,7 @@ def test_it_shows_retries_a_dead_letter_and_its_replay(demo):
         assert running.is_gone()
     output = running.output
     assert len(re.findall(r"^(?:experiment|killswitch)\.[a-z.-]+ ", output, re.MULTILINE)) == len(EVENTS)
-    assert re.findall(r"pager\.page@\S+ of .*: attempt (\d) failed, again in ", output) == ["1", "2"]
+    assert re.findall(r"pager\.page@\S+ of .*: attempt (\d) failed, retry in ", output) == ["1", "2"]
     assert "pager: somebody on call knows of PLAT-30/60297" in output
     dead, replayed = output.split("$ extension-kit deliveries list --status dead")[1].split("$ mkdir reports")
     assert re.search(r"dead .* extension-pager\.report@", dead)

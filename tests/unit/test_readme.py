@@ -153,7 +153,7 @@ def test_every_documented_command_works_on_a_database(tmp_path, monkeypatch, ser
         wait_until(lambda: server.log.count("is dead after attempt 1") == 8)
         for _ in range(2):
             assert server.post("/events/page", event("experiment.execution.failed", reason="later")).status == 200
-        wait_until(lambda: server.log.count("attempt 1 failed, again in") == 2)
+        wait_until(lambda: server.log.count("attempt 1 failed, retry in") == 2)
     monkeypatch.delenv("EXTENSION_DATABASE_URL", raising=False)
     ran = set()
     for number, arguments in enumerate(documented_commands()):
