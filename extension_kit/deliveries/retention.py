@@ -35,7 +35,7 @@ class Cleaned(NamedTuple):
 
 
 def clean(database: Database, keep_days: float, keep_megabytes: float, now: datetime) -> Cleaned:
-    """Delete, in small transactions between which others write,
+    """Delete in small transactions, so that others can write in between:
 
     * events, if all their deliveries ended (delivered, dead or discarded) more than ``keep_days`` ago;
     * while the database is larger than ``keep_megabytes`` (of 1,000,000 bytes), the oldest events with ended
@@ -91,7 +91,7 @@ def allocated(database: Database) -> int:
 
 
 def make_room(database: Database, keep_megabytes: float, *, shrink: bool) -> int:
-    """Delete ended events by database size only, without waiting for the next ``clean``.
+    """Delete ended events by database size only, before the next ``clean``.
 
     Args:
         database: holds the events.

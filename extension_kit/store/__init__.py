@@ -1,1 +1,1 @@
-"""Where everything that must not be lost is kept: one SQLite file, or PostgreSQL."""
+"""Store: the database of events and deliveries, one SQLite file or PostgreSQL."""

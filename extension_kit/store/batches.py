@@ -1,4 +1,4 @@
-"""Batches: long lists cut to what one statement takes."""
+"""Batches: long lists cut to the number of parameters that one statement takes."""
 
 from collections.abc import Collection, Iterator
 from itertools import islice

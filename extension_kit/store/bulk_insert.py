@@ -1,4 +1,4 @@
-"""Adds many rows to a table in one go, as cheaply as each store can do it."""
+"""Bulk inserts: add many rows to a table with as few statements as each store allows."""
 
 # ruff: noqa: S608 (only names of ours are put into statements)
 
@@ -9,25 +9,25 @@ from sqlalchemy import Connection
 
 Row = tuple[Any, ...]
 
-_MOST = 64  # rows in one statement, so that not too many different ones are kept prepared
-_MOST_BYTES = 256 * 1024  # of values, in a statement of several rows: one that is kept prepared keeps its values, too
+_MOST = 64  # rows in one statement; each number of rows is a prepared statement of its own
+_MOST_BYTES = 256 * 1024  # of values, in a statement of several rows: a prepared statement keeps its last values
 
 
 class Bulk:
-    """An INSERT for any number of rows, which are added in the order given.
+    """An INSERT for any number of rows, added in the order given.
 
-    Statements go to the driver, past SQLAlchemy, because this is on the way of every event. PostgreSQL gets one for all
-    rows, with a list for each column: it is the same for any number of rows, so it is prepared once. SQLite gets as few
-    as can be: with each of them this thread lets go of Python's lock, and has to wait until it gets it back from the
-    one that receives events.
+    Statements go to the driver, past SQLAlchemy, because every event takes this path. PostgreSQL gets one statement for
+    all rows, with a list for each column: it does not depend on the number of rows, so it is prepared once. SQLite gets
+    as few statements as possible: each of them releases Python's lock, and the thread waits to get it back from the
+    thread that receives events.
 
     Args:
         table: its name.
         columns: their names, with their types in PostgreSQL.
-        then: what follows the rows in the statement: ``ON CONFLICT ... RETURNING ...``.
-        is_sqlite: for which store.
-        order: columns by whose values PostgreSQL adds the rows, so that two transactions with the same ones do not wait
-            for each other for ever; the ``ref`` that each row is given follows the order given all the same.
+        then: end of the statement, after the rows: ``ON CONFLICT ... RETURNING ...``.
+        is_sqlite: True for SQLite, False for PostgreSQL.
+        order: columns that PostgreSQL sorts the rows by before adding them, so that two transactions with the same rows
+            cannot deadlock; the ``ref`` of each row follows the order given all the same.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Bulk:
                 f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * size)} {then}" for size in range(_MOST + 1)
             ]
             return
-        # Bytes go as they are: written down as a text they take twice the room.
+        # Bytes go as binary: as text they would take twice the room.
         lists = ", ".join(f"{'%b' if kind == 'bytea' else '%s'}::{kind}[]" for kind in columns.values())
         rows = f"SELECT * FROM unnest({lists})"
         if order:
@@ -52,7 +52,7 @@ class Bulk:
         self._statement = f"INSERT INTO {table} ({names}) {rows} {then}"
 
     def add(self, connection: Connection, rows: Sequence[Row]) -> list[Row]:
-        """Add rows, at least one, and return what the statement returns for those that were added or changed."""
+        """Add rows, at least one, and return the statement's ``RETURNING`` rows: one for each row added or changed."""
         driver: Any = connection.connection.driver_connection
         if self._is_sqlite:
             returned: list[Row] = []

@@ -1,4 +1,4 @@
-"""Copies all rows from one database to another."""
+"""Copying: copies all rows from one database to another."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ _SEQUENCE = "SELECT pg_get_serial_sequence(:table, :column)"
 
 
 def row_counts(connection: Connection, metadata: MetaData) -> dict[str, int]:
-    """How many rows each table has."""
+    """Return the number of rows by table name."""
     return {
         table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
         for table in metadata.sorted_tables
@@ -17,13 +17,13 @@ def row_counts(connection: Connection, metadata: MetaData) -> dict[str, int]:
 
 
 def copy_rows(source: Connection, target: Connection, metadata: MetaData, advance: Callable[[int], None]) -> None:
-    """Copy the rows of all tables, with their numbers, and the numbers that come next.
+    """Copy the rows of all tables with their refs, and the counters that give the next refs.
 
     Args:
-        source: where from; has to see one state of its database.
-        target: where to, with the same tables, which are empty.
+        source: to read from; has to see one state of its database.
+        target: to write to; has the same tables, all empty.
         metadata: the tables.
-        advance: told how many rows more are done.
+        advance: called with the number of rows copied since the last call.
     """
     for table in metadata.sorted_tables:
         rows = source.execution_options(yield_per=_BATCH).execute(select(table))
@@ -36,10 +36,10 @@ def copy_rows(source: Connection, target: Connection, metadata: MetaData, advanc
 
 
 def _last_number(connection: Connection, table: Table, column: str) -> int | None:
-    """Find the highest number ever given to a row, which may have been removed since; None where there was none.
+    """Return the highest number ever given to a row, even if that row was removed since; None without any.
 
-    What the store has written down of it may be missing or behind: a table of SQLite without autoincrement has no more
-    of it than a copy has once left there.
+    The store's own counter may be missing or behind: a SQLite table without autoincrement has one only if an earlier
+    copy left it there.
     """
     highest: int | None = connection.execute(select(func.max(table.c[column]))).scalar()
     given = _last_given(connection, table, column)

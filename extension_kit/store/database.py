@@ -1,4 +1,4 @@
-"""The database: connections of each process, transactions, and errors a user understands."""
+"""Database: the connections of each process, transactions, and errors for users."""
 
 import os
 import sqlite3
@@ -21,11 +21,11 @@ from extension_kit.store.silence import Silence
 from extension_kit.store.sqlite_file import FileReplaced, FileWatch
 from extension_kit.store.urls import parsed
 
-_AHEAD = 1.5  # times the room that has to be left
+_AHEAD = 1.5  # times the space that has to be left
 
 
 class _Process(NamedTuple):
-    """What belongs to one process and is of no use in those it forks."""
+    """Objects of one process, useless in the processes it forks."""
 
     engine: Engine
     turn: AbstractContextManager[None]
@@ -33,7 +33,7 @@ class _Process(NamedTuple):
 
 
 class _Turn:
-    """Threads that write to SQLite wait here for each other, instead of asking the file again and again."""
+    """Lock between the threads that write to a SQLite file, so that they do not poll the file's own lock."""
 
     def __init__(self, path: Path, database: str) -> None:
         self._database = database
@@ -55,13 +55,13 @@ class Database:
 
     Args:
         url: ``sqlite:///FILE``, or ``postgresql://USER:PASSWORD@HOST/DATABASE`` with libpq's options as its query.
-        flush: whether a commit waits for the disk. Without that it survives the death of any process all the same, but
-            a power failure may take back the last of them.
-        timeout: seconds after which a transaction that has not ended has failed, unless its thread is patient
-            (``deadline``). A statement of SQLite that hangs cannot be ended; waiting for others is.
+        flush: True: a commit waits for the disk. False: a commit still survives the death of any process, but a power
+            failure may lose the last ones.
+        timeout: seconds after which an open transaction fails, unless its thread is patient (``deadline``). A hanging
+            SQLite statement cannot be ended; waiting for a lock can.
 
     Raises:
-        SettingError: the URL is none of them.
+        SettingError: the URL is neither of these.
     """
 
     def __init__(self, url: str, *, flush: bool = True, timeout: float = 5.0) -> None:
@@ -70,11 +70,11 @@ class Database:
         self._flush = flush
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.path = Path(self.url.database or "").absolute()
-        """The file, of a SQLite database."""
+        """Path of a SQLite database's file."""
         if self.is_sqlite:
             self.url = self.url.set(database=str(self.path))
         self.name = self.url.set(drivername=self.url.get_backend_name(), query={}).render_as_string()
-        """How messages call it: the URL without what may be secret in it, with a file's absolute path."""
+        """Name in messages: the URL without secrets, with a file's absolute path."""
         self._processes: dict[int, _Process] = {}
         self._silence = Silence()
         if self.is_sqlite:
@@ -82,24 +82,24 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """The engine of this process, for what cannot be done in ``transaction`` and ``read``."""
+        """SQLAlchemy's engine of this process, for uses beside ``transaction`` and ``read``."""
         return self._process().engine
 
     def create(self) -> None:
-        """Make the file of a SQLite database, unless it exists.
+        """Create the file of a SQLite database, unless it exists.
 
         Raises:
-            StoreUnavailable: it cannot be made.
+            StoreUnavailable: the file cannot be created.
         """
         if self.is_sqlite:
             try:
                 sqlite.create(self.path)
             except OSError as error:
-                raise StoreUnavailable(f"The database {self.name} cannot be made: {error.strerror}") from error
+                raise StoreUnavailable(f"The database {self.name} cannot be created: {error.strerror}") from error
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Read and write in a transaction, which is committed at the end, or rolled back for an error.
+        """Read and write in a transaction: committed at the end, rolled back on an exception.
 
         Raises:
             StoreError: the database cannot be used; nothing was written.
@@ -109,22 +109,22 @@ class Database:
             with process.engine.begin() as connection:
                 driver: Any = connection.connection.driver_connection
                 yield connection
-            if process.watch is not None:  # what was committed to a file that is gone is nowhere
+            if process.watch is not None:  # a commit to a removed file is lost
                 process.watch.check_names(driver)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Read, in a transaction that sees one state of the database and keeps nobody from writing.
+        """Read in a transaction that sees one state of the database and blocks no writer.
 
         Raises:
             StoreError: the database cannot be used.
         """
-        # Who reads a file waits for nobody: that it succeeds says nothing of writing.
+        # Reading a file waits for no lock: its success says nothing about writing.
         with self._understood(None if self.is_sqlite else self._silence), self.engine.connect() as connection:
             yield connection.execution_options(**READING[self.url.get_backend_name()])
 
     def check_writable(self) -> None:
-        """Write without changing anything; it takes no room, but waits for the disk as every commit does.
+        """Write without changing anything; takes no space, but waits for the disk as every commit does.
 
         Raises:
             StoreUnavailable: the database cannot be written at the moment.
@@ -135,7 +135,7 @@ class Database:
             self.rewrite_version(connection)
 
     def rewrite_version(self, connection: Connection) -> None:
-        """Write the version of the tables as it is, within the transaction of a connection.
+        """Rewrite the version of the tables unchanged, within the transaction of a connection.
 
         Raises:
             OlderSchema: it has to be upgraded.
@@ -145,21 +145,22 @@ class Database:
         version.check(connection.execute(written).scalar(), self.name)
 
     def check_room(self, connection: Connection, more: int = 0, *, ahead: bool = False) -> None:
-        """See whether more may be added to a SQLite database, within a transaction; PostgreSQL's disk is elsewhere.
+        """Check, within a transaction, that a SQLite database may grow; PostgreSQL's disk is not checked.
 
         Args:
             connection: in the transaction.
-            more: bytes.
-            ahead: whether for more than one group of events: what was refused is not taken again for a moment only.
+            more: bytes to be added.
+            ahead: True: ask for space for more than one group of events, so that events are not accepted again for a
+                moment only.
 
         Raises:
-            StoreFull: it may not, as long as what is over has not been removed.
+            StoreFull: the disk is almost full; ended events have to be deleted first.
         """
         if self.is_sqlite:
             check_room(connection, self.path, self.name, more, _AHEAD if ahead else 1.0)
 
     def shrink_log(self) -> None:
-        """Give the room of a SQLite file's write-ahead log back to the file system, unless others read it just now.
+        """Give the space of a SQLite file's write-ahead log back to the file system, unless others are reading it.
 
         Raises:
             StoreError: the database cannot be used.
@@ -169,7 +170,7 @@ class Database:
                 sqlite.shrink_log(self.path)
 
     def vacuum(self, pages: int) -> None:
-        """Give free pages of a SQLite file back to the file system, at most so many.
+        """Give at most ``pages`` free pages of a SQLite file back to the file system.
 
         Raises:
             StoreError: the database cannot be used.
@@ -183,7 +184,7 @@ class Database:
             process.engine.dispose()
 
     def _process(self) -> _Process:
-        """Find what belongs to this process. What belongs to others stays where it is: nothing must close it here."""
+        """Return the objects of this process. Those of other processes are left alone: they must not be closed here."""
         pid = os.getpid()
         if (process := self._processes.get(pid)) is not None:
             return process
@@ -196,7 +197,7 @@ class Database:
 
     @contextmanager
     def _understood(self, silence: Silence | None) -> Iterator[None]:
-        """Bound the time, raise what the user understands, and note whether the database answers."""
+        """Limit the time, translate errors for users, and record if the database answers."""
         if silence is not None:
             silence.admit(self.timeout)
         with deadline.within(self.timeout) as limit:
@@ -207,7 +208,7 @@ class Database:
                 if meaning is None:
                     raise
                 if isinstance(error, FileReplaced):
-                    self.dispose()  # who comes next opens the other one
+                    self.dispose()  # the next call opens the new file
                 if silence is not None:
                     meaning = silence.judge(meaning, limit)
                 raise meaning from error
@@ -219,10 +220,10 @@ _sqlite_databases: WeakSet[Database] = WeakSet()
 
 
 def _close_before_fork() -> None:
-    """Close connections to files: SQLite in the forked process would believe that it has the locks of its parent.
+    """Close connections to files: SQLite in the forked process would believe that it holds its parent's locks.
 
-    Others could then remove the write-ahead log that it writes to (SQLite's documentation, "How To Corrupt An SQLite
-    Database File", 2.6).
+    Other processes could then remove the write-ahead log that it writes to (SQLite's documentation, "How To Corrupt An
+    SQLite Database File", 2.6).
     """
     for database in list(_sqlite_databases):
         database.dispose()

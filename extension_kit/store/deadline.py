@@ -1,4 +1,4 @@
-"""How long a thread waits for a database: for all of a transaction until a moment, or for each answer."""
+"""Deadlines of a thread for its database: for a whole transaction, or for each answer."""
 
 import threading
 import time
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LONG = 660.0
-"""Seconds for an answer where work is long by its nature; more than any statement is allowed to take by the server."""
+"""Seconds for an answer in long work; more than the server allows for any statement."""
 
 
 class Limit:
-    """The patience of a thread.
+    """A limit for the waits of a thread.
 
     Args:
-        seconds: how long.
-        each: whether it begins anew with every answer that is waited for, instead of now.
+        seconds: length.
+        each: True: it begins anew with each answer; False: it begins now.
     """
 
     def __init__(self, seconds: float, *, each: bool = False) -> None:
@@ -23,11 +23,11 @@ class Limit:
         self._end = time.monotonic() + seconds
 
     def end(self) -> float:
-        """When a wait that begins now has to be over, by ``time.monotonic()``."""
+        """Return the time, by ``time.monotonic()``, at which a wait that begins now has to end."""
         return time.monotonic() + self.seconds if self.each else self._end
 
     def left(self) -> float:
-        """The seconds until then, at least 0."""
+        """Return the seconds until ``end``, at least 0."""
         return max(self.end() - time.monotonic(), 0.0)
 
 
@@ -40,13 +40,13 @@ _LONGEST = Limit(LONG, each=True)
 
 
 def limit() -> Limit:
-    """What holds in this thread now; for each answer ``LONG`` where nothing was said."""
+    """Return the limit of this thread; by default, ``LONG`` for each answer."""
     return _of_thread.limit or _LONGEST
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[Limit]:
-    """Wait no longer than so many seconds from now on, all in all; within another such limit, that one holds."""
+    """Limit all waits in the block to ``seconds`` in total. Inside another limit, the outer one holds."""
     before = _of_thread.limit
     _of_thread.limit = before or Limit(seconds)
     try:
@@ -57,7 +57,7 @@ def within(seconds: float) -> Iterator[Limit]:
 
 @contextmanager
 def patiently(seconds: float = LONG) -> Iterator[None]:
-    """Wait so many seconds for each answer, however many there are: for what is long by its nature."""
+    """Limit each wait in the block to ``seconds``, however many there are. For long work."""
     before = _of_thread.limit
     _of_thread.limit = Limit(seconds, each=True)
     try:

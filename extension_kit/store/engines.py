@@ -1,4 +1,4 @@
-"""SQLAlchemy's engines for both stores, set up so that no wait is without an end."""
+"""SQLAlchemy's engines for both stores, with a timeout for every wait."""
 
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,12 @@ _POOL: dict[str, Any] = {
     "pool_size": 5,
     "max_overflow": 15,
     "pool_timeout": 5.0,  # seconds
-    "hide_parameters": True,  # events hold what must not get into logs
+    "hide_parameters": True,  # events may hold secrets, kept out of logs
 }
 _POSTGRESQL = {
     "application_name": "extension-kit",
     "connect_timeout": "5",  # seconds
-    # A server that is gone without a word is noticed: in milliseconds for what was sent, and seconds for what is idle.
+    # Detect a server that vanished without closing: milliseconds for unacknowledged data, seconds for idle connections.
     "tcp_user_timeout": "10000",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -28,25 +28,25 @@ _POSTGRESQL = {
 _POSTGRESQL_OPTIONS = (
     "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
     r" -c default_transaction_isolation=read\ committed"
-    # Plans are kept, and tables grow: one that was made when they were empty would look through all of them for ever.
+    # Plans are kept while tables grow: a plan made for empty tables would scan them whole for ever.
     " -c enable_seqscan=off"
-    # Its makers compile what costs much by an estimate; for our statements that takes longer than to do them.
+    # PostgreSQL compiles statements of a high estimated cost; for ours that takes longer than running them.
     " -c jit=off"
 )
-_LOCK_SHARE = 0.8  # of the time for a transaction; the rest is for saying what it has waited for
+_LOCK_SHARE = 0.8  # of the transaction timeout; the rest is for the error that names the lock
 _UNFLUSHED = " -c synchronous_commit=off"
 
 READING: dict[str, dict[str, Any]] = {
     "sqlite": {"extension_kit_reads": True},
     "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
 }
-"""Execution options of a connection that only reads, and sees one state of the database, by store."""
+"""Execution options, by store, of a connection that only reads and sees one state of the database."""
 
 
 def sqlite_engine(path: Path, watch: FileWatch, *, flush: bool) -> Engine:
-    """Make an engine for a file, whose transactions take the file's write lock unless they are ``READING``.
+    """Make an engine for a SQLite file. Its transactions take the write lock of the file unless they are ``READING``.
 
-    None begins in a file that is not at its path any more, which ``watch`` finds out.
+    ``watch`` checks that the file is still at its path before a transaction begins.
     """
     engine = create_engine("sqlite://", creator=partial(sqlite.connect, path, flush=flush), **_POOL)
 
@@ -64,12 +64,12 @@ def sqlite_engine(path: Path, watch: FileWatch, *, flush: bool) -> Engine:
 
 
 def postgresql_engine(url: URL, *, flush: bool, timeout: float) -> Engine:
-    """Make an engine for PostgreSQL; what the URL's query says comes before our own choices.
+    """Make an engine for PostgreSQL; options in the URL's query override our own.
 
     Args:
-        url: where it is.
-        flush: whether a commit waits for the disk.
-        timeout: seconds that a transaction may take.
+        url: of the database.
+        flush: True: a commit waits for the disk.
+        timeout: seconds for a transaction.
     """
     ours = {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
     locks = f"-c lock_timeout={max(int(timeout * _LOCK_SHARE * 1000), 1)}ms"

@@ -1,4 +1,4 @@
-"""What databases complain about, in a line that tells the user what to do."""
+"""Database errors, translated to one line that names the problem and the remedy."""
 
 import re
 import sqlite3
@@ -14,7 +14,7 @@ from extension_kit.store.sqlite_file import FileLost
 
 
 class _Problem(NamedTuple):
-    """What follows the database's name in the message, and the seconds after which trying again makes sense."""
+    """End of the message, after the database's name, and the seconds after which a retry makes sense."""
 
     text: str
     retry_after: float = 5.0
@@ -38,7 +38,7 @@ _SQLITE = {
     sqlite3.SQLITE_NOTADB: _Problem("is no SQLite file: name another one, or restore a backup"),
 }
 
-# By the beginning of the SQLSTATE (PostgreSQL's documentation, appendix A); the longest that fits counts.
+# By the beginning of the SQLSTATE (PostgreSQL's documentation, appendix A); the longest match counts.
 _POSTGRESQL = {
     "08": _Problem("cannot be reached"),
     "25006": _Problem("is read-only: name the primary server, not a standby"),
@@ -60,15 +60,15 @@ _BY_POOLER = re.compile("unsupported startup parameter", re.IGNORECASE)
 
 
 def translate(error: Exception, database: str) -> StoreError | None:
-    """Find what an error means for the user.
+    """Translate a database error for the user.
 
     Args:
         error: an error of SQLAlchemy, psycopg or sqlite3.
         database: the database's name, without a password.
 
     Returns:
-        The error to raise instead; None where this one does not come from the state of the database, but from a
-        statement that it refuses, such as one that breaks a constraint.
+        The error to raise instead; None if the cause is a refused statement, such as one that breaks a constraint, and
+        not the state of the database.
     """
     if isinstance(error, PoolTimeout):
         return StoreUnavailable(f"The database {database} is busy: all connections of this process are in use", 1.0)
@@ -81,21 +81,25 @@ def translate(error: Exception, database: str) -> StoreError | None:
 
 
 def refused(error: Exception, database: str) -> StoreError:
-    """What to raise for a statement of ours that a database refuses although its state is none that we know of.
+    """Return the error for a refused statement of the kit, for example because of a user's trigger.
 
     Args:
-        error: an error of SQLAlchemy, psycopg or sqlite3 that ``translate`` knows nothing to say of.
+        error: an error of SQLAlchemy, psycopg or sqlite3 for which ``translate`` returns None.
         database: the database's name.
     """
     cause = error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, Exception) else error
     said = _said(cause) if isinstance(cause, psycopg.Error) else str(cause).partition("\n")[0][:_SAID_CHARACTERS]
-    return StoreError(f"The database {database} refuses what an event needs ({said}): see what was changed in it")
+    return StoreError(
+        f"The database {database} refuses to store an event ({said}): check the changes made to its tables"
+    )
 
 
 def _of_sqlite(error: sqlite3.Error, database: str) -> StoreError | None:
     if isinstance(error, FileLost):
         return StoreUnavailable(f"The database {database} {error}")
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest of the number says more than we need
+    code = (
+        getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    )  # the other bits are details that we do not need
     if code == sqlite3.SQLITE_ERROR:
         if str(error).startswith(("no such table", "no such column")):
             return _without_tables(database)
@@ -133,7 +137,7 @@ def _unavailable(problem: _Problem, message: str) -> StoreUnavailable:
 
 
 def _said(error: psycopg.Error) -> str:
-    """The first line of what the server said, without the statement."""
+    """Return the first line of the server's message, without the statement."""
     return (error.diag.message_primary or str(error)).partition("\n")[0][:_SAID_CHARACTERS]
 
 

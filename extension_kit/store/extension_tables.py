@@ -1,4 +1,4 @@
-"""Tables that an extension keeps in the same database, brought up to date by revisions of its own."""
+"""Extension tables: tables of an extension in the same database, migrated by its own revisions."""
 
 import re
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ class Tables:
     """Tables of an extension.
 
     Args:
-        name: of the extension, in small letters, digits and ``_``; what its tables' names should begin with.
+        name: of the extension, in small letters, digits and ``_``; the names of its tables should begin with it.
         metadata: the tables.
-        versions: the folder with Alembic's revisions that make them: ``0001_first.py`` with ``revision = "0001"`` and
+        versions: the folder with Alembic's revisions for the tables: ``0001_first.py`` with ``revision = "0001"`` and
             so on, each behind the one before.
 
     Raises:
@@ -44,5 +44,5 @@ class Tables:
 
     @property
     def version_table(self) -> str:
-        """Where it is written down which version they have."""
+        """Name of the table that stores their version."""
         return f"{TABLE}_{self.name}"

@@ -1,4 +1,4 @@
-"""Brings the tables of a database up to date."""
+"""Migrations: create the tables of a database, or bring them up to date."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from extension_kit.store.extension_tables import Tables
 logger = logging.getLogger("extension_kit.store")
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
-_LONGEST = 86400.0  # seconds for a statement that changes a table, for which the server has no limit either
+_LONGEST = 86400.0  # seconds for a statement that changes a table; the server sets no limit either
 _LOCK = 0x657874656E73696F  # PostgreSQL's name for "we are being upgraded": any number that others do not use
 
 
 def current(database: Database, version_table: str = version.TABLE) -> str | None:
-    """Find the version of the tables, or of an extension's; None where there are none.
+    """Return the version of the kit's tables, or of an extension's; None without tables.
 
     Raises:
         StoreError: the database cannot be read.
@@ -34,18 +34,18 @@ def upgrade(
     *,
     only_check: bool = False,
 ) -> None:
-    """Make the tables, or change those of an earlier release, all or nothing.
+    """Create the tables, or migrate those of an earlier release, in one transaction.
 
-    Any number of processes may do it at the same time; all but one find nothing to do.
+    Any number of processes may call it at the same time; all but one find nothing to do.
 
     Args:
-        database: where to; the file of a SQLite database is made.
-        create_engine_tables: makes what the engine needs, where it is missing, by the connection it is given.
+        database: to migrate; the file of a SQLite database is created.
+        create_engine_tables: called with the connection; creates missing tables of the engine.
         extensions: the tables of extensions.
-        only_check: change nothing.
+        only_check: True: change nothing, only check the versions.
 
     Raises:
-        OlderSchema: the database has to be upgraded, which it is not with ``only_check``.
+        OlderSchema: the database has to be upgraded; with ``only_check`` only.
         NewerSchema: a later release has upgraded it.
         StoreError: the database cannot be used.
     """
@@ -56,7 +56,7 @@ def upgrade(
         return
     database.create()
     with deadline.patiently(_LONGEST), database.transaction() as connection:
-        if not database.is_sqlite:  # a transaction of SQLite is alone by itself
+        if not database.is_sqlite:  # a SQLite transaction excludes other writers anyway
             connection.execute(text("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         _migrate(connection, database.name, None)
@@ -66,7 +66,7 @@ def upgrade(
 
 
 def extensions_in(connection: Connection) -> set[str]:
-    """The names of the extensions that have tables in a database."""
+    """Return the names of the extensions that have tables in a database."""
     prefix = f"{version.TABLE}_"
     return {name.removeprefix(prefix) for name in inspect(connection).get_table_names() if name.startswith(prefix)}
 
@@ -88,7 +88,7 @@ def _migrate(connection: Connection, name: str, tables: Tables | None) -> None:
     version.refuse_newer(before, name, latest, whose)
     if before == latest:
         return
-    # Imported where there is something to do, because that takes longer than everything else here.
+    # Imported only for a migration, because the import takes longer than everything else here.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from alembic import command
     from alembic.config import Config
@@ -99,4 +99,4 @@ def _migrate(connection: Connection, name: str, tables: Tables | None) -> None:
     config.set_main_option("version_locations", str(versions).replace("%", "%%"))
     command.upgrade(config, latest)
     of = f" of the tables of {whose}" if whose else ""
-    logger.info("The database %s has version %s%s now (before: %s)", name, latest, of, before)
+    logger.info("Database %s upgraded to version %s%s (before: %s)", name, latest, of, before)

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, on which no wait is without an end."""
+"""Connections to PostgreSQL, with a timeout for every wait."""
 
 import time
 from collections.abc import Generator
@@ -9,7 +9,7 @@ from psycopg import AsyncConnection, Connection
 
 from extension_kit.store import deadline
 
-_SHORTEST_CONNECT = 2  # seconds; libpq takes fewer for as many
+_SHORTEST_CONNECT = 2  # seconds; libpq rounds fewer up to 2
 
 
 class Silent(psycopg.OperationalError):
@@ -17,13 +17,13 @@ class Silent(psycopg.OperationalError):
 
 
 class PooledServer(psycopg.OperationalError):
-    """What answers is a connection pooler, and no server."""
+    """The connection leads to a connection pooler instead of a server."""
 
 
 class BoundedConnection(Connection[Any]):
-    """A connection that waits for no answer longer than its thread does (``deadline``).
+    """A connection that waits for answers within its thread's limit (``deadline``).
 
-    The kernel notices a peer that is gone, but not one that is there and passes nothing on.
+    The kernel detects a vanished peer, but not one that is alive and silent.
     """
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
@@ -37,7 +37,7 @@ class BoundedConnection(Connection[Any]):
 
 
 class BoundedAsyncConnection(AsyncConnection[Any]):
-    """The same for asyncio, with one limit for each answer."""
+    """A bounded connection for asyncio, with one limit for each answer."""
 
     patience = deadline.LONG
     """Seconds for each answer."""
@@ -56,9 +56,9 @@ def connect(*arguments: Any, **options: Any) -> BoundedConnection:
     """Connect, as ``psycopg.connect`` does, within the limit of the thread.
 
     Raises:
-        psycopg.OperationalError: it cannot.
+        psycopg.OperationalError: the connection failed.
         Silent: there is no time left.
-        PooledServer: it is one.
+        PooledServer: a connection pooler answered.
     """
     limit = deadline.limit()
     if not (left := limit.left()):
@@ -76,11 +76,11 @@ def connect(*arguments: Any, **options: Any) -> BoundedConnection:
 
 
 def _refuse_pooler(connection: BoundedConnection) -> None:
-    """Refuse what hands one connection's statements to another one's session, by the session's number.
+    """Refuse a connection pooler, by comparing the session's number with the one in the greeting.
 
-    A pooler makes up the number that it greets clients with.
+    A pooler makes up the number in its greeting to clients.
     """
-    connection.autocommit = True  # the question is to begin no transaction
+    connection.autocommit = True  # the query must not begin a transaction
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     connection.autocommit = False
     if row is not None and row[0] != connection.info.backend_pid:
@@ -88,13 +88,13 @@ def _refuse_pooler(connection: BoundedConnection) -> None:
 
 
 def _until(end: float, seconds: float, generator: Any, connection: Any) -> Generator[Any, Any, Any]:
-    """Go on with one of psycopg's generators, which it asks now and again, until a moment."""
+    """Drive one of psycopg's generators until it ends, or until ``end``; psycopg polls it at intervals."""
     try:
         wanted = next(generator)
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > end:
-                connection.pgconn.finish()  # what the server still says must not be taken for another answer
+                connection.pgconn.finish()  # a late answer must not be taken for the next one
                 raise Silent(f"no answer within {seconds:g} s")
             wanted = generator.send(ready)
     except StopIteration as ended:

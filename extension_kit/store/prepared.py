@@ -1,4 +1,4 @@
-"""Statements that SQLAlchemy writes once, and the driver executes: on the way of every attempt, that is much faster."""
+"""Prepared statements: compiled once by SQLAlchemy, executed by the driver, which is much faster for every attempt."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ Convert = Callable[[Any], Any]
 
 
 class _Compiled(NamedTuple):
-    """For one dialect: the text, constants, the order of variables where they have no names, and conversions."""
+    """Compiled for one dialect: text, constants, order of unnamed variables, and conversions."""
 
     text: str
     constants: Mapping[str, Any]
@@ -20,10 +20,10 @@ class _Compiled(NamedTuple):
 
 
 class Statement:
-    """A statement with variables that are all given by name.
+    """A statement with variables given by name.
 
     Args:
-        statement: to be executed often; it must not depend on what is given.
+        statement: its text must not depend on the values.
     """
 
     def __init__(self, statement: ClauseElement) -> None:
@@ -31,12 +31,12 @@ class Statement:
         self._by_dialect: dict[str, _Compiled] = {}
 
     def rowcount(self, connection: Connection, **values: Any) -> int:
-        """Execute it within the transaction of the connection, and return how many rows it has changed."""
+        """Execute within the transaction of the connection, and return the number of changed rows."""
         number: int = self._execute(connection, values)[0].rowcount
         return number
 
     def first(self, connection: Connection, **values: Any) -> tuple[Any, ...] | None:
-        """Execute it, and return the first row, or None without any."""
+        """Execute, and return the first row, or None without any."""
         cursor, compiled = self._execute(connection, values)
         row: tuple[Any, ...] | None = cursor.fetchone()
         cursor.close()

@@ -1,4 +1,4 @@
-"""Whether the disk of a SQLite file has room, while there is still enough of it to clean up: that takes some, too."""
+"""Disk space check: refuses events early enough that cleaning up, which takes space, is still possible."""
 
 import os
 from pathlib import Path
@@ -8,26 +8,26 @@ from sqlalchemy import Connection
 from extension_kit.errors import StoreFull
 
 _PLENTY = 256 * 1024**2
-"""Bytes from which it is not looked closer; much more than the write-ahead log takes."""
+"""Free bytes above which no further check is made; much more than the write-ahead log takes."""
 
 _LEAST, _MOST, _SHARE = 1024**2, 64 * 1024**2, 1 / 10
-"""What has to be left, for cleaning up and for attempts of what waits: a share of the disk, within two limits."""
+"""Bytes reserved for cleaning up and for attempts of waiting deliveries: a share of the disk, within two limits."""
 
 
 def check_room(connection: Connection, path: Path, database: str, more: int, share: float) -> None:
-    """See whether more may be added to a SQLite file.
+    """Check that a SQLite file may grow.
 
-    What is committed is in the write-ahead log first; the file grows by it later, and before the log can shrink.
+    A commit goes to the write-ahead log first; the file grows later, and before the log can shrink.
 
     Args:
         connection: in a transaction.
         path: the file.
-        database: its name.
-        more: bytes that are to be added.
-        share: of what has to be left; a larger one for who looks ahead.
+        database: its name, for the message.
+        more: bytes to be added.
+        share: multiple of the reserved space; larger to look ahead.
 
     Raises:
-        StoreFull: it may not.
+        StoreFull: the disk is almost full.
     """
     disk = os.statvfs(path.parent)
     free = disk.f_bavail * disk.f_frsize
@@ -39,6 +39,6 @@ def check_room(connection: Connection, path: Path, database: str, more: int, sha
     to_grow = max(pages * page_size - path.stat().st_size, 0)
     if free < to_grow + more + share * min(max(disk.f_blocks * disk.f_frsize * _SHARE, _LEAST), _MOST):
         raise StoreFull(
-            f"The database {database} cannot grow: its disk is almost full, and what is left is for cleaning up. "
-            "Free some of it, or lower EXTENSION_RETENTION_MEGABYTES"
+            f"The database {database} cannot grow: its disk is almost full, and the rest is reserved for cleaning up. "
+            "Free disk space, or lower EXTENSION_RETENTION_MEGABYTES"
         )

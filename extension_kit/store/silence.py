@@ -1,4 +1,4 @@
-"""Remembers that a database did not answer, so that not everybody who comes waits for it as long again."""
+"""Silent databases: after a missing answer, callers fail at once, and one at a time tries again."""
 
 import threading
 import time
@@ -6,12 +6,12 @@ import time
 from extension_kit.errors import StoreError, StoreSilent, StoreUnavailable
 from extension_kit.store.deadline import Limit
 
-_PAUSE = 1.0  # seconds after which somebody waits for it again
-_MOST = 0.75  # of the time allowed; what fails after that has been waiting, whatever for
+_PAUSE = 1.0  # seconds after which a caller tries again
+_MOST = 0.75  # of the time allowed; a failure after that counts as a missing answer
 
 
 class Silence:
-    """Whether a database answers. Safe for threads."""
+    """State of one database: answering or silent. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -19,13 +19,13 @@ class Silence:
         self._next = 0.0
 
     def admit(self, timeout: float) -> None:
-        """Let one caller at a time find out whether a database that was silent answers again.
+        """Admit callers to the database; while it is silent, one at a time.
 
         Args:
-            timeout: seconds that it takes at most.
+            timeout: maximum seconds of the caller's use.
 
         Raises:
-            StoreSilent: it is known not to answer, and this caller need not wait for it.
+            StoreSilent: the database is silent, and another caller tries it.
         """
         if self._error is None:
             return
@@ -35,7 +35,7 @@ class Silence:
             self._next = time.monotonic() + timeout + _PAUSE
 
     def judge(self, error: StoreError, limit: Limit) -> StoreError:
-        """Note why somebody has failed, and return the error to raise instead."""
+        """Record the failure of a caller, and return the error to raise instead."""
         waited = isinstance(error, StoreUnavailable) and not limit.each and limit.left() < (1 - _MOST) * limit.seconds
         if not waited and not isinstance(error, StoreSilent):
             self.end()
@@ -46,7 +46,7 @@ class Silence:
             return self._error
 
     def end(self) -> None:
-        """Note that it answers."""
+        """Record that the database answers."""
         if self._error is not None:
             with self._lock:
                 self._error = None

@@ -1,13 +1,13 @@
-"""How much room a database takes."""
+"""Size of a database: bytes allocated and bytes in use."""
 
 from sqlalchemy import Connection, MetaData, func, select, text
 
 _ROW_BYTES = 100
-"""What PostgreSQL needs for a row beside its values, in the table and in indexes, roughly."""
+"""Approximate bytes PostgreSQL needs for a row beside its values, in the table and in indexes."""
 
 
 def allocated_bytes(connection: Connection, metadata: MetaData) -> int:
-    """How much disk a database takes, of PostgreSQL that of our tables; what was removed leaves gaps in it."""
+    """Return the bytes a SQLite file or, on PostgreSQL, our tables take on disk, gaps of deleted rows included."""
     if connection.dialect.name == "sqlite":
         asked = text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
         return int(connection.execute(asked).scalar_one())
@@ -16,7 +16,7 @@ def allocated_bytes(connection: Connection, metadata: MetaData) -> int:
 
 
 def live_bytes(connection: Connection, metadata: MetaData) -> int:
-    """How much of that is in use. PostgreSQL has to read the tables for the answer."""
+    """Return the bytes in use. PostgreSQL has to read the tables for it."""
     if connection.dialect.name == "sqlite":
         used = "SELECT (page_count - freelist_count) * page_size"
         asked = text(f"{used} FROM pragma_page_count, pragma_freelist_count, pragma_page_size")

@@ -1,4 +1,4 @@
-"""One SQLite file as a store: writers take turns, and what is committed has reached the disk."""
+"""SQLite connections: writers take turns, and a commit has reached the disk."""
 
 import math
 import os
@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 from extension_kit.store.sqlite_file import FileConnection, files_at, opened_files
 
 WAIT = 5.0
-"""Seconds to wait for another writer."""
+"""Maximum seconds to wait for another writer."""
 
-_STATEMENTS = 512  # kept prepared; those that add rows differ by how many they add
+_STATEMENTS = 512  # kept prepared; inserts differ by their number of rows
 
 _turns: WeakValueDictionary[tuple[int, Path], threading.Lock] = WeakValueDictionary()
 _turns_lock = threading.Lock()
@@ -24,16 +24,16 @@ _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     f"PRAGMA journal_size_limit={64 * 1024**2}",
-    # Some builds write zeros over all that is removed: that takes as much room in the log, and a full disk has none.
+    # Some builds overwrite deleted data with zeros: that takes as much space in the log, and a full disk has none.
     "PRAGMA secure_delete=OFF",
 )
 
 
 def create(path: Path) -> None:
-    """Make the file, and its directory, for their owner alone; what exists keeps its mode.
+    """Create the file and its directory, accessible to their owner only; existing ones keep their mode.
 
     Raises:
-        OSError: they cannot be made.
+        OSError: they cannot be created.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Not opened where it exists: closing it would release the locks of every connection that this process has to it.
@@ -42,9 +42,9 @@ def create(path: Path) -> None:
 
 
 def turn(path: Path) -> threading.Lock:
-    """What the threads of this process that write to a file take one after the other.
+    """Return the lock between the threads of this process that write to a file.
 
-    Without it they would find the file locked by each other, and ask again and again. A forked process has its own.
+    Without it they would poll the file's own lock. A forked process has a lock of its own.
     """
     with _turns_lock:
         if (lock := _turns.get((os.getpid(), path))) is None:
@@ -53,11 +53,11 @@ def turn(path: Path) -> threading.Lock:
 
 
 def connect(path: Path, *, flush: bool = True) -> FileConnection:
-    """Open a file that exists. Any thread may use the connection; transactions begin only where it is told so.
+    """Open an existing file. Any thread may use the connection; transactions begin explicitly only.
 
     Args:
         path: the file.
-        flush: whether a commit waits for the disk.
+        flush: True: a commit waits for the disk.
 
     Raises:
         sqlite3.Error: the file is missing, or no database, or cannot be written.
@@ -79,10 +79,10 @@ def connect(path: Path, *, flush: bool = True) -> FileConnection:
             # Once for a file, because they write; the first works only before the second, and before there are tables.
             _execute_in_turn(connection, "PRAGMA auto_vacuum=INCREMENTAL")
             _execute_in_turn(connection, "PRAGMA journal_mode=WAL")
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # which opens the log
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the log
         if not flush:
             connection.execute("PRAGMA synchronous=NORMAL")
-        # From here on only who begins to write waits, and in ``begin``.
+        # From here on only ``begin`` waits.
         connection.execute("PRAGMA busy_timeout=0")
         connection.files = opened_files(path, before)
     except BaseException:
@@ -92,11 +92,11 @@ def connect(path: Path, *, flush: bool = True) -> FileConnection:
 
 
 def begin(connection: sqlite3.Connection, wait: float = math.inf) -> None:
-    """Begin a transaction that writes, as soon as no other one does.
+    """Begin a transaction that writes, as soon as no other one is open.
 
     Args:
         connection: to the file.
-        wait: seconds to wait for others at most; never more than ``WAIT``.
+        wait: maximum seconds to wait for others; never more than ``WAIT``.
 
     Raises:
         sqlite3.OperationalError: another connection has been writing for so long.
@@ -105,7 +105,7 @@ def begin(connection: sqlite3.Connection, wait: float = math.inf) -> None:
 
 
 def vacuum(path: Path, pages: int) -> None:
-    """Give free pages at the end of the file back to the file system, at most so many."""
+    """Give at most ``pages`` free pages at the end of the file back to the file system."""
     with closing(connect(path)) as connection:
         connection.execute(f"PRAGMA busy_timeout={WAIT * 1000:.0f}")
         # By executescript(), because execute() takes one step, and this pragma frees one page a step.
@@ -113,17 +113,17 @@ def vacuum(path: Path, pages: int) -> None:
 
 
 def shrink_log(path: Path) -> None:
-    """Write what is in the write-ahead log into the file, and make the log empty, unless others use it just now."""
+    """Move the write-ahead log's contents into the file, and empty the log, unless others are using it."""
     with closing(connect(path)) as connection:
         connection.execute(f"PRAGMA busy_timeout={WAIT * 1000:.0f}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def _execute_in_turn(connection: sqlite3.Connection, statement: str, wait: float = math.inf) -> None:
-    """Execute what needs the file's write lock, trying often.
+    """Execute a statement that needs the file's write lock, trying often.
 
     SQLite's own waiting pauses longer and longer, up to 0.1 s: beside a process that writes all the time it finds the
-    file free only by luck, and may wait in vain.
+    file unlocked only by luck, and may time out.
     """
     deadline = time.monotonic() + min(wait, WAIT)
     while True:

@@ -1,4 +1,4 @@
-"""Whether the file that a connection has open is still the one at its path: SQLite goes on with one that is gone."""
+"""SQLite file check: detects a file that was removed, replaced or cut off; SQLite itself would go on with it."""
 
 import os
 import sqlite3
@@ -8,22 +8,22 @@ from typing import NamedTuple
 
 Identity = tuple[int, int]
 
-_CHECKED = 64 * 1024**2  # bytes up to which a file that became smaller is looked through
+_CHECKED = 64 * 1024**2  # bytes up to which a shrunken file is checked whole
 _FRAME_HEADER = 24  # bytes before each page in the write-ahead log
 
 _ADVICE = (
-    "put the same file back; or stop the extension, put a backup in its place, remove what its name with -wal and "
-    "-shm at the end names, and start it"
+    "put the same file back; or stop the extension, put a backup in its place, remove the files with its name and "
+    "-wal or -shm at the end, and start it"
 )
 
 _CUT = (
-    "was cut off while it was in use: stop the extension, restore a backup, remove what its name with -wal and -shm "
-    "at the end names, and start it"
+    "was cut off while it was in use: stop the extension, restore a backup, remove the files with its name and "
+    "-wal or -shm at the end, and start it"
 )
 
 
 class FileLost(sqlite3.OperationalError):
-    """The file at the path is not the one that is open."""
+    """The file at the path is not the open one."""
 
 
 class FileReplaced(FileLost):
@@ -31,7 +31,7 @@ class FileReplaced(FileLost):
 
 
 class Files(NamedTuple):
-    """The database file, its write-ahead log and what processes share of that; None where one is not there."""
+    """The database file, its write-ahead log and its shared memory; None for a missing one."""
 
     main: Identity | None
     log: Identity | None
@@ -39,22 +39,22 @@ class Files(NamedTuple):
 
 
 class FileConnection(sqlite3.Connection):
-    """A connection that knows which files it has opened."""
+    """A connection with the identities of its open files."""
 
     files = Files(None, None, None)
 
 
 def files_at(path: Path) -> Files:
-    """Which files are at a path."""
+    """Return the files at a path."""
     return Files(*(_identity(f"{path}{ending}") for ending in ("", "-wal", "-shm")))
 
 
 def opened_files(path: Path, before: Files) -> Files:
-    """Say which files a connection has just opened, its log among them.
+    """Return the files that a connection has just opened, its log among them.
 
     Args:
         path: of the file.
-        before: what was there before it was opened.
+        before: files at the path before it was opened.
 
     Raises:
         FileLost: another file was put there meanwhile.
@@ -66,7 +66,7 @@ def opened_files(path: Path, before: Files) -> Files:
 
 
 class FileWatch:
-    """Compares what is open with what is at the path, at the cost of asking for two names.
+    """Compares the open files with those at the path, at the cost of two ``stat`` calls.
 
     Args:
         path: of the file.
@@ -79,11 +79,11 @@ class FileWatch:
         self._cut: Identity | None = None
 
     def check(self, connection: FileConnection) -> None:
-        """See whether a connection's files are those at the path, and whole; in a transaction that writes.
+        """Check that a connection's files are those at the path, and whole; in a transaction that writes.
 
         Raises:
-            FileLost: they are not.
-            FileReplaced: they are not, and those at the path may be opened by a new connection.
+            FileLost: the files are others, or were cut off.
+            FileReplaced: the files are others, and a new connection may open them.
         """
         main, _ = self.check_names(connection)
         if main.st_size < self._size:
@@ -91,10 +91,10 @@ class FileWatch:
         self._size = main.st_size
 
     def check_names(self, connection: FileConnection) -> tuple[os.stat_result, os.stat_result]:
-        """See whether the names are still those of a connection's files, without using it.
+        """Check that a connection's files are those at the path, without using the connection.
 
         Returns:
-            What is known of the file and its log.
+            The ``stat`` results of the file and its log.
 
         Raises:
             FileLost, FileReplaced: as for ``check``.
@@ -117,18 +117,18 @@ class FileWatch:
         if there.main == files.main:
             return FileLost(
                 f"lost its write-ahead log, {self._path.name}-wal, while it was in use: stop the extension, which "
-                "writes what was in it into the file, and start it again"
+                "writes the log's contents into the file, and start it again"
             )
         if {files.log, files.shared} & {there.log, there.shared} - {None}:
             return FileLost(f"was replaced while it was in use, beside the -wal and -shm of the one before: {_ADVICE}")
         return FileReplaced("was replaced while it was in use: the file that is there now is opened")
 
     def _check_size(self, connection: FileConnection) -> None:
-        """A file becomes smaller when free pages are given back; else it was cut off."""
+        """Check a smaller file: it shrinks when free pages are given back; otherwise it was cut off."""
         (pages,), (page_size,) = (
             connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
         )
-        # In this order: what leaves the log meanwhile goes to the file.
+        # In this order: pages that leave the log meanwhile go to the file.
         in_log = os.stat(self._log).st_size // (page_size + _FRAME_HEADER)
         size = os.stat(self._main).st_size
         if size < max(pages - in_log, 1) * page_size or (size <= _CHECKED and _is_damaged(self._path)):
@@ -137,7 +137,7 @@ class FileWatch:
 
 
 def _is_damaged(path: Path) -> bool:
-    """Look through a file with a connection that remembers nothing of it."""
+    """Return True if a new connection, without cached pages, finds the file damaged."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))

@@ -1,15 +1,15 @@
-"""What tables are declared with, so that it means the same on both stores."""
+"""Column types and naming of constraints, the same on both stores."""
 
 from datetime import UTC, datetime
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, TypeDecorator
 
 NUMBER = BigInteger().with_variant(Integer, "sqlite")
-"""A key that the database gives: SQLite does so by itself to one of type INTEGER only."""
+"""Type of keys that the database generates: SQLite does so for INTEGER only."""
 
 
 def new_metadata() -> MetaData:
-    """Make a collection of tables, in which every constraint gets a name."""
+    """Return a new ``MetaData`` in which every constraint gets a name."""
     return MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -21,7 +21,7 @@ def new_metadata() -> MetaData:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time: aware, and read in UTC, also on SQLite, which keeps neither offset nor zone.
+    """A point in time: aware, and read in UTC, also on SQLite, where offsets are not stored.
 
     Raises:
         ValueError: a time without an offset is written.

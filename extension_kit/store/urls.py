@@ -1,4 +1,4 @@
-"""URLs of databases, read so that a mistake in one is found at the start and named, without what is secret in it."""
+"""Database URLs: parsed and checked at the start; errors name the mistake without secrets."""
 
 import re
 
@@ -24,10 +24,10 @@ _SEVERAL_HOSTS = "postgresql://USER:PASSWORD@/DATABASE?host=HOST1:PORT1&host=HOS
 
 
 def parsed(text: str) -> URL:
-    """Read a URL.
+    """Parse a database URL.
 
     Raises:
-        SettingError: it cannot be used.
+        SettingError: the URL cannot be used.
     """
     try:
         return _parsed(text)
@@ -51,7 +51,7 @@ def _parsed(text: str) -> URL:
             advice = _INSTEAD.get(name, "leave it out, or write one of libpq's parameters, such as ?sslmode=require")
             raise Refusal(f"{shown} is no parameter of PostgreSQL's: {advice}")
     make_conninfo(**url.get_dialect()().create_connect_args(url)[1])
-    # The rest of a password with an @ that is not written %40 would be taken for the host, and shown.
+    # With an @ in the password not written as %40, the rest of the password would be taken for the host, and shown.
     if "@" in f"{url.host}{url.database}":
         raise ValueError
     return url

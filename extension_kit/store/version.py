@@ -1,26 +1,26 @@
-"""Which version of the tables a database has, and which this release needs."""
+"""Schema version: the version of a database's tables, compared with the one this release needs."""
 
 from extension_kit.errors import NewerSchema, OlderSchema
 
 TABLE = "extension_kit_version"
-"""Where the version is written down; under a name of its own, as other software may share the database."""
+"""Table that stores the version; its name is our own, because other software may share the database."""
 
 LATEST = "0002"
-"""The newest version, which is the newest file in ``migrations/versions``."""
+"""The newest version: the newest file in ``migrations/versions``."""
 
 
 def check(version: str | None, database: str, latest: str = LATEST, extension: str | None = None) -> None:
-    """Refuse other versions than the latest.
+    """Refuse all versions but the latest.
 
     Args:
-        version: what the database has; None where it has no tables.
+        version: of the database; None without tables.
         database: its name, for the message.
-        latest: the one that is needed.
-        extension: whose tables they are; None: the kit's.
+        latest: the version needed.
+        extension: name of the extension with these tables; None: the kit's tables.
 
     Raises:
-        OlderSchema: it has to be upgraded.
-        NewerSchema: this release cannot use it.
+        OlderSchema: the database has to be upgraded.
+        NewerSchema: this release cannot use the database.
     """
     refuse_newer(version, database, latest, extension)
     tables = f"no tables of {extension}" if extension else "no tables"
@@ -35,10 +35,10 @@ def check(version: str | None, database: str, latest: str = LATEST, extension: s
 
 
 def refuse_newer(version: str | None, database: str, latest: str = LATEST, extension: str | None = None) -> None:
-    """Refuse a database which a later release has upgraded.
+    """Refuse a database that a later release has upgraded.
 
     Raises:
-        NewerSchema: it is one.
+        NewerSchema: the database has a later version.
     """
     if version is not None and version > latest:
         raise NewerSchema(

@@ -1,4 +1,4 @@
-"""Run by Alembic, which ``extension_kit.store.migrate`` hands the connection to migrate over."""
+"""Alembic's environment: migrates over the connection given by ``extension_kit.store.migrate``."""
 
 from alembic import context
 

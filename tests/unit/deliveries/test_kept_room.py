@@ -57,7 +57,7 @@ def test_accepting_stops_while_there_is_room_to_clean(disk):
         outbox = outbox_of(database)
         for _ in range(3):
             assert fill(outbox) > 30
-            with pytest.raises(StoreFull, match="its disk is almost full, and what is left is for cleaning up"):
+            with pytest.raises(StoreFull, match="its disk is almost full, and the rest is reserved for cleaning up"):
                 outbox.check_writable()
             deliver(database)
             KeptRoom(database, LIMIT).look()

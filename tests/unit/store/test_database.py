@@ -497,7 +497,7 @@ def test_without_write_access(directory: Path, unwritable: str) -> None:
 
 def test_a_directory_that_cannot_be_made(directory: Path) -> None:
     directory.chmod(0o555)
-    with unprivileged(), pytest.raises(StoreUnavailable, match=r"cannot be made: Permission denied"):
+    with unprivileged(), pytest.raises(StoreUnavailable, match=r"cannot be created: Permission denied"):
         Database(f"sqlite:///{directory}/data/extension.db").create()
     directory.chmod(0o755)
 

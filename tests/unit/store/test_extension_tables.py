@@ -187,8 +187,8 @@ def test_it_is_logged_whose_tables_were_upgraded(url: str, release, caplog: pyte
         upgrade(database, no_engine, [release(FIRST)])
         name = database.name
     assert [record.getMessage() for record in caplog.records if record.name == "extension_kit.store"] == [
-        f"The database {name} has version {version.LATEST} now (before: None)",
-        f"The database {name} has version 0001 of the tables of echo now (before: None)",
+        f"Database {name} upgraded to version {version.LATEST} (before: None)",
+        f"Database {name} upgraded to version 0001 of the tables of echo (before: None)",
     ]
 
 

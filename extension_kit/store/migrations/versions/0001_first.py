@@ -1,7 +1,7 @@
 """The first tables.
 
-On SQLite the refs of removed rows are not given again (``sqlite_autoincrement``), as they never are on PostgreSQL: refs
-are seen outside, by receivers who know from them what they have seen.
+On SQLite the refs of removed rows are not reused (``sqlite_autoincrement``), as on PostgreSQL: receivers outside
+recognise repeated messages by them.
 """
 
 import sqlalchemy as sa
