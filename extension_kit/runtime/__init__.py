@@ -1,1 +1,1 @@
-"""Extensions put together in one process: the service that both edges serve, and its durable half."""
+"""Runtime: extensions in one process, as the service that both edges serve, and its durable half."""

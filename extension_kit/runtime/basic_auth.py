@@ -1,4 +1,4 @@
-"""Basic authentication, which agents can be told to send."""
+"""Basic authentication of agents."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ class BasicCredentials:
         self._expected = f"{username}:{password}".encode()
 
     def admit(self, authorization: str) -> bool:
-        """Whether an Authorization header carries these credentials; compared in constant time."""
+        """Return True if an Authorization header carries these credentials; compared in constant time."""
         scheme, _, encoded = authorization.partition(" ")
         if scheme.lower() != "basic":
             return False

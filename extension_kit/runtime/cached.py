@@ -1,4 +1,4 @@
-"""A value that takes a while to find out, for callers who ask often and cannot wait long."""
+"""Cached values: a slow value is computed once for concurrent callers, and kept for a second."""
 
 import logging
 import threading
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 class Sampled(Generic[T]):
-    """Finds a value once for all who ask at the same time, and keeps it for a moment.
+    """Caches a slow value. Concurrent callers share one computation and wait at most ``patience`` seconds.
 
     Args:
-        find: finds the value, on a thread of its own.
-        keep: seconds for which a value is given again.
-        patience: seconds from its beginning after which nobody waits any more for what ``find`` gives. Whatever it
-            hangs in, it hangs in it once.
+        find: computes the value, on a thread of its own.
+        keep: seconds for which a value is returned again.
+        patience: seconds from the start of ``find`` after which no caller waits for it. If ``find`` hangs, only one
+            call of it hangs.
     """
 
     def __init__(self, find: Callable[[], T], keep: float = 1.0, patience: float = 2.0) -> None:
@@ -32,7 +32,7 @@ class Sampled(Generic[T]):
         self._since = 0.0
 
     def __call__(self) -> T | None:
-        """Give the value; None where it could not be found, or not in time."""
+        """Return the value; None if ``find`` failed or is late."""
         with self._lock:
             if self._finding is None or (self._finding.done() and time.monotonic() >= self._until):
                 self._finding, self._since = Future(), time.monotonic()
@@ -41,7 +41,7 @@ class Sampled(Generic[T]):
         try:
             return finding.result(max(left, 0))
         except Exception:
-            logger.debug("a value is not known", exc_info=True)
+            logger.debug("Sampled value unavailable", exc_info=True)
             return None
 
     def _work(self, finding: Future[T]) -> None:

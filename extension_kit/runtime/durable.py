@@ -1,6 +1,6 @@
-"""What durable listeners need, put together: the database, the engine, the outbox, and the worker.
+"""Durable runtime: the database, the engine, the outbox and the worker of a service with durable listeners.
 
-Imported only where there is a durable listener, because of what it imports.
+Imported only for a durable listener, because its imports are large.
 """
 
 import atexit
@@ -57,17 +57,17 @@ logger = logging.getLogger("extension_kit.deliveries")
 
 _HOUR = 3600.0
 _MINUTE = 60.0
-_ATTEMPTS_KNOWN = 1000  # to a worker that starts, so that it knows which listeners are quick
+_ATTEMPTS_KNOWN = 1000  # read by a starting worker, to know which listeners are quick
 _FILE_CHECK = 2.0  # seconds
 _ROOM_CHECK, _ROOM_CHECK_POSTGRESQL = 2.0, 60.0  # seconds
 _HAND_BACK_TIMEOUT = 3.0  # seconds
 
-# atexit is too late: executors, which the engine needs to hand back what it does, take nothing any more by then.
+# atexit is too late: the engine hands back its jobs through executors, which take no more work by then.
 _before_threads_end: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
 
 
 class Speaks(Protocol):
-    """What of an event protocol is needed here: see ``extension_kit.protocol.EventProtocol``."""
+    """The part of ``extension_kit.protocol.EventProtocol`` that the durable runtime needs."""
 
     source: str
     event: type[PublishedEvent]
@@ -80,12 +80,12 @@ class Durability:
     """The durable half of a service, for one process.
 
     Args:
-        settings: where and how.
-        listeners: the listeners that deliveries are made to, by which they find their function.
+        settings: the kit's settings.
+        listeners: the listeners that get deliveries.
         protocols: other systems' event protocols, each with its settings.
 
     Raises:
-        ConfigurationError: the database's URL, or the authorities that receivers are trusted by, cannot be used.
+        ConfigurationError: the database's URL, or the file of trusted authorities, cannot be used.
         StoreError: the database cannot be used, or has to be upgraded first.
     """
 
@@ -99,7 +99,7 @@ class Durability:
         for listener in listeners:
             self._index.add(listener.names, listener)
         self.database = Database(settings.database_url, timeout=settings.store_timeout)
-        # A power failure may take back that something was delivered, and it is delivered again: that need not wait.
+        # No flush: a power failure may lose the end of an attempt; the delivery is then repeated (at-least-once).
         self._unflushed = Database(settings.database_url, flush=False, timeout=settings.store_timeout)
         self.engine = Engine(self.database)
         self.senders = Senders(settings)
@@ -115,28 +115,28 @@ class Durability:
 
     @property
     def find_step(self) -> FindStep:
-        """How ``event.step`` finds a step."""
+        """Finds the step for ``event.step``."""
         return partial(find_step, self.database)
 
     @property
     def keys(self) -> list[str]:
-        """What the listeners' deliveries are kept under."""
+        """Listener keys of the deliveries to the listeners."""
         return [listener.key for listener in self._listeners]
 
     def tell_of_orphans(self) -> None:
-        """Say what waits for functions that are not loaded, where something does: most often one was renamed."""
+        """Log the waiting deliveries of functions that are not loaded, if any: most often a function was renamed."""
         try:
             with self.database.read() as connection:
                 found = orphans(connection, listeners_by_key(self._listeners).keys())
         except StoreError as error:
-            logger.debug("not known what waits in vain: %s", error)
+            logger.debug("Cannot look for deliveries without a function: %s", error)
             return
         if found:
             logger.warning("%s", sentence(found, "which is not loaded here"))
 
     def worker(self, name: str) -> "DeliveryWorker":
-        """Make a worker for deliveries; ``run`` starts it."""
-        # Only now: a process that only takes events does without procrastinate.
+        """Return a new delivery worker; ``run`` starts it."""
+        # Imported here: a process that only takes events does not need procrastinate.
         from extension_kit.engine.worker import DeliveryWorker
 
         settings = self._settings
@@ -164,7 +164,7 @@ class Durability:
             return scopes(connection, listeners)
 
     def _find_handler(self) -> FindHandler:
-        """Find how deliveries are made, to functions and to subscriptions."""
+        """Return the finder of handlers for functions and subscriptions."""
         views = {protocol.source: protocol.event for protocol, _ in self._protocols}
         manners = {each.source: each.manner(settings) for each, settings in self._protocols if each.manner}
         of_function = function_handlers(self._listeners, self._settings.function_timeout, self.find_step, views)
@@ -179,15 +179,15 @@ class Durability:
         try:
             self._outbox.check_writable(attempts=attempts)
         except StoreError as error:
-            logger.debug("not ready: %s", error)
+            logger.debug("Database not writable: %s", error)
             return False
         return True
 
     def keep_house(self) -> None:
-        """Do at the start, and again and again, what has to be done beside deliveries, in threads of this process.
+        """Start the periodic tasks, each in a daemon thread.
 
-        What is over is removed once an hour, and once a minute what would not be delivered, or too late, is looked for;
-        protocols have tasks of their own.
+        Retention runs once an hour, the search for stranded and misdated deliveries once a minute, the checks of the
+        database's size and file every few seconds; event protocols have tasks of their own.
         """
         _repeat("retention", _HOUR, self._clean)
         _repeat("queue-check", _MINUTE, self._check_queue)
@@ -210,28 +210,28 @@ class Durability:
         take_up(self.database, self.engine)
 
     def _follow_file(self, opened: Identity | None) -> None:
-        """Begin anew once another file is in the place of the one that the queue was opened in, and can be used."""
+        """Restart the process once the database file has been replaced by another usable one."""
         if files_at(self.database.path).main in (None, opened):
             return
         with suppress(StoreError):
             self._outbox.check_writable(attempts=True)
-            logger.error("The database %s is another file now: this process ends, to begin anew", self.database.name)
+            logger.error("Database file %s was replaced, restarting this process", self.database.name)
             _end_process()
 
     def _clean(self) -> None:
         settings = self._settings
         cleaned = clean(self.database, settings.retention_days, settings.retention_megabytes, datetime.now(UTC))
-        logger.debug("Removed what is over: %s", cleaned)
+        logger.debug("Retention finished: %s", cleaned)
 
     def wanted_names(self, names: Sequence[str]) -> list[str]:
-        """Those of some event names that subscriptions want."""
+        """Return the event names, of those given, that subscriptions want."""
         with self.database.read() as connection:
             return wanted_names(connection, names)
 
     def embed_worker(self) -> None:
-        """Run a worker in a thread of this process, unless one runs: where nothing else runs one.
+        """Run a worker in a thread of this process, unless one runs.
 
-        At the end of the process, what it does has the grace period to end.
+        At the end of the process, attempts in progress have the grace period to end.
         """
         with self._embedding:
             if self._embedded is not None:
@@ -242,15 +242,15 @@ class Durability:
         thread = threading.Thread(target=self._embedded.run, name="deliveries", daemon=True)
         _before_threads_end(partial(self._end_embedded, thread))
         thread.start()
-        logger.info("Deliveries are made by a worker in this process")
+        logger.info("Embedded delivery worker started")
 
     def _end_embedded(self, thread: threading.Thread) -> None:
-        if self._embedded is not None and thread.is_alive():  # it is not in a process that was forked since
+        if self._embedded is not None and thread.is_alive():  # False in a process forked since
             self._embedded.stop()
             thread.join(self._settings.grace_period + _HAND_BACK_TIMEOUT)
 
     def close(self, timeout: float) -> None:
-        """Commit what has come in, end an embedded worker, and close connections."""
+        """Commit the waiting events, end an embedded worker, and close connections."""
         self.recorder.close(timeout)
         if self._embedded is not None:
             self._embedded.stop()
@@ -260,35 +260,35 @@ class Durability:
 
 
 def _repeat(name: str, every: float, run: Callable[[], object]) -> None:
-    """Do something now and again, in a thread of its own."""
+    """Call ``run`` every ``every`` seconds, in a daemon thread."""
 
     def go_on() -> None:
         said = ""
         while True:
             try:
-                with deadline.patiently():  # nobody waits for it
+                with deadline.patiently():  # no caller waits for it
                     refuse_unfinished(run(), f"the task {name}")
                 said = ""
             except StoreError as error:
                 if str(error) != said:
-                    logger.warning("The task %s waits: %s", name, error)
+                    logger.warning("Periodic task %s postponed: %s", name, error)
                 said = str(error)
             except BaseException:  # SystemExit and CancelledError, too: a thread that ends is not replaced
-                logger.exception("The task %s failed and is tried again in %g s", name, every)
+                logger.exception("Periodic task %s failed, retrying in %g s", name, every)
             time.sleep(every)
 
     threading.Thread(target=go_on, name=name, daemon=True).start()
 
 
 def _end_process() -> None:
-    """End this process as its supervisor would, which then starts another."""
+    """End this process with SIGTERM; its supervisor starts another."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def prepare(database: Database, engine: Engine, extensions: Sequence[Tables] = ()) -> None:
-    """Bring a SQLite database up to date; one in PostgreSQL, which several machines use, only on request.
+    """Migrate a SQLite database; only check one in PostgreSQL, because several machines may use it.
 
     Raises:
-        StoreError: it cannot be used, or has to be upgraded first.
+        StoreError: the database cannot be used, or has to be upgraded first.
     """
     upgrade(database, engine.create_tables, extensions, only_check=not database.is_sqlite)

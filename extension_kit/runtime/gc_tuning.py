@@ -1,22 +1,21 @@
-"""Memory, set up for a process that has started and works from now on."""
+"""Memory tuning of a process after its start: garbage collector and malloc."""
 
 import ctypes
 import gc
 from contextlib import suppress
 
-_NEW_OBJECTS = 20_000  # more than there were removed, after which it is looked for cycles among them
+_NEW_OBJECTS = 20_000  # allocated minus freed objects, after which the collector runs
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 _LARGE = 512 * 1024  # bytes
 
 
 def spare_what_is_there() -> None:
-    """Never look again through what modules have made, which stays; and look through new objects less often.
+    """Move all objects out of the collector's reach (``gc.freeze``) and raise its threshold. Call once, after start-up.
 
-    While events wait for their commit, more of them are alive than Python expects: it would look through all objects
-    again and again.
+    Thousands of events that wait for their commit would otherwise trigger full collections again and again.
 
-    Large bodies are given back to the system when they are freed. By itself, glibc takes up the size of what was freed,
-    and from then on keeps blocks as large as that.
+    Large bodies are given back to the system when they are freed. By default, glibc raises its threshold to the size of
+    a freed block, and from then on keeps blocks of that size.
     """
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)

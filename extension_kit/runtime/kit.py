@@ -1,4 +1,4 @@
-"""What the kit offers to extensions that speak another system's event protocol: the database, and publishing."""
+"""Kit: the database and publishing, as given to routes and tasks of event protocols."""
 
 import time
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ class Host:
 
     Attributes:
         settings: the kit's own.
-        database: where events, deliveries and the tables of extensions are.
-        senders: what deliveries to subscriptions are made with; they check targets.
+        database: holds events, deliveries and the tables of extensions.
+        senders: make deliveries to subscriptions, and check targets.
     """
 
     settings: Settings
@@ -34,7 +34,7 @@ class Host:
     _listeners: PatternIndex[Listener]
 
     def read(self) -> AbstractContextManager[Connection]:
-        """Read, in a transaction that sees one state of the database and keeps nobody from writing.
+        """Read in a transaction that sees one state of the database and blocks no writer.
 
         Raises:
             StoreError: the database cannot be used.
@@ -43,12 +43,11 @@ class Host:
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
-        """Read, write and publish, all of it or nothing: it is committed at the end, or rolled back for an error.
+        """Read, write and publish in one transaction: committed at the end, rolled back on an exception.
 
-        On SQLite nobody else writes meanwhile, and one within another waits in vain; so do in it only what has to be,
-        and read requests before. Rows, and the series of published events, stay locked until the end: who changes rows
-        of its own and publishes does it always in the same order and publishes once, or two that meet may each wait
-        for the other, and PostgreSQL ends one of them with a StoreError.
+        On SQLite this holds the only write lock: keep it short, never nest it, parse the request before. Changed rows
+        and the series of published events stay locked until the end. So on PostgreSQL, change your own rows and publish
+        in a fixed order, and publish once; otherwise two transactions may deadlock, and one gets a StoreError.
 
         Raises:
             StoreError: the database cannot be used; nothing was written.
@@ -62,11 +61,11 @@ class Host:
 
 
 class Transaction:
-    """A transaction under way.
+    """An open transaction.
 
     Attributes:
         connection: executes statements of SQLAlchemy.
-        published: how many events were published in it.
+        published: number of events published in it.
     """
 
     def __init__(self, connection: Connection, outbox: Outbox, listeners: PatternIndex[Listener]) -> None:
@@ -76,13 +75,13 @@ class Transaction:
         self._listeners = listeners
 
     def publish(self, *events: PublishedEvent) -> list[Recorded]:
-        """Record events, and what is to be delivered of them: to every function and subscription that wants them.
+        """Record events with their deliveries: one for each function and subscription that wants the event.
 
-        Functions run in a worker, those of immediate listeners, too: there is no sender who waits for them. An event
-        that is known by its source and id is not recorded again.
+        Functions run in a worker, those of immediate listeners, too: no sender waits for an answer. An event with a
+        known source and id is not recorded again.
 
         Returns:
-            What became of each event. The place of a known one is None where nobody wanted it.
+            The result for each event. The place of a known event is None if it has no deliveries.
         """
         if not events:
             return []

@@ -1,4 +1,4 @@
-"""One or more extensions, put together to be served by one process."""
+"""Service: one or more extensions, put together to be served by one process."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Described(Protocol):
-    """What a service needs to know of an extension."""
+    """An extension, as far as a service needs it."""
 
     name: str
     version: str
@@ -29,12 +29,12 @@ class Described(Protocol):
 
     @property
     def protocols(self) -> Sequence[Any]:
-        """Its ``EventProtocol``, a class that is known further up only."""
+        """The ``EventProtocol`` instances of the extension; the class is in a higher layer."""
 
 
 @dataclass
 class Service:
-    """What both edges, Flask and ASGI, need to answer requests."""
+    """Extensions and settings, as both edges, Flask and ASGI, serve them."""
 
     name: str
     version: str
@@ -44,9 +44,9 @@ class Service:
     protocols: Sequence[tuple[Any, Any]] = ()
     """Other systems' event protocols (``EventProtocol``), each with its settings."""
     recorder: Recorder | None = None
-    """Takes the events for durable listeners where nothing is durable; without one they are treated as immediate."""
+    """Takes the events of durable listeners if ``durable`` is False; None: the listeners are treated as immediate."""
     find_step: FindStep | None = None
-    """How ``event.step`` finds a step where nothing is durable."""
+    """Finds the step for ``event.step`` if ``durable`` is False."""
     durability: "Durability | None" = field(init=False, default=None)
     receiver: Receiver = field(init=False)
     credentials: BasicCredentials | None = field(init=False)
@@ -54,10 +54,10 @@ class Service:
     def __post_init__(self) -> None:
         settings = self.settings
         self._try_document()
-        # What protocols publish is delivered to immediate listeners, too.
+        # Events published by protocols are delivered to immediate listeners, too.
         delivered_to = [each for each in self.registry.listeners if self.protocols or not each.immediate]
         if self.durable and (delivered_to or self.protocols):
-            # Only now: an extension with immediate listeners does without a database and what speaks to it.
+            # Imported here: an extension with immediate listeners only needs neither a database nor its libraries.
             from extension_kit.runtime.durable import Durability
 
             self.durability = Durability(settings, delivered_to, self.protocols)
@@ -78,7 +78,7 @@ class Service:
         )
 
     def _try_document(self) -> None:
-        """Make the registration document once: what is wrong with it is found now, not by the first agent."""
+        """Make the registration document once, so that an error is raised now and not for the first agent."""
         try:
             self.registry.serialized()
         except RegistrationError:
@@ -99,11 +99,11 @@ class Service:
         """Put extensions together.
 
         Args:
-            extensions: what to serve.
-            settings: how.
-            durable: False does without a database, and leaves out other systems' event protocols, which need it.
-            recorder: takes the events for durable listeners then; without one they are treated as immediate.
-            find_step: how ``event.step`` finds a step then.
+            extensions: to be served.
+            settings: the kit's settings.
+            durable: False: use no database, and leave out other systems' event protocols, which need it.
+            recorder: without a database, takes the events of durable listeners; None: they are treated as immediate.
+            find_step: without a database, finds the step for ``event.step``.
 
         Raises:
             RegistrationError: there is nothing to serve, or two extensions contradict each other.
@@ -129,13 +129,13 @@ class Service:
 
     @property
     def variables(self) -> set[str]:
-        """The environment variables of the protocols' settings."""
+        """Environment variables of the protocols' settings."""
         classes = (type(settings) for _, settings in self.protocols)
         return {declaration.variable for each in classes for _, declaration in declarations(each)}
 
     @property
     def lines(self) -> list[str]:
-        """What the log says at the start: a line for each listener."""
+        """Log lines for the start: one for each listener."""
         return [
             f"Listening at POST {listener.path}: {listener.name}, {'immediate' if listener.immediate else 'durable'}, "
             f"for {', '.join(listener.names)}"
@@ -144,12 +144,12 @@ class Service:
 
     @cached_property
     def pool(self) -> Pool:
-        """The threads for functions; made at the first use, so that a forked process has its own."""
+        """Threads for functions; made at the first use, so that a forked process has its own."""
         return Pool(self.settings.web_threads, self.settings.queue_limit)
 
 
 class _LastKnown:
-    """The names that agents can send and subscriptions want; while the database is away, those it had last.
+    """Event names that agents can send and subscriptions want; the last known ones while the database is unavailable.
 
     Raises:
         StoreError: the database cannot be used at the start.

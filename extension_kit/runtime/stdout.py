@@ -1,4 +1,4 @@
-"""Standard output for functions on many threads."""
+"""Standard output, line by line, for functions on many threads."""
 
 import io
 import threading
@@ -6,12 +6,12 @@ from typing import Any, TextIO
 
 
 class WholeLines(io.TextIOBase):
-    """Writes line by line, at once, none inside of another.
+    """Writes whole lines, at once.
 
-    Threads that print at the same time mix their texts, and on a pipe nothing is seen before the buffer is full.
+    Otherwise the texts of concurrent threads are mixed, and a pipe shows nothing before the buffer is full.
 
     Args:
-        stream: what to write to.
+        stream: the stream to write to.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -20,7 +20,7 @@ class WholeLines(io.TextIOBase):
         self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
-        """Write what completes lines; keep the rest for this thread's next text."""
+        """Write complete lines; keep the rest for this thread's next text."""
         lines, end, rest = (getattr(self._begun, "text", "") + text).rpartition("\n")
         self._begun.text = rest
         if end:

@@ -25,7 +25,7 @@ class Silence:
             timeout: maximum seconds of the caller's use.
 
         Raises:
-            StoreSilent: the database is silent, and another caller tries it.
+            StoreSilent: the database is silent, and it is not this caller's turn to try it.
         """
         if self._error is None:
             return

@@ -271,7 +271,7 @@ class TestSqliteFile:
                 assert accepted <= {event_id for (event_id,) in gone.execute("SELECT event_id FROM events")}
             (tmp_path / "backup.db").rename(tmp_path / "extension.db")
             wait_until(lambda: server.health("readiness") == 200)
-            wait_until(lambda: "is another file now" in server.log)
+            wait_until(lambda: "was replaced, restarting this process" in server.log)
             assert server.post("/events/plain", run_event(event, 9, 0)).status == 200
             wait_until(lambda: "9-0" in ended(ledger))
             assert_no_mistakes(server.log)
@@ -287,7 +287,7 @@ class TestSqliteFile:
                 )
                 wait_until(lambda: server.health("readiness") == worker.health("readiness") == 503)
                 assert_asked_to_come_again([server.post("/events/plain", run_event(event, 1, 0)) for _ in range(3)])
-                assert server.log.count("refuses what an event needs (not today)") == 1
+                assert server.log.count("refuses to store an event (not today)") == 1
                 assert server.request("GET", "/health/readiness").status == 503  # beside the listeners, too
                 assert server.health("liveness") == 200
                 connection.execute("DROP TRIGGER strict")

@@ -128,8 +128,8 @@ class TestParts:
         wait_until(lambda: len(caplog.records) == 2)
         told = {record.exc_info[1].args[0]: record.getMessage() for record in caplog.records}
         assert told == {
-            "first": "The task echo-task-1 failed and is tried again in 3600 s",
-            "second": "The task echo-task-2 failed and is tried again in 3600 s",
+            "first": "Periodic task echo-task-1 failed, retrying in 3600 s",
+            "second": "Periodic task echo-task-2 failed, retrying in 3600 s",
         }
 
     def test_a_task_need_not_be_a_function(self, serve):
