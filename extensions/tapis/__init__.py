@@ -1,4 +1,4 @@
-"""Tapis Notifications: services publish events, subscriptions get them, in order and whatever fails in between."""
+"""Tapis Notifications: services publish events, and subscriptions get them in order, by webhook or e-mail."""
 
 from extension_kit import Extension
 from extension_kit.protocol import EventProtocol, Task
@@ -13,10 +13,23 @@ from .tables import TABLES
 from .targets import SOURCE
 
 SERVICES = (
-    *("actors", "apps", "authenticator", "files", "jobs", "meta", "notifications", "pgrest", "pods", "security"),
-    *("streams", "systems", "tenants", "tokens", "workflows"),
+    "actors",
+    "apps",
+    "authenticator",
+    "files",
+    "jobs",
+    "meta",
+    "notifications",
+    "pgrest",
+    "pods",
+    "security",
+    "streams",
+    "systems",
+    "tenants",
+    "tokens",
+    "workflows",
 )
-"""Tapis's own, whose events agents are not asked for. Others may publish as well."""
+"""The services of Tapis. Agents are not asked for their events. Other services may publish as well."""
 
 extension = Extension("extension-tapis")
 extension.speak(

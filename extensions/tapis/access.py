@@ -1,4 +1,4 @@
-"""Who may do what (Tapis Notifications, live docs: Subscriptions)."""
+"""Access rules of subscriptions and events (Tapis Notifications, live docs: Subscriptions)."""
 
 from collections.abc import Mapping
 
@@ -9,34 +9,34 @@ from .tokens import Caller
 
 
 class Access:
-    """The rules.
+    """The access rules.
 
     Subscriptions belong to a user of a tenant. This user, the tenant's administrators, and services may see and change
     them. Only services make them, publish events, and see or remove those of all owners at once.
 
     Args:
-        settings: who the administrators are.
+        settings: names the administrators of tenants.
     """
 
     def __init__(self, settings: TapisSettings) -> None:
         self._admins = settings.admins
 
     def need_service(self, caller: Caller, key: str, what: str) -> None:
-        """Refuse callers that are no services.
+        """Refuse a caller that is not a service.
 
         Args:
-            caller: who calls.
-            key: of the error.
-            what: only services do this.
+            caller: the caller.
+            key: the key of the error.
+            what: the action that only services may do, for the text of the error.
 
         Raises:
-            ApiError: 401.
+            ApiError: 401, the caller is not a service.
         """
         if not caller.is_service:
             raise ApiError(401, key, f"only services {what} {caller}")
 
     def owner(self, caller: Caller, parameters: Mapping[str, str]) -> str:
-        """Say whose subscriptions are meant: those of ``ownedBy``, by default those of the caller.
+        """Return the owner of the subscriptions that a request is about: ``ownedBy``, by default the caller.
 
         Raises:
             ApiError: 401, the caller may not see or change them.
@@ -46,7 +46,7 @@ class Access:
         return owner
 
     def owner_or_any(self, caller: Caller, parameters: Mapping[str, str]) -> str | None:
-        """Say whose subscriptions are meant as ``owner`` does; None: those of all owners, by ``anyOwner``.
+        """Return the owner as ``owner`` does, or None for the subscriptions of all owners (``anyOwner``).
 
         Raises:
             ApiError: 401, the caller may not see or change them; 400, ``anyOwner`` is no boolean.
@@ -57,10 +57,10 @@ class Access:
         return None
 
     def need_right(self, caller: Caller, owner: str) -> None:
-        """Refuse callers who may not see and change what a user of their tenant owns.
+        """Refuse a caller that may not see and change the subscriptions of a user of its tenant.
 
         Raises:
-            ApiError: 401.
+            ApiError: 401, the caller may not.
         """
         is_admin = f"{caller.user}@{caller.tenant}" in self._admins
         if not (caller.is_service or caller.user == owner or is_admin):

@@ -1,4 +1,4 @@
-"""What all routes need: who calls, what is in the body and in the query, and the database."""
+"""Parts that all routes share: the caller, the request's body and query, access rules, and the kit."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -22,15 +22,15 @@ from .tokens import HEADERS, Authenticator, Caller, UnauthorizedError
 
 logger = logging.getLogger("extension_kit.tapis")
 
-_LOGGED = 80  # characters of a value that a line of the log shows
+_LOGGED = 80  # characters of a value in a log line
 _NAMING = ("type", "source", "subject", "seriesId", "name", "subjectFilter")
-"""What a line of the log calls an event or a subscription by."""
+"""Keys of a body that a log line shows, so that its event or subscription can be found."""
 
 _SUBJECT = "tapis_subject"
 
 
 class _Subject(BaseConverter):
-    """What is about a file begins with a slash, and holds more of them, which clients put into the path as they are."""
+    """A subject in a path. The subject of a file holds slashes, and clients do not quote them."""
 
     regex = r"[\s\S]+"
     part_isolating = False
@@ -42,14 +42,14 @@ def _know_subjects(state: BlueprintSetupState) -> None:
 
 @dataclass(frozen=True)
 class Api:
-    """The parts that views are made of.
+    """The parts that views share.
 
     Attributes:
         host: the kit.
         settings: the extension's.
-        access: who may do what.
+        access: the access rules.
         authenticator: verifies tokens.
-        blueprint: what routes are added to.
+        blueprint: routes are added to it.
     """
 
     host: Host
@@ -63,15 +63,15 @@ class Api:
         object.__setattr__(self, "authenticator", Authenticator(self.settings))
         object.__setattr__(self, "blueprint", Blueprint("tapis", __name__, url_prefix=BASE))
         self.blueprint.record(_know_subjects)
-        for expected in (ApiError, UnauthorizedError):  # which need not be logged, unlike what the kit catches
+        for expected in (ApiError, UnauthorizedError):  # they need no log line, unlike errors that the kit catches
             self.blueprint.register_error_handler(expected, answer_error)
 
     def route(self, operation_id: str, view: Callable[..., Response]) -> None:
-        """Add the route of an operation; with a slash at its end it is served, too.
+        """Add the route of an operation. A slash at the end of its path is accepted.
 
         Args:
             operation_id: one of ``OPERATIONS``.
-            view: answers.
+            view: makes the answer.
         """
         operation = OPERATIONS[operation_id]
         path = operation.path.replace("{subject}", f"<{_SUBJECT}:subject>").replace("{", "<").replace("}", ">")
@@ -85,10 +85,10 @@ class Api:
         )
 
     def caller(self) -> Caller:
-        """Say who calls.
+        """Return the caller of the request.
 
         Raises:
-            UnauthorizedError: nobody who is let in.
+            UnauthorizedError: the token, or a header about the caller, is not valid.
         """
         return self.authenticator.authenticate({name: request.headers.get(name, "") for name in HEADERS})
 
@@ -96,7 +96,7 @@ class Api:
         """Return the request's body as a schema loads it.
 
         Raises:
-            ApiError: 400, it is no JSON object, or not as the schema wants it.
+            ApiError: 400, it is no JSON object, or does not match the schema.
         """
         try:
             loaded: dict[str, Any] = schema.load(self.json())
@@ -105,7 +105,7 @@ class Api:
         return loaded
 
     def json(self) -> dict[str, Any]:
-        """Return the request's body as it is, but for what is not JSON in what Python writes.
+        """Return the request's body. JSON as Python's ``json`` writes it, such as NaN, is repaired and logged.
 
         Raises:
             ApiError: 400, it is no JSON object.
@@ -119,13 +119,13 @@ class Api:
         if repairs:
             named = " ".join(f"{key}={found[key]!r:.{_LOGGED}}" for key in _NAMING if found.get(key) is not None)
             done = ", ".join(repairs)
-            logger.warning("The body of %s %s is not JSON, and is taken all the same: %s", request.path, named, done)
+            logger.warning("Invalid JSON repaired in the body of %s %s: %s", request.path, named, done)
         return found
 
     def query(self) -> Mapping[str, str]:
         """Return the query's parameters.
 
         Raises:
-            ApiError: 400, one of them comes more than once, or holds what no database keeps.
+            ApiError: 400, a parameter is repeated, or holds the character U+0000.
         """
         return once(request.args)

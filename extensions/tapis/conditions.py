@@ -1,4 +1,4 @@
-"""Conditions on subscriptions as SQL, whatever language they came in."""
+"""Conditions on subscriptions as SQL expressions; ``search`` and ``selector`` parse them from texts."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ MAX_VALUES = 1000
 
 
 class Wildcard(Enum):
-    """What a part of a LIKE pattern may be beside a text."""
+    """A wildcard of a LIKE pattern."""
 
     ANY = "any text"
     ONE = "any character"
@@ -51,14 +51,14 @@ ATTRIBUTES: Mapping[str, KeyedColumnElement[Any]] = {
     if column.name not in _HIDDEN
     for spelling in (column.name, _camel(column.name))
 }
-"""The columns that can be asked for, as they are called in the API and in the database."""
+"""The columns that can be searched or sorted by, under their names in the API and in the database."""
 
 
 def column_of(attribute: str) -> KeyedColumnElement[Any]:
-    """Find the column of an attribute.
+    """Return the column of an attribute.
 
     Raises:
-        ApiError: 400, there is none that can be searched or sorted by.
+        ApiError: 400, there is no such attribute to search or sort by.
     """
     try:
         return ATTRIBUTES[attribute]
@@ -67,10 +67,10 @@ def column_of(attribute: str) -> KeyedColumnElement[Any]:
 
 
 def value_of(column: KeyedColumnElement[Any], text: str) -> Any:
-    """Read a value as a column has it.
+    """Read a value of the type of a column.
 
     Raises:
-        ApiError: 400, it is none.
+        ApiError: 400, the text is not a value of this type.
     """
     kind = column.type
     if isinstance(kind, UtcDateTime):
@@ -92,12 +92,12 @@ def compare(attribute: str, operator: str, values: Sequence[str]) -> ColumnEleme
     """Make the comparison of an attribute with values, by any operator but ``like`` and ``nlike``.
 
     Args:
-        attribute: as the API or the database calls it.
-        operator: one of ``OPERATORS`` beside them.
+        attribute: its name in the API or in the database.
+        operator: another one of ``OPERATORS``.
         values: two for ``between``, one or more for ``in``, else one.
 
     Raises:
-        ApiError: 400, something of it does not go together.
+        ApiError: 400, there is no such attribute, or it cannot be compared with these values by this operator.
     """
     column = column_of(attribute)
     if isinstance(column.type, Boolean) and operator not in {"eq", "neq"}:
@@ -134,7 +134,7 @@ def like(attribute: str, pattern: Pattern, *, is_sqlite: bool, negate: bool = Fa
     if any(isinstance(part, str) and "\x00" in part for part in pattern):
         raise bad_request("a value must not hold the character U+0000")
     if is_sqlite:
-        # SQLite's LIKE does not tell upper case from lower case.
+        # SQLite's LIKE ignores case.
         glob = _written(pattern, _GLOB, lambda text: _GLOB_SPECIAL.sub(r"[\g<0>]", text))
         found: ColumnElement[bool] = column.bool_op("GLOB")(glob)
     else:
@@ -154,7 +154,7 @@ def _written(pattern: Pattern, wildcards: Mapping[Wildcard, str], escape: Callab
 
 
 def _time(text: str) -> datetime:
-    """Read a time, of which everything behind the year may be missing; without an offset it is in UTC."""
+    """Read a time. All parts behind the year are optional; a time without an offset is in UTC."""
     refused = bad_request(f"{text:.80} is no time such as 2024-04-01T12:00:00Z, 2024-04 or 2024")
     if (found := _TIME.fullmatch(text)) is None:
         raise refused

@@ -1,4 +1,4 @@
-"""The OpenAPI document."""
+"""The OpenAPI document of the Tapis API, made from ``OPERATIONS`` and the schemas of bodies."""
 
 from functools import cache
 from importlib.metadata import version
@@ -120,7 +120,7 @@ _RESULTS: dict[str, Document] = {
 
 
 def build_document() -> Document:
-    """Make the document."""
+    """Make the OpenAPI document."""
     spec = APISpec(
         "Tapis Notifications",
         version("extension-kit"),
@@ -142,7 +142,7 @@ def build_document() -> Document:
 
 @cache
 def document() -> bytes:
-    """Return the document as JSON."""
+    """Return the OpenAPI document as JSON."""
     return orjson.dumps(build_document())
 
 

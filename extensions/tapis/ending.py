@@ -1,4 +1,4 @@
-"""The end of subscriptions: they get nothing more, and go as soon as all that they are owed is delivered."""
+"""The end of subscriptions: they get no more events, and are removed when their last delivery has ended."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,9 +18,9 @@ _SKEW = timedelta(seconds=5)  # between the clocks of the processes that accept 
 
 
 def end_by_subject(targets: Targets, connection: Connection, tenant: str, subject: str) -> None:
-    """Give the subscriptions with exactly this subject filter, of any owner, no further events.
+    """End the subscriptions with exactly this subject filter, of any owner: they get no further events.
 
-    They are removed as soon as all that they are owed is delivered (``remove_ended``).
+    ``remove_ended`` removes them when their last delivery has ended.
     """
     if subject == ANY_SUBJECT or "\x00" in subject:  # the filter means all subjects; no filter holds this character
         return
@@ -35,7 +35,7 @@ def end_by_subject(targets: Targets, connection: Connection, tenant: str, subjec
 
 
 def remove_ended(host: Host, settings: TapisSettings) -> int:
-    """Remove subscriptions that have expired or ended, and for which nothing waits any more; say how many."""
+    """Remove expired and ended subscriptions without waiting deliveries, and return their number."""
     after, removed = 0, 0
     while True:
         long_ended = subscriptions.c.ends_at < datetime.now(UTC) - _SKEW
@@ -46,9 +46,9 @@ def remove_ended(host: Host, settings: TapisSettings) -> int:
         if idle:
             with host.transaction() as transaction:
                 connection, targets = transaction.connection, Targets(transaction.connection, host, settings)
-                # Looked at once more: somebody may have given it more time meanwhile.
+                # Read again under the lock: a request may have extended its time to live meanwhile.
                 rows = connection.execute(locked([subscriptions.c.ref.in_(idle), long_ended])).all()
-                # And so is what waits, because an event that was being accepted may be for it.
+                # Deliveries are counted again as well: an event accepted meanwhile may be for it.
                 if rows and kit.is_settled(connection, max(row.ends_at for row in rows) + _SKEW):
                     gone = _idle(connection, rows)
                     remove(targets, connection, *gone)

@@ -1,4 +1,4 @@
-"""The JSON that every answer consists of (Tapis Notifications, live docs: RespBasic and its kin)."""
+"""The JSON envelope of every answer (Tapis Notifications, live docs: RespBasic and others)."""
 
 from importlib.metadata import version
 from typing import Any
@@ -15,13 +15,13 @@ _VERSION = version("extension-kit")
 
 
 class ApiError(Exception):
-    """A request is answered with an error.
+    """An error answer.
 
     Args:
-        status: of HTTP.
-        key: what clients may know the error by, such as ``NTFAPI_NOT_FOUND``.
-        text: what is wrong, for people.
-        result: for the few errors that have one.
+        status: the HTTP status.
+        key: identifies the error to clients, such as ``NTFAPI_NOT_FOUND``.
+        text: explains the error to people.
+        result: JSON data, for the few errors that have a result.
     """
 
     def __init__(self, status: int, key: str, text: str, result: dict[str, Any] | None = None) -> None:
@@ -33,29 +33,29 @@ class ApiError(Exception):
 
 
 def bad_request(text: str, key: str = "NTFAPI_INVALID") -> ApiError:
-    """Make the error for input that is not valid."""
+    """Return the error for invalid input."""
     return ApiError(400, key, text)
 
 
 def success(
     key: str, text: str, caller: Caller | None, result: Any = None, *, metadata: Any = None, status: int = 200
 ) -> Response:
-    """Make the answer to a request that was done.
+    """Make the answer to a request that succeeded.
 
     Args:
-        key: what clients may know the message by, such as ``NTFAPI_EVENT_POSTED``.
-        text: what was done, for people.
-        caller: who called; None where anybody may.
+        key: identifies the message to clients, such as ``NTFAPI_EVENT_POSTED``.
+        text: tells people the outcome.
+        caller: the caller; None for operations that need no token.
         result: JSON data.
         metadata: of lists.
-        status: of HTTP.
+        status: the HTTP status.
     """
     message = f"{key} {text}" + (f" {caller}" if caller else "")
     return _respond(status, "success", message, result, metadata)
 
 
 def answer_error(error: Exception) -> Response:
-    """Make the answer to a request that failed, for whatever reason."""
+    """Make the answer to a request that failed, for any error."""
     match error:
         case ApiError():
             return _respond(error.status, "error", f"{error.key} {error.text}", error.result)
@@ -82,5 +82,5 @@ def _respond(status: int, word: str, message: str, result: Any = None, metadata:
         "metadata": metadata,
         "result": result,
     }
-    # tapipy takes an answer for JSON when its type is exactly this, without a charset.
+    # tapipy decodes an answer as JSON only if its type is exactly this, without a charset.
     return Response(orjson.dumps(body), status, content_type="application/json")

@@ -9,12 +9,12 @@ from .schemas import Event, EventSeries
 from .series import end_series, series_key
 from .tokens import Caller
 
-# RFC 9745: since when postEvent is deprecated, which is the day of Tapis Notifications 1.6.2; RFC 8288: what to use.
+# RFC 9745: postEvent is deprecated since the day of Tapis Notifications 1.6.2. RFC 8288: the link to its successor.
 _DEPRECATION = {"Deprecation": "@1710374400", "Link": '</v3/notifications/events/publish>; rel="successor-version"'}
 
 
 def add_event_routes(api: Api) -> None:
-    """Add them."""
+    """Add the routes of events to the blueprint of the API."""
     event_schema, series_schema = Event(), EventSeries()
 
     def publish_event() -> Response:
@@ -50,7 +50,7 @@ def add_event_routes(api: Api) -> None:
 
 
 def _tenant(api: Api, caller: Caller) -> str:
-    """Say which tenant events belong to: that of the query, by default that of the user whom the service acts for."""
+    """Return the tenant of an event: that of the query, by default that of the user the service acts for."""
     api.access.need_service(caller, "NTFLIB_EVENT_UNAUTH", "may publish events")
     tenant = api.query().get("tenant", "").strip() or caller.tenant
     if not api.authenticator.may_act_for(caller, tenant):

@@ -1,4 +1,4 @@
-"""Events: what services publish (Tapis Notifications, live docs: publishEvent)."""
+"""Events that services publish (Tapis Notifications, live docs: publishEvent)."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,18 +15,18 @@ from .targets import SOURCE, Targets
 
 
 class TapisEvent(PublishedEvent):
-    """An event as decorated functions see it; ``data`` is what receivers get as the notification's event."""
+    """An event as decorated functions see it. ``data`` is the ``event`` of the notification."""
 
     __slots__ = ()
 
     @property
     def service_source(self) -> str:
-        """The source that the service named."""
+        """The event's source, as the service named it."""
         return str(self.data["source"])
 
     @property
     def text(self) -> str | None:
-        """What the service sent as data, a text that is often JSON."""
+        """The event's data, a text that is often JSON."""
         text: str | None = self.data["data"]
         return text
 
@@ -37,7 +37,7 @@ class TapisEvent(PublishedEvent):
 
     @property
     def user(self) -> str:
-        """The user whom the service acted for."""
+        """The user the service acted for."""
         return str(self.data["user"])
 
     @property
@@ -49,18 +49,18 @@ class TapisEvent(PublishedEvent):
 def publish(
     transaction: Transaction, host: Host, settings: TapisSettings, event: Mapping[str, Any], *, tenant: str, user: str
 ) -> None:
-    """Record an event, with its place in its series; end the series and its subscriptions, if the event says so.
+    """Record an event with its place in its series; end the series and its subscriptions, if the event says so.
 
-    Everything happens in one transaction, so that a series has no gaps. The row of the series is taken first, which
-    makes the publishers of a series take turns: what they commit is in the order of the counts.
+    Everything happens in one transaction, so that a series has no gaps. The row of the series is locked first: the
+    publishers of a series take turns, and their events are committed in the order of the counts.
 
     Args:
-        transaction: to write in.
+        transaction: everything is written in it.
         host: the kit.
-        settings: how webhooks are called.
+        settings: the extension's.
         event: a loaded ``Event``.
-        tenant: that it belongs to.
-        user: whom it is published for.
+        tenant: the tenant of the event.
+        user: the user the service acts for.
     """
     now = datetime.now(UTC)
     connection = transaction.connection

@@ -1,4 +1,4 @@
-"""Times as texts, and what publishers write as one."""
+"""Times: as Tapis writes them, and as publishers send them."""
 
 from datetime import UTC, datetime
 
@@ -9,9 +9,9 @@ def iso(time: datetime) -> str:
 
 
 def read_timestamp(text: str) -> datetime | None:
-    """Read a publisher's timestamp, which may be any text; None where it is no time of ISO 8601.
+    """Read a publisher's timestamp; None if the text is not a time of ISO 8601.
 
-    Without an offset it is taken to be in UTC.
+    A time without an offset is in UTC.
     """
     try:
         time = datetime.fromisoformat(text.strip())

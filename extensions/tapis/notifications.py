@@ -1,4 +1,4 @@
-"""What receivers get: the Notification object (Tapis Notifications, live docs: recordTestNotification)."""
+"""Notifications: the JSON that receivers get (Tapis Notifications, live docs: recordTestNotification)."""
 
 from uuid import UUID, uuid5
 
@@ -15,16 +15,16 @@ _NOTIFICATIONS = UUID("0f3ad2a4-6e0b-5c57-9d1c-6f2b4c1d7e90")
 
 
 def manner(settings: TapisSettings) -> Manner:
-    """Say how notifications are delivered."""
+    """Return the delivery format of notifications: envelope and retry schedule."""
     return Manner(notification, settings.schedule)
 
 
 def notification(due: Due, subscription: Subscription) -> Message:
-    """Make what is sent for a delivery: the same in every attempt, and after a replay.
+    """Make the message of a delivery: the same in every attempt, and after a replay.
 
     Args:
         due: the delivery.
-        subscription: the kit's, which stands for one delivery target.
+        subscription: the kit's subscription of one delivery target.
     """
     body = {
         "uuid": str(uuid5(_NOTIFICATIONS, f"{due.source} {due.event_id} {subscription.name}")),
@@ -46,7 +46,7 @@ def notification(due: Due, subscription: Subscription) -> Message:
 
 
 def _event_of_others(due: Due, subscription: Subscription) -> bytes:
-    """Make an event of one that came by another protocol, whose body becomes the data."""
+    """Return an event of another protocol as a Tapis event, with its body as the data."""
     return orjson.dumps(
         {
             "source": due.source,

@@ -1,4 +1,4 @@
-"""What of a list is answered: which attributes, in which order, how many (Tapis, live docs: Sort, limit and select)."""
+"""Paging of lists: attributes, order and number of items (Tapis, live docs: Sort, limit and select)."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,13 +21,24 @@ _MAX_KEYS = 10
 ALL = "allAttributes"
 SUMMARY = "summaryAttributes"
 ATTRIBUTES = (
-    *("tenant", "name", "description", "owner", "enabled", "typeFilter", "subjectFilter", "deliveryTargets"),
-    *("ttlMinutes", "uuid", "expiry", "created", "updated"),
+    "tenant",
+    "name",
+    "description",
+    "owner",
+    "enabled",
+    "typeFilter",
+    "subjectFilter",
+    "deliveryTargets",
+    "ttlMinutes",
+    "uuid",
+    "expiry",
+    "created",
+    "updated",
 )
 _SUMMARY_ATTRIBUTES = frozenset({"owner", "name", "typeFilter", "subjectFilter"})
 
 PARAMETERS = frozenset({"limit", "orderBy", "skip", "startAfter", "computeTotal", "select", "ownedBy", "anyOwner"})
-"""The query parameters of lists that are no conditions."""
+"""The query parameters of lists, without search conditions."""
 
 _ORDER = re.compile(r"\s*([A-Za-z_]+)\s*(?:\(\s*(asc|desc)\s*\))?\s*", re.IGNORECASE)
 
@@ -36,7 +47,7 @@ def once(parameters: "MultiDict[str, str]") -> Mapping[str, str]:
     """Return the parameters of a query.
 
     Raises:
-        ApiError: 400, one of them comes more than once, or holds what no database keeps.
+        ApiError: 400, a parameter is repeated, or holds the character U+0000.
     """
     if any("\x00" in value for value in parameters.values()):
         raise bad_request("a parameter must not hold the character U+0000")
@@ -49,7 +60,7 @@ def boolean(parameters: Mapping[str, str], name: str, *, default: bool = False) 
     """Read a boolean parameter, in upper or lower case.
 
     Raises:
-        ApiError: 400, it is none.
+        ApiError: 400, it is neither true nor false.
     """
     text = parameters.get(name, "").lower()
     if text not in {"", "true", "false"}:
@@ -61,7 +72,7 @@ def whole_number(text: str, name: str, low: int, high: int = _LARGEST) -> int:
     """Read a whole number.
 
     Raises:
-        ApiError: 400, it is none or too small or large.
+        ApiError: 400, it is not a whole number, too small or too large.
     """
     if not re.fullmatch(r"[+-]?[0-9]{1,10}", text) or not low <= int(text) <= high:
         raise bad_request(f"{name} is a whole number from {low} to {high}")
@@ -69,7 +80,7 @@ def whole_number(text: str, name: str, low: int, high: int = _LARGEST) -> int:
 
 
 def selected(parameters: Mapping[str, str], default: str) -> frozenset[str]:
-    """Read which attributes are wanted; the name always is, and what is unknown is ignored.
+    """Return the selected attributes. The name is always selected, unknown attributes are ignored.
 
     Args:
         parameters: of the query.
@@ -83,17 +94,17 @@ def selected(parameters: Mapping[str, str], default: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list is wanted.
+    """A page of a list.
 
     Attributes:
-        limit: how many at most; -1: all.
-        skip: how many are left out at the beginning.
-        order: what to sort by.
-        behind: what is true of those behind the one that ``startAfter`` names; None: all are wanted.
-        order_by: as it was asked for, or None.
-        start_after: as it was asked for, or None.
-        compute_total: whether to say how many there are in all.
-        select: the attributes that are wanted.
+        limit: the maximum number of items; -1: all.
+        skip: the number of items left out at the beginning.
+        order: the order of the items.
+        behind: selects the items behind the one that ``startAfter`` names; None: no such condition.
+        order_by: the parameter as it was sent, or None.
+        start_after: the parameter as it was sent, or None.
+        compute_total: True to count the items of all pages.
+        select: the selected attributes.
     """
 
     limit: int
@@ -110,7 +121,7 @@ class Page:
         """Read the parameters of a query.
 
         Raises:
-            ApiError: 400, one of them is not valid, or they do not go together.
+            ApiError: 400, a parameter is not valid, or parameters contradict each other.
         """
         order_by, start_after = parameters.get("orderBy") or None, parameters.get("startAfter") or None
         if start_after is not None and (order_by is None or "skip" in parameters):
@@ -130,17 +141,17 @@ class Page:
             behind=behind,
             order_by=order_by,
             start_after=start_after,
-            # What is no boolean here is ignored by Tapis, too.
+            # Tapis, too, ignores a value here that is not a boolean.
             compute_total=parameters.get("computeTotal", "").lower() == "true",
             select=selected(parameters, SUMMARY),
         )
 
     def metadata(self, found: int, total: int | None) -> dict[str, Any]:
-        """Make what an answer says of its list.
+        """Make the metadata of an answer with a list.
 
         Args:
-            found: how many items it has.
-            total: how many there are in all, if that was asked for.
+            found: the number of items in the answer.
+            total: the number of items on all pages, if it was asked for.
         """
         return {
             "recordCount": found,

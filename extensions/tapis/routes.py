@@ -1,4 +1,4 @@
-"""Everything under /v3/notifications."""
+"""All routes under /v3/notifications."""
 
 from collections.abc import Callable
 from itertools import count

@@ -8,10 +8,10 @@ from marshmallow.types import UnknownOption
 
 METHODS = ("WEBHOOK", "EMAIL")
 MAX_TARGETS = 100
-"""Delivery targets of a subscription, so that none of them can be answered for by a thousand deliveries."""
+"""Delivery targets of a subscription: it bounds the deliveries that one event can cause."""
 
 MAX_TTL = 100 * 366 * 24 * 60
-"""Minutes. Longer ones are as good as none, and times have an end."""
+"""Minutes. A bound is needed, because a datetime ends with the year 9999."""
 
 DEFAULT_TTL = 7 * 24 * 60
 
@@ -33,7 +33,7 @@ class Matches:
         """Check a text.
 
         Raises:
-            ValidationError: it does not match.
+            ValidationError: the text does not match.
         """
         if not self._matches(text):
             raise ValidationError(self._error)
@@ -48,14 +48,14 @@ class Storable:
         """Check a text.
 
         Raises:
-            ValidationError: it holds the character U+0000.
+            ValidationError: the text holds the character U+0000.
         """
         if "\x00" in text:
             raise ValidationError("It must not hold the character U+0000.")
 
 
 class Different:
-    """A validator for lists of objects of texts in which no item may come twice."""
+    """A validator for lists of objects of texts that refuses equal items."""
 
     json_schema: ClassVar[dict[str, Any]] = {"uniqueItems": True}
 
@@ -63,14 +63,14 @@ class Different:
         """Check a list.
 
         Raises:
-            ValidationError: an item comes twice.
+            ValidationError: two items are equal.
         """
         if len({frozenset(item.items()) for item in items}) < len(items):
             raise ValidationError("No item may come twice.")
 
 
 class TrueOrFalse(fields.Boolean):
-    """A boolean of JSON, and nothing that looks like one."""
+    """A boolean of JSON; texts and numbers are refused."""
 
     def json_schema(self, ref: object) -> dict[str, Any]:
         """Say what is accepted."""
@@ -83,7 +83,7 @@ class TrueOrFalse(fields.Boolean):
 
 
 class WholeNumber(fields.Integer):
-    """An integer of JSON, and no text of digits."""
+    """An integer of JSON; a text of digits is refused."""
 
     def json_schema(self, ref: object) -> dict[str, Any]:
         """Say what is accepted."""
@@ -108,16 +108,16 @@ _is_type_filter = (
 
 
 class Body(Schema):
-    """An object of the wire: keys in camelCase."""
+    """A JSON object of the API, with keys in camelCase."""
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Derive the key on the wire from the name here."""
+        """Derive the JSON key from the name of the field."""
         first, *others = field_name.split("_")
         field_obj.data_key = first + "".join(map(str.capitalize, others))
 
 
 class Event(Body):
-    """What services publish. Further attributes are ignored."""
+    """An event that a service publishes. Further attributes are ignored."""
 
     class Meta:
         unknown: UnknownOption = EXCLUDE
@@ -138,7 +138,7 @@ class Event(Body):
 
 
 class EventSeries(Body):
-    """Which series is to end."""
+    """A series to end."""
 
     class Meta:
         unknown: UnknownOption = EXCLUDE
@@ -149,7 +149,7 @@ class EventSeries(Body):
 
 
 class DeliveryTarget(Body):
-    """Where notifications go to."""
+    """A delivery target."""
 
     class Meta:
         unknown: UnknownOption = RAISE
@@ -166,7 +166,7 @@ def _targets(*, required: bool) -> fields.List[Any]:
 
 
 class ReqPatchSubscription(Body):
-    """What of a subscription can be changed; what is missing or null stays."""
+    """A change of a subscription; attributes that are missing or null stay as they are."""
 
     class Meta:
         unknown: UnknownOption = RAISE
@@ -178,7 +178,7 @@ class ReqPatchSubscription(Body):
 
 
 class ReqPostSubscription(Body):
-    """A subscription that is to be made."""
+    """A new subscription."""
 
     class Meta:
         unknown: UnknownOption = RAISE
@@ -201,7 +201,7 @@ class ReqPostSubscription(Body):
 
 
 class ReqSearchSubscriptions(Body):
-    """Parts of a condition, which are joined with blanks."""
+    """A condition in parts, which are joined with blanks."""
 
     class Meta:
         unknown: UnknownOption = RAISE
@@ -210,7 +210,7 @@ class ReqSearchSubscriptions(Body):
 
 
 class Notification(Body):
-    """What receivers get. Further attributes are ignored."""
+    """A notification as receivers get it. Further attributes are ignored."""
 
     class Meta:
         unknown: UnknownOption = EXCLUDE
@@ -225,7 +225,7 @@ class Notification(Body):
 
 
 def problems_of(error: ValidationError) -> str:
-    """All that is wrong with a body, on one line."""
+    """Return all problems of a body on one line."""
     return "; ".join(_lines(error.messages, ""))
 
 

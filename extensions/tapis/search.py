@@ -10,7 +10,7 @@ from .envelope import bad_request
 
 MAX_LENGTH = 20_000
 
-# A character, with the backslash before it where that takes its meaning; every other backslash stands for itself.
+# A character, with the backslash that escapes it; any other backslash stands for itself.
 _CHARACTER = re.compile(r"\\[~,()*!\\]|.", re.DOTALL)
 
 _FORM = "conditions are written (name.eq.a)~(enabled.eq.true), and ~ , ( ) within them with a backslash before"
@@ -19,14 +19,14 @@ _WILDCARDS = {"*": Wildcard.ANY, "!": Wildcard.ONE}
 
 
 def parse_search(text: str, *, is_sqlite: bool) -> list[ColumnElement[bool]]:
-    """Make the conditions that ``search`` holds, all of which have to be met.
+    """Return the conditions of the parameter ``search``; all of them have to be met.
 
     Args:
         text: one condition, with or without parentheses, or several joined by ``~``.
-        is_sqlite: for which store.
+        is_sqlite: True for SQLite, False for PostgreSQL.
 
     Raises:
-        ApiError: 400, it is no such text.
+        ApiError: 400, the text is not valid.
     """
     parts = _split(text)
     if len(parts) > MAX_CONDITIONS:
@@ -35,10 +35,10 @@ def parse_search(text: str, *, is_sqlite: bool) -> list[ColumnElement[bool]]:
 
 
 def condition(key: str, value: str, *, is_sqlite: bool) -> ColumnElement[bool]:
-    """Make the condition that a query parameter such as ``name.like=a*`` is.
+    """Return the condition of a query parameter such as ``name.like=a*``.
 
     Raises:
-        ApiError: 400, it is none.
+        ApiError: 400, the parameter is not a condition.
     """
     attribute, dot, operator = key.partition(".")
     operator = operator.lower()
@@ -55,7 +55,7 @@ def condition(key: str, value: str, *, is_sqlite: bool) -> ColumnElement[bool]:
 
 
 def _split(text: str) -> list[str]:
-    """Cut the parentheses and what is between them off conditions."""
+    """Split a text into its conditions, without the parentheses around them and the ``~`` between them."""
     if len(text) > MAX_LENGTH:
         raise bad_request(f"a search has {MAX_LENGTH} characters at most")
     if not text.startswith("("):
@@ -63,7 +63,7 @@ def _split(text: str) -> list[str]:
             raise bad_request(_FORM)
         return [text]
     parts: list[str] = []
-    before = "~"  # what stands between conditions, and before the first; empty within one
+    before = "~"  # the separator before the next condition; empty within a condition
     for character in _CHARACTER.findall(text):
         if not before:
             if character in {"(", "~"}:

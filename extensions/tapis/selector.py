@@ -1,7 +1,7 @@
 """The search conditions of request bodies: ``name = 'a' AND (enabled = 'false' OR owner LIKE 'a%')``.
 
-A small part of SQL's conditions (Tapis, live docs: Dedicated search endpoints). Nothing of the text becomes a part of a
-statement: names are looked up, and values are passed beside it.
+The language is a small part of SQL (Tapis, live docs: Dedicated search endpoints). No part of the text becomes part of
+a statement: names are looked up, and values are passed as parameters.
 """
 
 import re
@@ -34,14 +34,14 @@ _END = _Token("end", "the end")
 
 
 def parse_selector(text: str, *, is_sqlite: bool) -> ColumnElement[bool]:
-    """Make the condition that a text is.
+    """Return the condition of a text.
 
     Args:
         text: comparisons of attributes with values, joined by AND, OR, NOT and parentheses.
-        is_sqlite: for which store.
+        is_sqlite: True for SQLite, False for PostgreSQL.
 
     Raises:
-        ApiError: 400, it is no such text.
+        ApiError: 400, the text is not valid.
     """
     if len(text) > MAX_LENGTH:
         raise bad_request(f"a search has {MAX_LENGTH} characters at most")
@@ -65,7 +65,7 @@ def _tokens(text: str) -> list[_Token]:
 
 
 class _Parser:
-    """Reads tokens from the first to the last; what it does not expect is refused."""
+    """A recursive descent parser: reads the tokens in order and refuses an unexpected one."""
 
     def __init__(self, tokens: list[_Token], *, is_sqlite: bool) -> None:
         self._tokens = tokens
@@ -154,7 +154,7 @@ class _Parser:
         return parts
 
     def _skip(self, text: str | None = None) -> bool:
-        """Go on if this is the next token; without a text, go on."""
+        """Skip the next token, if it is ``text`` or ``text`` is None; return True if it was skipped."""
         token = self._tokens[self._place]
         if text is not None and (token.text != text or token.kind in {"text", "end"}):
             return False

@@ -17,7 +17,7 @@ _INSECURE = re.compile(r"http://(?=([^/]+\.)?tapis\.io$)")
 
 
 def add_sequence_routes(api: Api) -> None:
-    """Add them."""
+    """Add the routes of test sequences to the blueprint of the API."""
     schema = Notification()
 
     def begin() -> Response:
@@ -54,7 +54,7 @@ def add_sequence_routes(api: Api) -> None:
         caller = api.caller()
         api.access.need_service(caller, "NTFLIB_UNAUTH", "remove test sequences")
         with api.host.transaction() as transaction:
-            # Locked before its series is, as by those who publish its next event.
+            # Locked before its series, in the same order as by the task that publishes its next event.
             row = sequences.find(transaction.connection, caller.tenant, name.replace("\x00", ""), lock=True)
             if row is not None:
                 sequences.remove(transaction, api.host, api.settings, row)
@@ -67,7 +67,7 @@ def add_sequence_routes(api: Api) -> None:
         api.body(schema)
         body = api.json()
         try:
-            orjson.dumps({"result": {"receivedNotifications": [body]}})  # nested as deep as in the answer to get
+            orjson.dumps({"result": {"receivedNotifications": [body]}})  # the nesting of the answer to get
         except TypeError:
             raise bad_request("the test notification is nested too deep") from None
         sequences.record(api.host, name.replace("\x00", ""), body)

@@ -20,7 +20,7 @@ from .targets import Targets
 from .tokens import Caller
 
 MAX_EVENTS = 1000
-"""Of a sequence, and notifications that are kept of it."""
+"""Events of a test sequence, and notifications kept for it, at most."""
 
 _BETWEEN = timedelta(seconds=3)
 _KEPT = timedelta(days=1)
@@ -42,19 +42,19 @@ def begin(
     number_of_events: int,
     ends_series: bool,
 ) -> subscriptions.Subscription:
-    """Make a subscription whose target is this server, and publish the first event for it.
+    """Begin a test sequence: make a subscription with this server as its target, and publish the first event.
 
-    The other events follow one by one, every three seconds (``go_on``).
+    ``go_on`` publishes the other events, one every three seconds.
 
     Args:
-        transaction: to write in.
+        transaction: everything is written in it.
         host: the kit.
         settings: the extension's.
         caller: a service.
-        base_url: of this server, as it can call itself.
-        ttl_minutes: of the subscription.
-        number_of_events: 1 or more.
-        ends_series: whether the last event ends the series.
+        base_url: the URL by which this server can call itself.
+        ttl_minutes: time to live of the subscription.
+        number_of_events: events to publish, 1 or more.
+        ends_series: True if the last event ends the series.
 
     Raises:
         ApiError: 400, the URL cannot be called.
@@ -92,14 +92,14 @@ def begin(
 
 
 def go_on(host: Host, settings: TapisSettings) -> None:
-    """Publish the events of sequences that are due, and forget sequences that are long over."""
+    """Publish the due events of test sequences, and remove old sequences."""
     now = datetime.now(UTC)
     with host.read() as connection:
         due = connection.execute(select(tests.c.name).where(tests.c.next_at <= now).limit(_AT_ONCE)).scalars().all()
         old = connection.execute(select(tests.c.name).where(tests.c.keep_until < now).limit(_AT_ONCE)).scalars().all()
     for name in due:
         with host.transaction() as transaction:
-            # Another worker may have been faster.
+            # Another worker may have published it meanwhile.
             still_due = select(tests).where(tests.c.name == name, tests.c.next_at <= now).with_for_update()
             if (row := transaction.connection.execute(still_due).one_or_none()) is not None:
                 _publish_next(transaction, host, settings, row)
@@ -109,13 +109,13 @@ def go_on(host: Host, settings: TapisSettings) -> None:
 
 
 def find(connection: Connection, tenant: str, name: str, *, lock: bool = False) -> Sequence | None:
-    """Return a sequence, if it is there; ``lock`` keeps others from publishing its next event until the commit."""
+    """Return a test sequence, or None; ``lock`` keeps its row locked until the commit."""
     query = select(tests).where(tests.c.tenant == tenant, tests.c.name == name)
     return connection.execute(query.with_for_update() if lock else query).one_or_none()
 
 
 def remove(transaction: Transaction, host: Host, settings: TapisSettings, row: Sequence) -> None:
-    """Remove a sequence that is locked, with its subscription, its results and its series."""
+    """Remove a locked test sequence, with its subscription, its results and its series."""
     connection = transaction.connection
     subscription = subscriptions.find(connection, row.tenant, row.owner, row.name, lock=True)
     if subscription is not None:
@@ -126,13 +126,13 @@ def remove(transaction: Transaction, host: Host, settings: TapisSettings, row: S
 
 
 def record(host: Host, name: str, body: Mapping[str, Any]) -> None:
-    """Keep a notification that came for a sequence.
+    """Record a notification that a test sequence received.
 
     Raises:
-        ApiError: 400, there is no such sequence, or it has as many as are kept.
+        ApiError: 400, there is no such sequence, or it has ``MAX_EVENTS`` notifications.
     """
     mine = select(tests.c.name).where(tests.c.name == name)
-    with host.read() as connection:  # anybody may come here, and keeps nobody from writing before they are known
+    with host.read() as connection:  # callers need no token: no write lock before the sequence is found
         _check_room(connection, name, connection.execute(mine).scalar())
     with host.transaction() as transaction:
         connection = transaction.connection
@@ -142,7 +142,7 @@ def record(host: Host, name: str, body: Mapping[str, Any]) -> None:
 
 
 def shown(connection: Connection, row: Sequence) -> dict[str, Any]:
-    """Make the JSON of a sequence: what Tapis answers, and what its live docs say that it answers."""
+    """Return the JSON of a test sequence: the keys that Tapis sends, and those that its live docs name."""
     query = select(test_notifications.c.body).where(test_notifications.c.test == row.name)
     received = connection.execute(query.order_by(test_notifications.c.ref)).scalars().all()
     subscription = subscriptions.find(connection, row.tenant, row.owner, row.name)

@@ -1,4 +1,4 @@
-"""The settings of this extension, and how their texts are read."""
+"""Settings of the Tapis extension, and the parsers of their values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from extension_kit.protocol import Kind, SettingError, seconds, setting
 
 PublicKeys = tuple[tuple[str, RSAPublicKey], ...]
-"""Keys that tokens are signed with, each with the tenant that it is for; ``ANY``: all that have none of their own."""
+"""Public keys that verify tokens, each with its tenant; ``ANY``: all tenants without a key of their own."""
 
 ANY = "*"
 
 
 class Schedule(tuple[float, ...]):
-    """Waits in seconds; as a text, they are written as the setting has them."""
+    """Waits in seconds; ``str`` gives them in the form of the setting."""
 
     __slots__ = ()
 
@@ -30,7 +30,7 @@ class Schedule(tuple[float, ...]):
 
 
 class Words(frozenset[str]):
-    """Names; as a text, they are written as the setting has them."""
+    """Names; ``str`` gives them in the form of the setting."""
 
     def __str__(self) -> str:
         """Return ``a,b``."""
@@ -45,7 +45,7 @@ class AllowedTenants(frozenset[tuple[str, str]]):
         return ",".join(f"{tenant}={other}" for tenant, other in sorted(self))
 
 
-_MOST_WAITS = 999  # what the kit takes, in both schedules together
+_MOST_WAITS = 999  # the kit's limit, for both schedules together
 _LONGEST_WAIT = 30 * 86400.0
 _LEAST_KEY_BITS = 2048  # RFC 7518, section 3.3
 _LEAST_SECRET_BYTES = 32  # RFC 7518, section 3.2
@@ -136,55 +136,55 @@ BASE_URL = Kind(_base_url, "a URL without a path, such as https://tacc.tapis.io"
 # fmt: off
 @dataclass(frozen=True)
 class TapisSettings:
-    """The settings. Times are in seconds.
+    """Settings of the Tapis extension. Times are in seconds.
 
     Raises:
-        SettingError: no token could be verified, or the schedules are longer together than one may be.
+        SettingError: there is no key to verify tokens with, or both schedules together have too many waits.
     """
 
     jwt_public_key: tuple[tuple[str, RSAPublicKey], ...] = setting(
         "EXTENSION_TAPIS_JWT_PUBLIC_KEY", (), PUBLIC_KEYS,
-        "The keys that tokens are signed with (RS256), in PEM. A key behind `TENANT:` is for this tenant's tokens, "
-        "another one for those of all tenants that have none of their own.", secret=True)
+        "Public keys (RS256) that verify tokens, in PEM. A key behind `TENANT:` is for this tenant's tokens, "
+        "another one for those of all tenants without a key of their own.", secret=True)
     jwt_secret: str = setting(
         "EXTENSION_TAPIS_JWT_SECRET", "", SECRET,
-        "The secret that tokens are signed with (HS256), for development.", secret=True)
+        "Secret (HS256) that verifies tokens, for development.", secret=True)
     token_leeway: float = setting(
         "EXTENSION_TAPIS_TOKEN_LEEWAY", 60.0, seconds(0, 3600),
-        "Seconds by which the clock that a token was made with may differ: so long before its `iat` and `nbf`, and "
-        "after its `exp`, it is still taken.")
+        "Seconds by which the clock of a token's maker may differ: a token is accepted so long before its `iat` and "
+        "`nbf`, and after its `exp`.")
     site: str = setting(
         "EXTENSION_TAPIS_SITE", "tacc", TENANT,
-        "The site which this server stands at: the tokens of services are taken when they are made for it.")
+        "Site of this server. Tokens of services are accepted if they are made for this site.")
     site_admin_tenant: str = setting(
         "EXTENSION_TAPIS_SITE_ADMIN_TENANT", "admin", TENANT,
-        "The tenant of the site's services. Its users are not let in.")
+        "Tenant of the site's services. Its users are refused.")
     tenants: frozenset[str] = setting(
         "EXTENSION_TAPIS_TENANTS", Words(), TENANTS,
-        "The tenants that are served. Unset: all.")
+        "Tenants that are served. Unset: all.")
     allowed_tenants: frozenset[tuple[str, str]] = setting(
         "EXTENSION_TAPIS_ALLOWED_TENANTS", AllowedTenants({("admin", ANY)}), ALLOWED_TENANTS,
-        "The tenants that a tenant's services may act for, beside their own: `admin=*` or `dev=test+train`.")
+        "Tenants that a tenant's services may act for, beside their own: `admin=*` or `dev=test+train`.")
     admins: frozenset[str] = setting(
         "EXTENSION_TAPIS_ADMINS", Words(), ADMINS,
-        "The administrators of tenants, who may see and change the subscriptions of its users: `testadmin@dev`.")
+        "Administrators of tenants. They may see and change the subscriptions of its users: `testadmin@dev`.")
     retry_schedule: tuple[float, ...] = setting(
         "EXTENSION_TAPIS_RETRY_SCHEDULE", Schedule([20.0] * 2), SCHEDULE,
-        "The waits between the first attempts of a notification, which are one more than these.")
+        "Seconds between the first attempts of a notification. There is one attempt more than waits.")
     recovery_schedule: tuple[float, ...] = setting(
         "EXTENSION_TAPIS_RECOVERY_SCHEDULE", Schedule([600.0] * 150), SCHEDULE,
-        "The waits before each of the slow attempts that follow. After the last one the notification is a dead letter.")
+        "Seconds before each of the slow attempts that follow. After the last one the notification is a dead letter.")
     delivery_timeout: float = setting(
         "EXTENSION_TAPIS_DELIVERY_TIMEOUT", 10.0, seconds(0.1, 300),
-        "Seconds in which the webhooks of subscriptions that are made from then on have to answer.")
+        "Seconds within which a webhook has to answer. A change applies to subscriptions made from then on.")
     base_url: str = setting(
         "EXTENSION_TAPIS_BASE_URL", "", BASE_URL,
-        "The URL by which this server calls itself in test sequences. Unset: that of the request.")
+        "URL by which this server calls itself in test sequences. Unset: that of the request.")
 
     def __post_init__(self) -> None:
         if not self.jwt_public_key and not self.jwt_secret:
             raise SettingError(
-                "nobody could be let in: set EXTENSION_TAPIS_JWT_PUBLIC_KEY, or EXTENSION_TAPIS_JWT_SECRET to develop"
+                "no key verifies tokens: set EXTENSION_TAPIS_JWT_PUBLIC_KEY, or EXTENSION_TAPIS_JWT_SECRET to develop"
             )
         if len(self.schedule) > _MOST_WAITS:
             raise SettingError(

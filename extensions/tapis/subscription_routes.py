@@ -21,7 +21,7 @@ Change = Callable[[Targets, Connection, Subscription], None]
 
 
 def add_subscription_routes(api: Api) -> None:
-    """Add them."""
+    """Add the routes of subscriptions to the blueprint of the API."""
     views = _Views(api)
     api.route("getSubscriptions", views.list_all)
     api.route("postSubscription", views.create)
@@ -40,7 +40,7 @@ def add_subscription_routes(api: Api) -> None:
 
 
 class _Views:
-    """The views; each is called as its route."""
+    """The views of subscriptions, each named like its operation."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -203,12 +203,16 @@ class _Views:
 
 
 def _url() -> str:
-    """The request's own, without a slash at its end."""
+    """Return the URL of the request, without a slash at its end."""
     return request.base_url.rstrip("/")
 
 
 def _name(text: str) -> str:
-    """What is looked up for a name in a path: no database knows U+0000."""
+    """Return the name of a path.
+
+    Raises:
+        ApiError: 400, it holds the character U+0000, which PostgreSQL cannot store.
+    """
     if "\x00" in text:
         raise bad_request("a name must not hold the character U+0000")
     return text

@@ -1,4 +1,4 @@
-"""Subscriptions as clients see them: made, found, changed, removed (Tapis Notifications, live docs: Subscriptions)."""
+"""Subscriptions: create, find, change and remove them (Tapis Notifications, live docs: Subscriptions)."""
 
 import re
 import secrets
@@ -31,16 +31,16 @@ Subscription = Row[Any]
 
 
 def create(targets: Targets, connection: Connection, caller: Caller, wanted: Mapping[str, Any]) -> Subscription:
-    """Make a subscription.
+    """Create a subscription.
 
     Args:
-        targets: makes those of the kit.
+        targets: the groups of the kit's subscriptions.
         connection: of the same transaction.
         caller: a service.
         wanted: a loaded ``ReqPostSubscription``.
 
     Raises:
-        ApiError: 409, its owner has one of this name; 400, an address cannot be used.
+        ApiError: 409, its owner has a subscription of this name; 400, an address cannot be used.
     """
     now = datetime.now(UTC)
     owner = caller.user if wanted["owner"].lower() == _API_USER else wanted["owner"]
@@ -73,13 +73,13 @@ def create(targets: Targets, connection: Connection, caller: Caller, wanted: Map
 
 
 def find(connection: Connection, tenant: str, owner: str, name: str, *, lock: bool = False) -> Subscription | None:
-    """Return the subscription of a name, if it is there; ``lock`` keeps others from changing it until the commit."""
+    """Return the subscription of a name, or None; ``lock`` keeps its row locked until the commit."""
     mine = subscriptions.c.tenant == tenant, subscriptions.c.owner == owner, subscriptions.c.name == name
     return _find(connection, mine, lock=lock)
 
 
 def find_by_uuid(connection: Connection, tenant: str, uuid: str, *, lock: bool = False) -> Subscription | None:
-    """Return the subscription of a UUID, if it is there; ``lock`` keeps others from changing it until the commit."""
+    """Return the subscription of a UUID, or None; ``lock`` keeps its row locked until the commit."""
     mine = subscriptions.c.tenant == tenant, subscriptions.c.uuid == uuid
     return _find(connection, mine, lock=lock)
 
@@ -87,14 +87,14 @@ def find_by_uuid(connection: Connection, tenant: str, uuid: str, *, lock: bool =
 def find_all(
     connection: Connection, tenant: str, owner: str | None, conditions: Sequence[ColumnElement[bool]], page: Page
 ) -> tuple[Sequence[Subscription], int | None]:
-    """Return the subscriptions that meet all conditions, and how many there are in all if the page asks for that.
+    """Return a page of the subscriptions that meet all conditions, and their total number if the page asks for it.
 
     Args:
-        connection: to read with.
-        tenant: whose.
-        owner: of which user; None: of all.
-        conditions: what has to be true of them.
-        page: which part of the list, and in which order.
+        connection: the connection to read with.
+        tenant: the tenant of the subscriptions.
+        owner: their owner; None: all owners.
+        conditions: SQL conditions on subscriptions.
+        page: the page, with its order.
     """
     wanted = [subscriptions.c.tenant == tenant, *conditions]
     if owner is not None:
@@ -111,7 +111,7 @@ def find_all(
 
 
 def patch(targets: Targets, connection: Connection, row: Subscription, wanted: Mapping[str, Any]) -> None:
-    """Change a subscription that is locked; what is not in ``wanted``, a loaded ``ReqPatchSubscription``, stays.
+    """Change a locked subscription; attributes missing in ``wanted``, a loaded ``ReqPatchSubscription``, stay.
 
     Raises:
         ApiError: 400, an address cannot be used.
@@ -123,33 +123,33 @@ def patch(targets: Targets, connection: Connection, row: Subscription, wanted: M
 
 
 def enable(targets: Targets, connection: Connection, row: Subscription, *, enabled: bool) -> None:
-    """Let a subscription that is locked get events, or none; its time goes on."""
+    """Enable or disable a locked subscription; its time to live goes on meanwhile."""
     targets.set(change(connection, row, enabled=enabled, updated=datetime.now(UTC)))
 
 
 def set_ttl(targets: Targets, connection: Connection, row: Subscription, minutes: int) -> None:
-    """Let a subscription that is locked live for so many minutes from now on; for ever, if they are not positive."""
+    """Set the time to live of a locked subscription: minutes from now, or for ever if they are not positive."""
     now = datetime.now(UTC)
     expiry = _expiry(minutes, now)
     targets.set(change(connection, row, ttl_minutes=minutes, expiry=expiry, ends_at=expiry, updated=now))
 
 
 def remove(targets: Targets, connection: Connection, *rows: Subscription) -> None:
-    """Remove subscriptions; what waits to be delivered to them is not."""
+    """Remove subscriptions. Their waiting deliveries are not made."""
     targets.remove(rows)
     for some in batches(rows):
         connection.execute(delete(subscriptions).where(subscriptions.c.ref.in_([row.ref for row in some])))
 
 
 def remove_by_subject(targets: Targets, connection: Connection, tenant: str, owner: str | None, subject: str) -> int:
-    """Remove the subscriptions with exactly this subject filter, and say how many they were.
+    """Remove the subscriptions with exactly this subject filter, and return their number.
 
     Args:
-        targets: removes those of the kit.
+        targets: the groups of the kit's subscriptions.
         connection: of the same transaction.
-        tenant: whose.
-        owner: of which user; None: of all.
-        subject: the filter.
+        tenant: the tenant of the subscriptions.
+        owner: their owner; None: all owners.
+        subject: the subject filter.
     """
     wanted = [subscriptions.c.tenant == tenant, subscriptions.c.subject_filter == subject]
     if owner is not None:
@@ -160,7 +160,7 @@ def remove_by_subject(targets: Targets, connection: Connection, tenant: str, own
 
 
 def shown(row: Subscription, select: Collection[str]) -> dict[str, Any]:
-    """Make the JSON of a subscription, with the attributes that are wanted."""
+    """Return the JSON of a subscription, with the selected attributes."""
     attributes = {
         "tenant": row.tenant,
         "name": row.name,
@@ -180,15 +180,15 @@ def shown(row: Subscription, select: Collection[str]) -> dict[str, Any]:
 
 
 def locked(wanted: Sequence[ColumnElement[bool]]) -> Any:
-    """Select subscriptions, and keep others from changing them until the commit.
+    """Return a statement that selects subscriptions and locks their rows until the commit.
 
-    They come in the order of refs, so that two transactions do not wait for each other for ever.
+    Rows are locked in the order of their refs, so that two transactions cannot deadlock.
     """
     return select(subscriptions).where(*wanted).order_by(subscriptions.c.ref).with_for_update()
 
 
 def change(connection: Connection, row: Subscription, **changes: Any) -> Subscription:
-    """Change columns of a subscription, and return it as it is then."""
+    """Change columns of a subscription, and return its new row."""
     changed = update(subscriptions).where(subscriptions.c.ref == row.ref).values(changes)
     return connection.execute(changed.returning(*subscriptions.c)).one()
 
@@ -209,7 +209,7 @@ def _plain(targets: Sequence[Mapping[str, Any]]) -> list[Target]:
 
 
 def _generated_name(caller: Caller, owner: str, subject: str) -> str:
-    """Make a name such as Tapis does, in which nothing stands that a path cannot hold."""
+    """Return a name in the form of Tapis, made only of characters that a path can hold."""
     about = "ALL" if subject == ANY_SUBJECT else subject[:_LONGEST_PART]
     random = "".join(secrets.choice(_LETTERS) for _ in range(4))
     parts = [caller.jwt_user[:_LONGEST_PART], owner[:_LONGEST_PART], caller.tenant[:_LONGEST_PART], about, random]

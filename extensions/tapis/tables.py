@@ -1,4 +1,4 @@
-"""The tables: subscriptions as clients see them, series, and test sequences.
+"""Tables of the Tapis extension: subscriptions, series and test sequences.
 
 A subscription here stands for a group of the kit's subscriptions, one for each of its delivery targets, which are made,
 changed and removed with it. Times are aware and in UTC.
@@ -26,7 +26,7 @@ metadata = new_metadata()
 
 
 def _text(longest: int) -> String:
-    """A text that is sorted by its characters' numbers on both stores, and not as a language has it."""
+    """Return the type of a text that both stores sort by code points, not by the rules of a language."""
     return String(longest).with_variant(String(longest, collation="C"), "postgresql")
 
 
@@ -45,7 +45,7 @@ subscriptions = Table(
     Column("ttl_minutes", BigInteger, nullable=False),
     Column("uuid", _text(36), nullable=False, unique=True),
     Column("expiry", UtcDateTime),
-    Column("ends_at", UtcDateTime),  # from when on it gets nothing more; the expiry, or the end of what it is about
+    Column("ends_at", UtcDateTime),  # no events from this time on: the expiry, or the end of its subject
     Column("created", UtcDateTime, nullable=False),
     Column("updated", UtcDateTime, nullable=False),
     UniqueConstraint("tenant", "owner", "name"),
@@ -65,11 +65,11 @@ series = Table(
 tests = Table(
     "tapis_tests",
     metadata,
-    Column("name", String(36), primary_key=True),  # of its subscription
+    Column("name", String(36), primary_key=True),  # the name of its subscription
     Column("tenant", String(60), nullable=False),
     Column("owner", String(60), nullable=False),
-    Column("user", String(60), nullable=False),  # whom the events are published for
-    Column("start_count", Integer, nullable=False),  # how many events are to be published
+    Column("user", String(60), nullable=False),  # the events are published for this user
+    Column("start_count", Integer, nullable=False),  # number of events to publish
     Column("published", Integer, nullable=False),
     Column("next_at", UtcDateTime),  # when the next event is due; null: all are published
     Column("ends_series", Boolean, nullable=False),

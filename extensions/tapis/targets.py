@@ -1,4 +1,4 @@
-"""The kit's subscriptions: a group for each subscription, with one of them for each of its delivery targets."""
+"""Delivery targets: a subscription is a group of the kit's subscriptions, one for each of its targets."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -20,22 +20,22 @@ ANY_SUBJECT = "*"
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 
 Target = Mapping[str, str]
-"""``deliveryMethod`` and ``deliveryAddress``."""
+"""A delivery target: ``deliveryMethod`` and ``deliveryAddress``."""
 
 
 class Group(NamedTuple):
-    """The name of a group: all that a notification says of its subscription."""
+    """The name of a group. It holds the subscription's attributes that a notification shows."""
 
     uuid: str
     name: str
 
     @classmethod
     def of(cls, text: str) -> "Group":
-        """Read the group of a subscription of the kit."""
+        """Parse the group of one of the kit's subscriptions."""
         return cls(*text.split("/", 1))
 
     def __str__(self) -> str:
-        """Return the group as the kit keeps it."""
+        """Return the group as the kit stores it."""
         return "/".join(self)
 
 
@@ -45,7 +45,7 @@ def group_of(row: Row[Any]) -> str:
 
 
 def delivery_target(sender: str, target: Mapping[str, Any]) -> dict[str, str]:
-    """Return the target of a subscription of the kit as the API shows it."""
+    """Return the target of one of the kit's subscriptions as the API shows it."""
     if sender == "http":
         return {"deliveryMethod": "WEBHOOK", "deliveryAddress": target["url"]}
     return {"deliveryMethod": "EMAIL", "deliveryAddress": target["to"][0]}
@@ -56,8 +56,8 @@ class Targets:
 
     Args:
         connection: of the transaction.
-        host: knows how targets are checked.
-        settings: how webhooks are called.
+        host: the kit; its senders check targets.
+        settings: the timeout of webhooks.
     """
 
     def __init__(self, connection: Connection, host: Host, settings: TapisSettings) -> None:
@@ -66,20 +66,20 @@ class Targets:
         self._timeout = settings.delivery_timeout
 
     def check(self, sender: str, target: dict[str, Any]) -> dict[str, str]:
-        """Return the problems of a target. That no mail server is known is not the target's fault."""
+        """Return the problems of a target. A missing mail server is not a problem of the target."""
         problems = self._senders.check(sender, target)
         return {key: problem for key, problem in problems.items() if key != "sender"}
 
     def set(self, row: Row[Any]) -> None:
-        """Make a subscription's group want what it wants, and lead to its delivery targets.
+        """Create or update the group of a subscription: its filters, its expiry and its delivery targets.
 
-        Those of an expired subscription for which nothing waits may have been removed by the kit: they are made anew.
+        The kit may have removed the group of an expired subscription without waiting deliveries; it is created anew.
 
         Args:
             row: of ``tapis_subscriptions``.
 
         Raises:
-            ApiError: 400, an address that is new cannot be used.
+            ApiError: 400, a new address cannot be used.
         """
         try:
             subscription_groups.set_targets(
@@ -101,11 +101,11 @@ class Targets:
             raise ApiError(400, f"NTFLIB_DLVRY_ADDR_NOT_{kind}", message) from None
 
     def end(self, rows: Collection[Row[Any]], ends_at: datetime) -> None:
-        """Let subscriptions get no events from a time on."""
+        """End subscriptions at a time: they get no events from then on."""
         subscription_groups.end_groups(self._connection, SOURCE, [group_of(row) for row in rows], ends_at)
 
     def remove(self, rows: Collection[Row[Any]]) -> None:
-        """Remove the groups of subscriptions; what waits for them is not delivered."""
+        """Remove the groups of subscriptions. Their waiting deliveries are not made."""
         subscription_groups.remove_groups(self._connection, SOURCE, [group_of(row) for row in rows])
 
     def _of_kit(self, target: Target) -> subscription_groups.Target:

@@ -1,6 +1,6 @@
-"""Who calls: the token in X-Tapis-Token, and whom a service acts for.
+"""Authentication of callers: the token in X-Tapis-Token, and the user a service acts for.
 
-The rules are those of Tapis's JWTValidateRequestFilter (tapis-shared-java). Nothing is asked over the network.
+The rules are those of Tapis's JWTValidateRequestFilter (tapis-shared-java). No network request is made.
 """
 
 from collections.abc import Mapping
@@ -13,26 +13,26 @@ from .settings import ANY, TapisSettings
 
 TOKEN, OBO_TENANT, OBO_USER = "X-Tapis-Token", "X-Tapis-Tenant", "X-Tapis-User"
 HEADERS = (TOKEN, OBO_TENANT, OBO_USER)
-"""Those of a request that say who calls."""
+"""The request headers that identify the caller."""
 
-_LONGEST_NAME = 60  # of a user or tenant: what subscriptions keep
+_LONGEST_NAME = 60  # of a user or tenant, as the columns of subscriptions
 _LONGEST_TOKEN = 16 * 1024
 
 
 class UnauthorizedError(Exception):
-    """The caller is not let in; the text says why, without the token."""
+    """The caller is refused. The text gives the reason, without the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and for whom.
+    """The caller of a request, and the user it acts for.
 
     Attributes:
-        jwt_user: the service or user that the token is of.
+        jwt_user: the service or user of the token.
         jwt_tenant: its tenant.
         user: the user it acts for; a user acts for themselves.
-        tenant: that user's tenant. All that is looked up is looked up there.
-        is_service: whether the token is a service's.
+        tenant: that user's tenant. All look-ups are made in this tenant.
+        is_service: True if the token is a service's.
     """
 
     jwt_user: str
@@ -42,7 +42,7 @@ class Caller:
     is_service: bool
 
     def __str__(self) -> str:
-        """Return what messages say of them."""
+        """Return the caller as messages name it."""
         return f"jwtTenant: {self.jwt_tenant} jwtUser: {self.jwt_user} OboTenant: {self.tenant} OboUser: {self.user}"
 
 
@@ -50,21 +50,21 @@ class Authenticator:
     """Verifies tokens.
 
     Args:
-        settings: keys, tenants and who may act for whom.
+        settings: keys, tenants, and the tenants that services may act for.
     """
 
     def __init__(self, settings: TapisSettings) -> None:
         self._settings = settings
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
-        """Say who calls.
+        """Return the caller of a request.
 
         Args:
-            headers: ``HEADERS`` of the request; what is missing may be empty.
+            headers: ``HEADERS`` of the request; a missing one may be empty.
 
         Raises:
             UnauthorizedError: the token is missing, garbled, expired, not signed by a known key or not for this
-                server; or the headers that say whom the caller acts for are not as this caller must send them.
+                server; or the headers that name the user the caller acts for are not valid for this caller.
         """
         claims = self._claims(headers.get(TOKEN, ""))
         if _claim(claims, "tapis/token_type") != "access":
@@ -79,7 +79,7 @@ class Authenticator:
         raise UnauthorizedError("the token's account type is neither service nor user")
 
     def may_act_for(self, caller: Caller, tenant: str) -> bool:
-        """Whether the services of a caller's tenant may act for a tenant that is served here."""
+        """Return True if the services of a caller's tenant may act for a tenant, and this tenant is served here."""
         served = self._settings.tenants
         pairs = {(caller.jwt_tenant, tenant), (caller.jwt_tenant, ANY)}
         allowed = tenant == caller.jwt_tenant or not pairs.isdisjoint(self._settings.allowed_tenants)
@@ -92,7 +92,7 @@ class Authenticator:
             raise UnauthorizedError("the token is too long")
         try:
             unverified = jwt.decode_complete(token, options={"verify_signature": False})
-        except (jwt.PyJWTError, ValueError, RecursionError):  # its texts are none, or its JSON is nested too deep
+        except (jwt.PyJWTError, ValueError, RecursionError):  # not text, or JSON nested too deep
             raise UnauthorizedError("the token is not a JWT") from None
         algorithm, tenant = unverified["header"].get("alg"), unverified["payload"].get("tapis/tenant_id")
         for key in self._keys(algorithm, tenant):
@@ -112,7 +112,7 @@ class Authenticator:
         raise UnauthorizedError("the token's signature is not by a key that is known for its algorithm and tenant")
 
     def _keys(self, algorithm: object, tenant: object) -> list[Any]:
-        """The keys that a token may be signed with: each is used with its own algorithm only."""
+        """Return the keys that may verify a token. Each key is used with its own algorithm only."""
         keys = self._settings.jwt_public_key
         if algorithm == "RS256":
             return [key for owner, key in keys if owner == tenant] or [key for owner, key in keys if owner == ANY]
@@ -144,7 +144,7 @@ class Authenticator:
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong with a token whose signature is right."""
+    """Return the reason to refuse a token with a valid signature."""
     match error:
         case jwt.ExpiredSignatureError():
             return "the token has expired"

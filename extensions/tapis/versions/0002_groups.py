@@ -1,4 +1,4 @@
-"""The kit's subscriptions of one subscription are a group, which is found by its name."""
+"""Name the group of the kit's subscriptions after its subscription, instead of listing their refs."""
 
 import sqlalchemy as sa
 from alembic import op
