@@ -1,7 +1,7 @@
 """Write the table of values in the chart's README from the comments in values.yaml: ``make values``.
 
-A comment ``# -- text`` describes the key on the next line that is no comment; ``# @default -- text`` says what its
-default is where the value itself would not fit.
+A comment ``# -- text`` describes the key on the next line that is no comment; ``# @default -- text`` describes its
+default, if the value itself would not fit.
 """
 
 import json
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- values -->", "<!-- /values -->"
 
 
 def described(values: str) -> Iterator[tuple[str, str, str]]:
-    """Key with its parents, description, and the words for the default if there are any, of each described key."""
+    """Yield each described key: with its parents, its description, and the text for its default, which may be empty."""
     parents: list[tuple[int, str]] = []
     description = default = ""
     for line in values.splitlines():
@@ -34,10 +34,10 @@ def described(values: str) -> Iterator[tuple[str, str, str]]:
 
 
 def table(values: str) -> str:
-    """The table of every described key, in the order of the file.
+    """Return the table of all described keys, in the order of the file.
 
     Raises:
-        KeyError: the description of a key that YAML does not find there.
+        KeyError: a described key is not in the YAML document.
     """
     everything = yaml.safe_load(values)
     rows = ["| value | default | meaning |", "|---|---|---|"]
@@ -57,7 +57,7 @@ def _shown(value: Any) -> str:
 
 
 def with_table(readme: str, values: str) -> str:
-    """The README's text with its table renewed.
+    """Return the README's text with its table renewed.
 
     Raises:
         ValueError: the text does not have exactly one table.

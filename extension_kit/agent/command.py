@@ -1,4 +1,4 @@
-"""``extension-kit agent``: plays an agent and shows what came of it."""
+"""The command ``extension-kit agent``: plays an agent and shows a report."""
 
 import random
 import sys
@@ -38,13 +38,13 @@ def run(
     fresh_ids: bool = False,
     **how: Any,
 ) -> int:
-    """Play an agent as the options of the command line say; ``how`` are those that ``Agent`` takes as they are.
+    """Play an agent with the options of the command line; ``how`` are arguments of ``Agent``.
 
     Returns:
-        The exit code: 0 when everything was accepted, 1 when not, 130 when interrupted.
+        The exit code: 0 if every event was accepted, 1 if not, 130 if interrupted.
 
     Raises:
-        ConfigurationError: the options make no sense, or a file cannot be read.
+        ConfigurationError: the options contradict each other, or a file cannot be read.
     """
     if replay and generate:
         raise ConfigurationError("give either --replay or --generate, not both")
@@ -68,13 +68,13 @@ def run(
 
 @contextmanager
 def _source(replay: str | None, generate: int, seed: int | None) -> Iterator[tuple[Groups, str, int | None]]:
-    """Open what is to be played: events in groups that progress is shown by, what such a group is, and how many."""
+    """Open the source of events: yields events in groups, the unit of progress, and the number of groups if known."""
     if replay:
         with open_recording(replay) as recording:
             yield ([event] for event in recording.events), "events", recording.total
         return
     if seed is None:
-        # Ids made before would be taken for events that came again, and times would be past.
+        # Ids of an earlier run would be duplicates to the extension, and times would be past.
         seed, start = random.randrange(1_000_000), datetime.now(UTC)  # noqa: S311
         click.echo(f"experiment runs made with --seed {seed}", err=True)
         factory = EventFactory(seed, start=start)
@@ -90,7 +90,7 @@ def _flattened(groups: Groups, advance: Callable[[], None]) -> Iterator[dict[str
 
 
 def _with_fresh_ids(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Give events ids that no extension knows; those of equal ids get equal ones."""
+    """Give events new ids that no extension knows; events of equal ids get equal new ids."""
     run = uuid4()
     for event in events:
         yield {**event, "id": str(uuid5(run, str(event.get("id"))))} if "id" in event else event
@@ -98,13 +98,11 @@ def _with_fresh_ids(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]
 
 @dataclass(frozen=True)
 class _Secrets:
-    password: str = setting(
-        "STEADYBIT_AGENT_BASIC_PASSWORD", "", TEXT, "The password that belongs to --basic.", secret=True
-    )
+    password: str = setting("STEADYBIT_AGENT_BASIC_PASSWORD", "", TEXT, "Password of the user of --basic.", secret=True)
 
 
 def _password(user: str) -> str:
-    """Find the password for basic authentication. Not on the command line, which everybody on a machine can read."""
+    """Return the password for basic authentication. It is no option: all users of a machine can read command lines."""
     if password := read_settings(_Secrets).password:
         return password
     if not sys.stdin.isatty():

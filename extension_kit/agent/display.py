@@ -1,4 +1,4 @@
-"""Shows on a terminal, or in plain lines elsewhere, what an agent does and what came of it."""
+"""Shows an agent's progress and its report: on a terminal, or in plain lines elsewhere."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,20 +13,20 @@ from rich.text import Text
 from extension_kit.agent.report import Report, Tally, printable
 
 _WIDTH = 140
-"""Characters in a line where there is no terminal that would say."""
+"""Characters of a line without a terminal, which would give its width."""
 
 
 @contextmanager
 def progress(report: Report, unit: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """Show on stderr how far an agent has come, as long as the context is open.
+    """Show an agent's progress on stderr, as long as the context is open.
 
     Args:
-        report: what the agent adds to.
-        unit: what is counted, in the plural.
-        total: how many of them there are, where that is known.
+        report: the agent's report, read meanwhile.
+        unit: the unit of progress, in the plural.
+        total: the number of units, if it is known.
 
     Yields:
-        A function to call after each of them.
+        A function to call after each unit.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -45,7 +45,7 @@ def progress(report: Report, unit: str, total: int | None) -> Iterator[Callable[
 
 
 class _PlainLines:
-    """Writes one line for each interval that is over."""
+    """Writes one line for each ended interval."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -58,15 +58,15 @@ class _PlainLines:
 
 
 def show(report: Report, fresh_ids: bool = False) -> None:
-    """Write to stdout what came of playing an agent, whose events have ids of their own if they are ``fresh_ids``."""
+    """Write a report to stdout; ``fresh_ids`` tells if the events had new ids, so that no hint about ids is given."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDTH
     if report.tallies:
         console.print(_table(report.tallies))
-    console.print(f"{_summary(report)}, events that nobody wanted: {report.unwanted}")
+    console.print(f"{_summary(report)}, events without a listener: {report.unwanted}")
     if report.known and not fresh_ids:
-        console.print("Nothing was run for what was known already: --fresh-ids makes other events of them.")
+        console.print("Known events were not run again: --fresh-ids sends them with new ids.")
     for problem in report.problems:
         console.print(printable(f"problem: {problem}"), soft_wrap=True)
     for name, event_id, endpoint, outcome, reason in report.refusals:

@@ -1,4 +1,4 @@
-"""Makes events as a Steadybit agent sends them: valid to the letter of the specification, and equal for equal seeds."""
+"""Makes events as a Steadybit agent sends them: valid by the specification, and equal for equal seeds."""
 
 import difflib
 import re
@@ -74,8 +74,8 @@ class EventFactory:
     """Makes events and whole experiment runs.
 
     Args:
-        seed: equal seeds make equal events, ids included. An extension takes an event whose id it has just seen for a
-            repetition, so use different seeds for events that go to one server.
+        seed: equal seeds make equal events, ids included. An extension ignores an event if it has just seen its id, so
+            use different seeds for events that go to one server.
         start: the time of the first event; each later event has a later time.
     """
 
@@ -89,8 +89,8 @@ class EventFactory:
             name: the event's name; it decides which execution object the event carries, and in which state.
             changes: keys to set, in snake_case, wherever they belong: ``state="failed"``, ``experiment_key="SHOP-7"``,
                 ``event_time="2026-01-01T00:00:00Z"``. ``id`` is the event's own. A dict for one of the objects of an
-                event changes only what it names: ``team={"key": "SHOP"}``; everything else is replaced. None leaves a
-                key out.
+                event changes only its own keys: ``team={"key": "SHOP"}``; any other value replaces. None leaves a key
+                out.
 
         Raises:
             ValueError: no agent is known to send events of this name.
@@ -136,9 +136,9 @@ class EventFactory:
         )
 
     def apart(self) -> Iterator[Iterator[Body]]:
-        """Make one experiment execution after the other, each by itself, without an end.
+        """Make experiment executions without an end, each as an iterator of its events.
 
-        The first fails and the second completes, so that whoever listens to either soon sees one; then it is chance.
+        The first fails and the second completes, so that a listener to either soon gets one; then outcomes are random.
         """
         outcomes: tuple[Outcome, Outcome] = ("failed", "completed")
         for outcome in chain(outcomes, repeat(None)):
@@ -196,9 +196,9 @@ class EventFactory:
         if part:
             body[part] = content
         else:
-            # What is not about an experiment belongs to the tenant alone.
+            # Events that are not about an experiment belong to the tenant alone.
             del body["team"], body["environment"]
-        return deepcopy(body)  # whoever gets an event may change it without changing the others of its run
+        return deepcopy(body)  # a receiver may change an event without changing the others of its run
 
     def _merged(self, key: str, base: Body, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -209,7 +209,7 @@ class EventFactory:
 
 
 def _read_name(name: str) -> tuple[str, str]:
-    """Tell which execution object an event carries (empty for none) and in which state it is."""
+    """Return the execution object of an event name (empty for none) and its state."""
     word = name.removeprefix(_PREFIX)
     if word == name:
         return "", ""

@@ -1,4 +1,4 @@
-"""Reads recorded events."""
+"""Reads recorded events from files of JSON or JSON lines."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Recording:
-    """Events from a file. ``total`` is how many there are, None where only its end will tell."""
+    """Events from a file. ``total`` is their number, or None if it is unknown before the end."""
 
     events: Iterator[Body]
     total: int | None
@@ -30,7 +30,7 @@ def open_recording(path: str) -> Iterator[Recording]:
         path: the file, or ``-`` for standard input.
 
     Raises:
-        ConfigurationError: it cannot be read, or holds no events. The iterator raises it for what is not an event.
+        ConfigurationError: it cannot be read, or holds no events. The iterator raises it for an item that is no event.
     """
     if path == "-":
         yield _read(sys.stdin.buffer, "standard input")
@@ -60,7 +60,7 @@ def _read(file: IO[bytes], name: str) -> Recording:
 
 
 def _count(file: IO[bytes]) -> int | None:
-    """Count the lines that are left, without reading them for good."""
+    """Count the remaining lines without consuming them."""
     if not file.seekable():
         return None
     position = file.tell()

@@ -1,4 +1,4 @@
-"""Reads a registration document as a real agent does, and selects who gets an event."""
+"""Reads a registration document as a real agent does, and selects the listeners of an event."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -6,12 +6,12 @@ from typing import Any, Self
 import orjson
 
 METHODS = ("POST", "PUT", "DELETE")
-"""What a listener may be called with (Steadybit's EventKit specification, MutatingHttpMethod, in any case)."""
+"""HTTP methods of listeners, in any case (Steadybit's EventKit specification, MutatingHttpMethod)."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """One entry of ``eventListeners``: where to send which events."""
+    """An event listener: one entry of ``eventListeners``."""
 
     method: str
     path: str
@@ -24,19 +24,20 @@ class Listener:
         return f"{self.method} {self.path}"
 
     def wants(self, event_name: object, role: str) -> bool:
-        """Tell whether an agent in this role sends this listener an event of this name.
+        """Return True if an agent in this role sends this listener an event of this name.
 
         Agents know exact names and ``*`` only (Steadybit's Event API, listenTo). ``any`` lets every agent call,
-        ``leader`` the leader; what other words mean is nowhere said, so they let agents call whose role is that word.
+        ``leader`` the leader. Other words are not documented; they let the agents call that have this word as role.
         """
         return self.restrict_to in ("any", role) and ("*" in self.listen_to or event_name in self.listen_to)
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What a registration document says.
+    """A registration document, as an agent understands it.
 
-    ``problems`` are sentences about what a real agent would not understand; what it cannot call is no listener.
+    ``problems`` are sentences about parts that a real agent would not understand. ``listeners`` holds only the entries
+    that it can call.
     """
 
     listeners: tuple[Listener, ...] = ()
@@ -72,7 +73,7 @@ class Registration:
         return cls(tuple(listeners), tuple(problems))
 
     def select(self, event_name: object, role: str) -> list[Listener]:
-        """List the listeners that an agent in this role sends an event of this name, each endpoint once."""
+        """Return the listeners to which an agent in this role sends an event of this name, each endpoint once."""
         found: dict[str, Listener] = {}
         for listener in self.listeners:
             if listener.wants(event_name, role):

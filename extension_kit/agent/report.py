@@ -1,4 +1,4 @@
-"""What came of the events an agent sent."""
+"""Reports of an agent: requests made, accepted and refused, by listener, and problems of the extension."""
 
 import threading
 from array import array
@@ -8,16 +8,16 @@ from math import ceil
 from typing import NamedTuple
 
 KEPT_REFUSALS = 5
-"""How many refusals are kept word for word; the others are counted."""
+"""Number of refusals kept with their text; the others are only counted."""
 
 
 def printable(text: str) -> str:
-    """Make one line of what somebody else wrote, without what could steer a terminal."""
+    """Return a foreign text as one line, without control characters, which could steer a terminal."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 class Refusal(NamedTuple):
-    """One event that was not accepted: ``reason`` is what the extension said, or why there was no answer."""
+    """A refused event; ``reason`` is the text of the extension, or the reason why there was no answer."""
 
     event_name: str
     event_id: str
@@ -33,30 +33,30 @@ class Tally:
     sent: int = 0
     accepted: int = 0
     known: int = 0
-    """Of these, those that the extension says had come before, so that nothing was run."""
+    """Accepted requests of events that the extension knew already and did not run again."""
     refused: Counter[str] = field(default_factory=Counter)
-    """How often by status, or ``no answer``."""
+    """Number of refused requests by status, or ``no answer``."""
     durations: "array[float]" = field(default_factory=lambda: array("d"))
     """Seconds until each answer."""
 
     def percentile(self, percent: float) -> float | None:
-        """The seconds within which so many percent of the answers came; None without an answer."""
+        """Return the seconds within which so many percent of the answers came; None without an answer."""
         if not self.durations:
             return None
         return sorted(self.durations)[ceil(len(self.durations) * percent / 100) - 1]
 
 
 class Report:
-    """What came of playing events. May be added to from several threads."""
+    """The report of playing events. Thread-safe."""
 
     def __init__(self) -> None:
         self.events = 0
         self.unwanted = 0
-        """Events that no listener wanted."""
+        """Number of events without a listener."""
         self.intervals = 1
-        """How many intervals there were."""
+        """Number of intervals."""
         self.tallies: dict[str, Tally] = {}
-        """By method and path, such as ``POST /events/page``."""
+        """Tallies by method and path, such as ``POST /events/page``."""
         self.refusals: list[Refusal] = []
         self.problems: list[str] = []
         """Sentences about the extension: it did not answer, or its registration document is not understood."""
@@ -66,22 +66,22 @@ class Report:
 
     @property
     def sent(self) -> int:
-        """All requests made for events."""
+        """Number of requests made for events."""
         return sum(tally.sent for tally in list(self.tallies.values()))
 
     @property
     def accepted(self) -> int:
-        """Those that were accepted."""
+        """Number of accepted requests."""
         return sum(tally.accepted for tally in list(self.tallies.values()))
 
     @property
     def known(self) -> int:
-        """Those of them that had come before."""
+        """Number of accepted requests of events that the extension knew already."""
         return sum(tally.known for tally in list(self.tallies.values()))
 
     @property
     def ok(self) -> bool:
-        """Whether everything was accepted and nothing is wrong with the extension."""
+        """True if every request was accepted and the extension has no problems."""
         return self.sent == self.accepted and not self.problems
 
     def add_event(self, wanted: bool) -> None:
@@ -90,7 +90,7 @@ class Report:
         self.unwanted += not wanted
 
     def add_problem(self, problem: str) -> None:
-        """Note something about the extension, once."""
+        """Add a problem of the extension, once."""
         if problem not in self.problems:
             self.problems.append(problem)
 

@@ -1,4 +1,4 @@
-"""The vocabulary that made-up events are built from."""
+"""Vocabulary of made-up events: names, actions, targets and reasons."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ DEPLOYMENT = "com.steadybit.extension_kubernetes.kubernetes-deployment"
 
 
 class Action(NamedTuple):
-    """What a step does; ``target_type`` is None where it needs no targets."""
+    """The action of a step; ``target_type`` is None if it needs no targets."""
 
     id: str
     name: str
@@ -49,7 +49,7 @@ REASONS = {
     "errored": ("An action could not be carried out", "The agent answered: no such container."),
     "canceled": ("Canceled by a user", None),
 }
-"""``reason`` and ``reasonDetails`` of what did not complete."""
+"""``reason`` and ``reasonDetails`` by state, for states other than completed."""
 
 
 def target(target_type: str, service: str, number: int) -> dict[str, Any]:

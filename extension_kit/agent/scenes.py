@@ -1,4 +1,4 @@
-"""Makes up what events tell of: runs with their people and places, steps, targets, and the time that passes."""
+"""Makes up the content of events: runs with principals and environments, steps, targets, and times."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,9 +16,9 @@ _PRINCIPAL_TYPES = ("user", "access_token", "batch_job")
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same in all events of one experiment execution.
+    """An experiment execution: the keys that all of its events share.
 
-    ``envelope`` goes into every event, ``ids`` into every execution object, ``experiment`` is that of the experiment.
+    ``envelope`` goes into every event, ``ids`` into every execution object, ``experiment`` is the experiment's object.
     """
 
     envelope: Body
@@ -27,7 +27,7 @@ class Run:
 
 
 class Scenes:
-    """Makes runs, steps and targets by chance; equal seeds give equal ones."""
+    """Makes random runs, steps and targets; equal seeds give equal ones."""
 
     def __init__(self, seed: int, start: datetime) -> None:
         self.random = Random(seed)  # noqa: S311 (equal for equal seeds is the point)
@@ -43,7 +43,7 @@ class Scenes:
         return str(UUID(int=self.random.getrandbits(128), version=4))
 
     def time(self, milliseconds: tuple[int, int] = (1, 400)) -> str:
-        """Let time pass and say what time it is then."""
+        """Advance the clock by random milliseconds within a range, and return the time."""
         passed = timedelta(milliseconds=self.random.randint(*milliseconds), microseconds=self.random.randrange(1000))
         self._now += passed
         return self._now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -75,7 +75,7 @@ class Scenes:
         return Run(envelope, ids, experiment)
 
     def principal(self, kind: object) -> Body:
-        """Make a principal of a kind; of one that is not known only the kind itself."""
+        """Make a principal of a kind; an unknown kind gives the kind alone."""
         username, name = self.random.choice(samples.PEOPLE)
         principal: Body = {"principalType": kind}
         if kind == "user":
@@ -115,15 +115,15 @@ class Scenes:
         ]
 
     def started(self, content: Body) -> Body:
-        """Let a step or target begin."""
+        """Start a step or target."""
         return {**content, "startedTime": self.time(), "state": "running"}
 
     def reached(self, content: Body, state: str) -> Body:
-        """Bring an execution object into a state, with what belongs to that."""
+        """Bring an execution object into a state, with its times and its reason."""
         content = {**content, "state": state}
         if state in _ENDED:
             content["endedTime"] = self.time((500, 40_000))
-        if state in samples.REASONS and "type" not in content:  # steps know no reason
+        if state in samples.REASONS and "type" not in content:  # steps have no reason
             reason, details = samples.REASONS[state]
             content |= {"reason": reason} | ({"reasonDetails": details} if details else {})
         return content

@@ -1,4 +1,4 @@
-"""Does what the documentation says an agent does with the events of an extension."""
+"""The agent simulator: reads the registration document and sends events, as Steadybit documents its agent."""
 
 import ssl
 import time
@@ -26,25 +26,25 @@ _LONGEST_REASON = 500
 class Agent:
     """Plays an agent against one extension.
 
-    At the beginning of every interval it asks for the registration document, sending back the ETag it got before. Then
-    it sends each event to every listener that wants it, one request after the other, up to a number of events per
-    interval. An event that nobody wants counts among them.
+    At the beginning of every interval it requests the registration document, with the ETag it got before. Then it sends
+    each event to every listener of its name, one request after the other, up to a number of events per interval. An
+    event without a listener counts among them.
 
     Args:
         url: the extension as it would be registered: ``http://host:port/path``, ``https://...``, ``unix:/path``.
         role: ``leader``, ``follower``, or another word that listeners are restricted to, such as ``aws``.
         limit: events per interval at most.
         interval: seconds.
-        fast: whether to send without pauses and without that limit.
+        fast: True to send without pauses and without that limit.
         timeout: seconds an extension has for an answer, sent as ``Request-Timeout``.
-        concurrency: how many events are sent at the same time; more than one does not keep their order.
-        redeliver: whether to send every event twice.
-        wait: seconds to wait for the extension to answer at all.
+        concurrency: number of events sent at the same time; above 1, their order is not kept.
+        redeliver: True to send every event twice.
+        wait: seconds to wait for the first answer of the extension.
         credentials: user name and password for basic authentication.
         tls: for https; by default the system's certificates are trusted.
 
     Raises:
-        ConfigurationError: ``url`` is not one.
+        ConfigurationError: ``url`` is not valid.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Agent:
 
         Args:
             events: bodies of events, asked for one by one as they are sent.
-            report: what to add to, so that it can be looked at meanwhile; by default a new one.
+            report: the report to add to, so that it can be read meanwhile; by default a new one.
 
         Returns:
-            What came of it. An extension that does not answer, or not as it should, is told there and not raised.
+            The report. It holds the problems of the extension, such as no answer; they are not raised.
         """
         report = report or Report()
         with (
@@ -97,7 +97,7 @@ class Agent:
         return report
 
     def _meet(self, visit: "_Visit") -> bool:
-        """Ask for the registration document until there is one; the first problem is of no interest while waiting."""
+        """Request the registration document until there is one; problems count only when the wait is over."""
         deadline = time.monotonic() + self._wait
         while (problem := visit.ask()) and time.monotonic() < deadline:
             time.sleep(_FIRST_ANSWER_POLL)
@@ -136,7 +136,7 @@ def _finish(under_way: set[Future[None]]) -> None:
 
 
 class _Visit:
-    """One agent's dealings with one extension while it plays."""
+    """The state of an agent's play: the connection, the registration document with its ETag, and the report."""
 
     def __init__(self, connection: Connection, report: Report) -> None:
         self._connection = connection
@@ -145,7 +145,7 @@ class _Visit:
         self.registration = Registration()
 
     def ask(self) -> str | None:
-        """Ask for the registration document if it has changed; tell what is wrong where there is no answer to use."""
+        """Request the registration document if it has changed; return the problem if there is no usable answer."""
         self._connection.renew()
         try:
             answer = self._connection.index(self._etag)
@@ -185,7 +185,7 @@ class _Visit:
 
 
 def _reason(answer: Answer) -> str:
-    """What an extension says about its refusal, in one line."""
+    """Return an extension's reason for a refusal, in one line."""
     try:
         problem = orjson.loads(answer.body)
         said = [problem.get("title"), problem.get("detail")]

@@ -1,4 +1,4 @@
-"""What is wrong where an agent and an extension do not agree on TLS, in words that say what mends it."""
+"""Explains TLS failures between an agent and an extension, with a remedy for each."""
 
 import http.client
 import socket
@@ -6,11 +6,11 @@ import ssl
 
 from extension_kit.agent.registration import Address
 
-_TIMEOUT = 5.0  # seconds for finding out what is spoken at a port
+_TIMEOUT = 5.0  # seconds to find out if a port speaks TLS
 
-# Of X509_V_ERR_... (OpenSSL, x509_vfy.h): the authority that has signed the certificate, or one above it, is not known.
+# Of X509_V_ERR_... (OpenSSL, x509_vfy.h): the authority that signed the certificate, or one above it, is unknown.
 _UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}
-# As OpenSSL calls what is no answer in TLS at all, and what a server says of a client's certificate.
+# OpenSSL's names of answers that are not TLS, and of a server's alerts about a client's certificate.
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
 _ASKED_FOR_CERTIFICATE = {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
 _CERTIFICATE_REFUSED = {
@@ -25,11 +25,11 @@ _LEFT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 def explain(error: BaseException, address: Address) -> str:
-    """Say what was wrong with a request, where TLS or its absence may be the reason; else nothing.
+    """Return an explanation of a failed request, if TLS or its absence may be the reason; else an empty text.
 
     Args:
-        error: the innermost one.
-        address: what was called.
+        error: the innermost error.
+        address: the address that was called.
     """
     if address.scheme == "http" and isinstance(error, (*_LEFT, http.client.BadStatusLine)):
         return _of_plain(address)
@@ -65,7 +65,7 @@ def _of_tls(error: BaseException, address: Address) -> str:
 
 
 def _speaks_tls(address: Address) -> bool:
-    """Whether a server answers the hello of TLS in TLS, be it by refusing."""
+    """Return True if a server answers a TLS hello in TLS, even with a refusal."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # nothing is sent, only listened for

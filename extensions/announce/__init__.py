@@ -1,4 +1,4 @@
-"""Announces every event of Steadybit as one readable line: the example to read first, and a log of who did what."""
+"""Announces every event of Steadybit as one readable line: the example to read first, and an audit log."""
 
 from extension_kit import Event, Extension
 

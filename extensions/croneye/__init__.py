@@ -1,4 +1,4 @@
-"""CronEye's API on extension-kit: takes APScheduler's events, keeps the state of every job, and tells listeners."""
+"""CronEye's API: receives APScheduler's events, keeps the state of every job, and publishes to listeners."""
 
 from extension_kit import Extension
 from extension_kit.protocol import EventProtocol, Task

@@ -1,4 +1,4 @@
-"""Who may look at the dashboards: one administrator, who logs in and gets a token for five days."""
+"""Accounts of the dashboards: one administrator, and login tokens that are valid for five days."""
 
 import logging
 from collections.abc import Callable
@@ -27,14 +27,14 @@ _ALGORITHM = "HS256"
 
 
 class Accounts:
-    """The administrator whom the settings name.
+    """The administrator named in the settings.
 
     Args:
-        host: where the account is kept: the password may be changed, and tokens hold in every process.
+        host: the kit. Its database keeps the account, so that tokens and a new password are valid in every process.
         settings: the e-mail address, the password of the first login, and the secret that signs tokens.
 
     Raises:
-        SettingError: there is an administrator, and no secret.
+        SettingError: there is an administrator, but no secret.
     """
 
     def __init__(self, host: Host, settings: CronEyeSettings) -> None:
@@ -46,17 +46,17 @@ class Accounts:
         self._is_fresh = False
 
     def log_in(self, email: str, password: str, address: str | None) -> str:
-        """Check an e-mail address and a password, and make a token.
+        """Check an e-mail address and a password, and return a token.
 
-        The answer to another address than the administrator's is that to a wrong password, after the same time.
+        Another address than the administrator's gets the answer to a wrong password, after the same time.
 
         Args:
-            email: whose.
-            password: as it was sent.
-            address: of the client, whose wrong tries are counted.
+            email: the e-mail address.
+            password: the password as it was sent.
+            address: the client's address; its wrong tries are counted.
 
         Raises:
-            Refusal: they are not right, or the try has to wait.
+            Refusal: the address or the password is wrong, or the try has to wait.
         """
         if not self._email:
             raise Refusal(404, "User does not exist")
@@ -71,7 +71,7 @@ class Accounts:
         return jwt.encode({"exp": now + _VALID_FOR, "iat": now, "id": _ID}, self._key(self._account()), _ALGORITHM)
 
     def admit(self, authorization: str) -> dict[str, Any]:
-        """Let in who has a token, which is the second word of a header, and say who it is.
+        """Check the token, which is the second word of the header ``Authorization``, and return its user.
 
         Raises:
             Refusal: the token is missing, wrong or expired, or its user is gone.
@@ -83,7 +83,7 @@ class Accounts:
             raise Refusal(404, "User does not exist")
         try:
             token = authorization.split()[1]
-            # The clock of the process that made it may be ahead.
+            # The clock of the process that made the token may be ahead.
             jwt.decode(token, self._key(account), [_ALGORITHM], options={"require": ["exp"], "verify_iat": False})
         except jwt.ExpiredSignatureError as error:
             raise Refusal(401, "Signature expired. Please login again.") from error
@@ -102,15 +102,15 @@ class Accounts:
         }
 
     def change_password(self, current: str, new: str, address: str | None) -> None:
-        """Change the password; tokens that were made before are not valid any more.
+        """Change the password. Tokens made before become invalid.
 
         Args:
-            current: the password that holds, as it was sent.
-            new: the other one.
-            address: of the client, whose wrong tries are counted.
+            current: the current password, as it was sent.
+            new: the new password.
+            address: the client's address; its wrong tries are counted.
 
         Raises:
-            Refusal: the current password is another one, or the try has to wait.
+            Refusal: the current password is wrong, or the try has to wait.
         """
         refused = Refusal(400, "Current password is not matching.", data={})
         account = self._stored()
@@ -139,11 +139,11 @@ class Accounts:
             raise Refusal(429, message, retry_after=error.seconds, **content) from error
         except Busy as error:
             raise Refusal(429, "Too many logins at once. Try again.", retry_after=1.0, **content) from error
-        logger.warning("A wrong name or password was sent from %s", address or "a client without an address")
+        logger.warning("Wrong name or password from %s", address or "a client without an address")
         return False
 
     def _key(self, account: Row[Any]) -> str:
-        """The key of tokens: another one after each change of the password, which ends all logins."""
+        """Return the key of tokens. It changes with the password, which ends all logins."""
         return signing_key(self._secret, account.password_hash).hex()
 
     def _stored(self) -> Row[Any] | None:
@@ -151,9 +151,9 @@ class Accounts:
             return connection.execute(select(users).where(users.c.id == _ID)).one_or_none()
 
     def _account(self) -> Row[Any]:
-        """The account; made, or made anew, where the settings have changed since it was.
+        """Return the account. It is created, or replaced if the settings have changed since it was.
 
-        Hashing takes long on purpose, so it is seen to once in each process.
+        Hashing is slow on purpose, so the settings are compared once in each process.
         """
         account = self._stored()
         if account is not None and (self._is_fresh or self._is_of_settings(account)):
@@ -165,7 +165,7 @@ class Accounts:
             connection = transaction.connection
             if account is not None:
                 connection.execute(update(users).where(users.c.id == _ID).values(values))
-            else:  # where another process makes it at the same time, that one counts
+            else:  # if another process creates it at the same time, that one counts
                 dialect = sqlite if self._host.database.is_sqlite else postgresql
                 connection.execute(dialect.insert(users).values(id=_ID, **values).on_conflict_do_nothing())
         self._is_fresh = True

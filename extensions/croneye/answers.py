@@ -1,6 +1,6 @@
-"""CronEye's answers, to the letter: their keys, the order of these, and their words.
+"""Answers of the API, to CronEye's letter: keys, their order, and texts.
 
-Browsers let dashboards from anywhere read them, as upstream's do: who asks shows a token, never a cookie.
+As in upstream, browsers may read them from any origin: requests carry a token, never a cookie.
 """
 
 from math import ceil
@@ -24,12 +24,12 @@ _REASONS = {
 
 
 class Refusal(HTTPException):
-    """A request that is answered with something else than success.
+    """An error answer.
 
     Args:
-        status: of HTTP.
-        message: CronEye's words.
-        retry_after: seconds after which it may be tried again; None: that would be of no use.
+        status: the HTTP status.
+        message: CronEye's text.
+        retry_after: seconds until the client may try again; None: a retry is of no use.
         content: further keys of the answer.
     """
 
@@ -42,17 +42,17 @@ class Refusal(HTTPException):
 
 
 def success(message: str = "", **content: Any) -> Response:
-    """Answer that it is done."""
+    """Make the answer of a success."""
     return _answer(200, {"status": "success", "message": message, **content})
 
 
 def bad_request() -> Refusal:
-    """What is malformed, or cannot be."""
+    """Return the error for a malformed request or an impossible value."""
     return Refusal(400, _BAD_REQUEST, data={})
 
 
 def answer_error(error: Exception) -> Response:
-    """Answer whatever went wrong, in CronEye's form; its documentation knows 400, 401 and 500 only."""
+    """Make the answer to any error, in CronEye's form. Its documentation knows 400, 401 and 500 only."""
     if isinstance(error, Refusal):
         refused = failure(error.code or 500, error.message, **error.content)
         if error.retry_after is not None:
@@ -72,7 +72,7 @@ def answer_error(error: Exception) -> Response:
 
 
 def failure(status: int, message: str, **content: Any) -> Response:
-    """Answer that it is not done."""
+    """Make the answer of a failure."""
     return _answer(status, {"status": "failure", "message": message, **content})
 
 

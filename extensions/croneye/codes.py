@@ -1,4 +1,4 @@
-"""What APScheduler 3 calls its events, by number, and how they are called here."""
+"""Event codes of APScheduler 3, and the names of the events published for them."""
 
 from enum import IntEnum
 from typing import Any
@@ -27,17 +27,17 @@ class Code(IntEnum):
 
     @property
     def constant(self) -> str:
-        """What APScheduler and CronEye's dashboards call it, such as ``EVENT_JOB_ERROR``."""
+        """The code's name in APScheduler and CronEye's dashboards, such as ``EVENT_JOB_ERROR``."""
         return f"EVENT_{self.name}"
 
     @property
     def event_name(self) -> str:
-        """The name of the event that is published for it, such as ``croneye.job.error``."""
+        """The name of the event published for this code, such as ``croneye.job.error``."""
         return EVENT_NAMES[self]
 
     @classmethod
     def of(cls, value: Any) -> "Code | None":
-        """Read an ``event_code``; None where it is no known number.
+        """Return the code of an ``event_code``, or None if it is unknown.
 
         CronEye compares as Python does, so ``true`` and ``1.0`` are 1, and ``"1"`` is unknown.
         """
@@ -70,16 +70,16 @@ EVENT_NAMES = {
 }
 
 OVERDUE = "croneye.job.overdue"
-"""The name of the event that no service posts: a job was not seen when it should have run."""
+"""Event name of an overdue job: no service posts this event."""
 
 LOST = "croneye.job.lost"
-"""The name of the event that no service posts: a run began, and nothing is heard of its end."""
+"""Event name of a lost run, which began but has no known end: no service posts this event."""
 
 SCHEDULER = frozenset({Code.SCHEDULER_STARTED, Code.SCHEDULER_SHUTDOWN, Code.SCHEDULER_PAUSED, Code.SCHEDULER_RESUMED})
-"""What says how a scheduler is."""
+"""Codes of events about the status of a scheduler."""
 
 EXECUTION = frozenset({Code.JOB_SUBMITTED, Code.JOB_MAX_INSTANCES, Code.JOB_EXECUTED, Code.JOB_ERROR, Code.JOB_MISSED})
-"""What happens when a job is to run: CronEye's execution events."""
+"""Codes of CronEye's execution events: submitted, executed, failed, missed, or still running."""
 
 JOB = EXECUTION | {Code.JOB_ADDED, Code.JOB_REMOVED, Code.JOB_MODIFIED}
-"""What is about one job."""
+"""Codes of events about one job."""

@@ -1,4 +1,4 @@
-"""The views of the dashboards: logging in, counts, runs, the log, and the project's name."""
+"""Views of the dashboards: login, counts, runs, the log, and the project's name."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -34,11 +34,11 @@ _PROJECT_SETTINGS = compiled(ProjectSettings)
 
 
 class Dashboard:
-    """The views of the administrator.
+    """The views of the dashboards.
 
     Args:
-        host: where what is shown is.
-        accounts: who may see it.
+        host: the kit; the views read from its database.
+        accounts: checks logins and tokens.
     """
 
     def __init__(self, host: Host, accounts: Accounts) -> None:
@@ -72,7 +72,7 @@ class Dashboard:
         return admit
 
     def log_in(self) -> Response:
-        """Exchange an e-mail address and a password for a token; its answers have no ``data``."""
+        """Exchange an e-mail address and a password for a token. The answers have no ``data``."""
         try:
             sent = _body(_LOGIN)
         except Refusal as refusal:
@@ -80,11 +80,11 @@ class Dashboard:
         return success(auth_token=self._accounts.log_in(sent["email"], sent["password"], request.remote_addr))
 
     def log_out(self, user: User) -> Response:
-        """Say that it is done: it is for the client to forget its token."""
+        """Answer success. Nothing is changed here: the client has to forget its token."""
         return success("Successfully logged out")
 
     def status(self, user: User) -> Response:
-        """Say who has logged in."""
+        """Return the logged-in user."""
         return success(data=user)
 
     def change_password(self, user: User) -> Response:
@@ -128,7 +128,7 @@ class Dashboard:
         return success(data=found, meta={"pagination": pagination})
 
     def filters(self, user: User) -> Response:
-        """List what the log can be filtered by."""
+        """List the filters of the log."""
         with self._host.read() as connection:
             return success(data=queries.choices(connection))
 
@@ -164,7 +164,7 @@ def _body(validator: Draft202012Validator, *, may_be_empty: bool = False) -> dic
     """Read and check the body of a request.
 
     Raises:
-        Refusal: it is no JSON object, or not as its schema has it.
+        Refusal: it is no JSON object, or does not match its schema.
     """
     sent = request.get_data(cache=False, parse_form_data=False)
     try:

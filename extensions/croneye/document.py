@@ -1,4 +1,4 @@
-"""The OpenAPI document: what services and dashboards may rely on."""
+"""The OpenAPI document of CronEye's API, for services and dashboards."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from .schemas import COMPONENTS, TIME
 Document = dict[str, Any]
 
 API = "/croneye/api"
-"""Where dashboards find their API."""
+"""Path prefix of the dashboards' API."""
 
 UPSTREAM_PREFIX = f"{API}/listener"
-"""Where upstream serves ``/event``."""
+"""Path prefix of ``/event`` in upstream."""
 
 _NAME: Document = {"anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}]}
 _ANYTHING: Document = {}
@@ -30,14 +30,14 @@ _SUBMISSION = {**_JOB_ID, "time": TIME, "next_scheduled_run_time": TIME}
 _FAILURE = {
     **_JOB_ID,
     "time": TIME,
-    "exception": _said("What the job raised", _ANYTHING),
-    "traceback": _said("Where", _ANYTHING),
+    "exception": _said("The exception that the job raised", _ANYTHING),
+    "traceback": _said("The traceback of the exception", _ANYTHING),
 }
 _STORE = "The job store's name, which has to be that of the scheduler; jobstore is read, too, and alias after both"
 
 
 def _event(title: str, codes: list[Code], needed: list[str], properties: Document) -> Document:
-    # true is 1, for CronEye compares as Python does.
+    # true is 1, because CronEye compares as Python does.
     numbers: list[Any] = [*map(int, codes), *([True] if Code.SCHEDULER_STARTED in codes else [])]
     return {
         "title": title,
@@ -70,7 +70,7 @@ _EVENTS = [
         "Job executed",
         [Code.JOB_EXECUTED],
         ["job_id"],
-        {**_JOB_ID, "time": TIME, "return_value": _said("What the job returned", _ANYTHING)},
+        {**_JOB_ID, "time": TIME, "return_value": _said("The return value of the job", _ANYTHING)},
     ),
     {
         "title": "Others",
@@ -82,17 +82,17 @@ _EVENTS = [
 ]
 
 _OPTIONAL = {"RunsQuery", "LogQuery"}
-"""Bodies that may be left out."""
+"""Bodies that are optional."""
 
 _WITH_PASSWORD = {"Login", "PasswordChange"}
-"""Bodies with a password, whose wrong tries are counted."""
+"""Bodies with a password. Wrong tries are counted."""
 
 _KEYS = ("openapi", "info", "jsonSchemaDialect", "tags", "paths", "components")
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _FAILURES: Document = {
-    "BadRequest": "A header is missing, or the request is malformed or says what cannot be",
+    "BadRequest": "A header is missing, or the request is malformed or holds an impossible value",
     "Unauthorised": "The token is wrong, or is not valid any more",
     "NotFound": "There is no such user",
     "TooManyTries": "There were too many wrong passwords, or there are too many logins at once",
@@ -102,12 +102,12 @@ _FAILURES: Document = {
 
 
 def document(prefix: str = "") -> Document:
-    """Describe the API.
+    """Return the OpenAPI document.
 
     Args:
-        prefix: what stands before ``/event``.
+        prefix: the path prefix of ``/event``.
     """
-    info = {"description": "CronEye's API: services send the events of APScheduler, dashboards ask for what became."}
+    info = {"description": "CronEye's API: services send events of APScheduler, dashboards read jobs, runs and log."}
     spec = APISpec("croneye", "1", OPENAPI_VERSION, info=info, jsonSchemaDialect=_DIALECT)
     _add_components(spec)
     for path in dict.fromkeys((f"{prefix}/event", f"{UPSTREAM_PREFIX}/event")):
@@ -124,8 +124,8 @@ def document(prefix: str = "") -> Document:
 
 
 def _add_components(spec: APISpec) -> None:
-    spec.tag({"name": "listener", "description": "What services send"})
-    spec.tag({"name": "dashboards", "description": "What dashboards ask"})
+    spec.tag({"name": "listener", "description": "Events of services"})
+    spec.tag({"name": "dashboards", "description": "Requests of dashboards"})
     spec.components.security_scheme(
         "listener", {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Token ..."}
     )
@@ -161,7 +161,7 @@ def _views() -> dict[str, dict[str, Document]]:
         "/dashboard/logs": {
             "post": _operation("Get a page of the log", "LogQuery", {"200": _json("LogPage", "Found")})
         },
-        "/dashboard/logs/filters": {"get": _operation("Get what the log can be filtered by", None, done)},
+        "/dashboard/logs/filters": {"get": _operation("List the filters of the log", None, done)},
         "/dashboard/settings": {
             "get": _operation("Get the project's name", None, done),
             "post": _operation("Give the project a name", "ProjectSettings", done),

@@ -1,4 +1,4 @@
-"""The events that are published, and how functions see them."""
+"""Events published for schedulers and jobs, as decorated functions see them."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ _NAMESPACE = uuid5(NAMESPACE_URL, "croneye")
 class CronEyeEvent(PublishedEvent):
     """An event of a scheduler or of one of its jobs.
 
-    ``time`` is when it happened, where the service has said so; ``subject`` is ``<scheduler>/<job id>``, or the
+    ``time`` is the time of the event, if the service has sent it; ``subject`` is ``<scheduler>/<job id>``, or the
     scheduler.
     """
 
@@ -26,53 +26,53 @@ class CronEyeEvent(PublishedEvent):
 
     @property
     def scheduler(self) -> str | None:
-        """The scheduler's name; None where nobody has said it."""
+        """The scheduler's name; None if it is unknown."""
         return self._text("scheduler")
 
     @property
     def job_id(self) -> str | None:
-        """The job's id; None where it is not about one."""
+        """The job's id; None for an event of a scheduler."""
         return self._text("job_id")
 
     @property
     def task(self) -> str | None:
-        """The job's name; None where nobody has said it."""
+        """The job's name; None if it is unknown."""
         return self._text("task")
 
     @property
     def next_run(self) -> datetime | None:
-        """When the job is to run next; of an overdue job when it should have run."""
+        """The time of the job's next run; for an overdue job, the time at which it should have run."""
         return moment(self.data.get("next_run"))
 
     @property
     def started(self) -> datetime | None:
-        """When the run began that is lost; None for other events."""
+        """The begin of a lost run; None for other events."""
         return moment(self.data.get("started"))
 
     @property
     def duration(self) -> timedelta | None:
-        """How long the run took, of an event that ends one whose begin is known."""
+        """The duration of the run that the event ends; None if its begin is unknown."""
         seconds = self.data.get("duration")
         return None if seconds is None else timedelta(seconds=seconds)
 
     @property
     def return_value(self) -> Any:
-        """What the job returned, as the service has sent it."""
+        """The job's return value, as the service has sent it."""
         return self.payload.get("return_value")
 
     @property
     def exception(self) -> str | None:
-        """What the job raised."""
+        """The exception that the job raised."""
         return text(self.payload.get("exception"))
 
     @property
     def traceback(self) -> str | None:
-        """Where the job raised it."""
+        """The traceback of the exception."""
         return text(self.payload.get("traceback"))
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What the service has sent; empty for overdue jobs and lost runs, of which it has sent nothing."""
+        """The body that the service has sent; empty for overdue jobs and lost runs."""
         payload: dict[str, Any] = self.data.get("payload", {})
         return payload
 
@@ -82,11 +82,11 @@ class CronEyeEvent(PublishedEvent):
 
 
 def event_id(posted: Posted, body: bytes) -> str:
-    """The id of the event that is published for a posted one.
+    """Return the id of the event published for a posted event.
 
-    CronEye's documented payloads say either whose they are or when they happened, so that the same bytes may well be
-    sent twice and mean two events. A payload that says both, as this kit's client does, is the same event when it comes
-    again: its first answer was lost.
+    CronEye's documented payloads name either their scheduler or their time, so that equal bytes may mean two events. A
+    payload that names both, as this kit's client does, is a repetition when it is received again: the first answer was
+    lost.
     """
     is_told_apart = posted.time is not None and posted.payload.get("alias") is not None
     return str(uuid5(_NAMESPACE, body.hex()) if is_told_apart else uuid4())
@@ -95,14 +95,14 @@ def event_id(posted: Posted, body: bytes) -> str:
 def of_posted(
     posted: Posted, id: str, *, scheduler: str | None, task: str | None, duration: timedelta | None
 ) -> CronEyeEvent:
-    """Make the event that is published for a posted one.
+    """Make the event published for a posted event.
 
     Args:
-        posted: what came in.
-        id: the event's.
-        scheduler: whose it is, as far as it is known by now.
-        task: the job's name, likewise.
-        duration: of the run that it ends.
+        posted: the posted event.
+        id: the id of the published event.
+        scheduler: the scheduler's name, if it is known by now.
+        task: the job's name, if it is known by now.
+        duration: the duration of the run that the event ends.
     """
     return _made(
         id,
@@ -120,7 +120,7 @@ def of_posted(
 
 
 def of_overdue(scheduler: str | None, job_id: str, task: str | None, next_run: datetime, now: datetime) -> CronEyeEvent:
-    """Make the event that is published for a job that was not seen when it should have run; always the same one."""
+    """Make the event published for an overdue job. Its id is the same for the same job and time."""
     return _made(
         str(uuid5(_NAMESPACE, f"overdue {scheduler!r} {job_id!r} {next_run.isoformat()}")),
         OVERDUE,
@@ -146,16 +146,16 @@ def of_lost(
     due: datetime | None,
     now: datetime,
 ) -> CronEyeEvent:
-    """Make the event that is published for a run of whose end nothing is heard; always the same one for a run.
+    """Make the event published for a lost run. Its id is the same for the same run.
 
     Args:
-        scheduler: whose job it is, where that is known.
-        job_id: the job.
-        task: the job's name, where it is known.
-        next_run: when the job is to run next, where that is known.
-        started: when the run began.
-        due: when it was to begin, where the service says so.
-        now: when it is reported.
+        scheduler: the scheduler's name, if it is known.
+        job_id: the id of the job.
+        task: the job's name, if it is known.
+        next_run: the time of the job's next run, if it is known.
+        started: the begin of the run.
+        due: the scheduled begin of the run, if the service sends it.
+        now: the time of the report.
     """
     run = f"{started.isoformat()} {due.isoformat() if due else None}"
     return _made(

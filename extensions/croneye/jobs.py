@@ -1,7 +1,7 @@
-"""Finds the job that an event is about, and says what the event changes about it, in whatever order events come.
+"""Jobs: find the job of an event, and apply the event to it, in any order of arrival.
 
-Each fact about a job is kept with the time of the event that said so, and an earlier event does not take it back. Where
-events do not say their time, the time of their arrival counts.
+Each value of a job is kept with the time of the event that set it, and an earlier event does not change it. For an
+event without a time, the time of its arrival counts.
 """
 
 from datetime import datetime
@@ -18,11 +18,11 @@ from .tables import ACTIVE, UNKNOWN, jobs, schedulers
 _RANKS = {Code.JOB_SUBMITTED: 0, Code.JOB_MAX_INSTANCES: 1}
 _LAST_RANK = 2
 
-# Made once: this is on the way of every event, and making statements takes longer than executing them. PostgreSQL's
+# Made once: they are executed for every event, and making a statement takes longer than executing it. PostgreSQL's
 # advisory locks are kept apart from those of other users.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('croneye ' || :job_id, 0))")
 _OF_ID = select(jobs).where(jobs.c.job_id == bindparam("job_id")).order_by(jobs.c.ref).with_for_update()
-# Never both: the job of nobody is given to the first scheduler that names it, before another one could be made.
+# Never both: the job of an unknown scheduler is given to the first scheduler that names it.
 _OF_SCHEDULER = _OF_ID.where((jobs.c.scheduler == bindparam("scheduler")) | (jobs.c.scheduler == UNKNOWN))
 _OF_REF = select(jobs).where(jobs.c.ref == bindparam("ref")).with_for_update()
 _MAKE = insert(jobs).returning(*jobs.c)
@@ -35,18 +35,18 @@ _KNOW_SCHEDULER = {
 
 
 def lock_job(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
-    """Find the job of an event, or make it, and keep others from changing it until the commit.
+    """Return the job of an event, locked until the commit. It is created if it is missing.
 
-    A job is known by its scheduler and its id. Many events do not name the scheduler: then it is the job of that id
-    which is active, and was seen last; or one of an unknown scheduler, until an event names it. That a job was added
-    need not be the first that is heard of it.
+    A job is identified by its scheduler and its id. Many events do not name the scheduler: then it is the active job of
+    that id seen last, or a job of an unknown scheduler, until an event names it. Other events of a job may arrive
+    before the event that it was added.
 
     Args:
         connection: of a transaction.
-        posted: an event with a job.
-        now: aware.
+        posted: an event about a job.
+        now: the current time, aware.
     """
-    if connection.dialect.name == "postgresql":  # a transaction of SQLite is alone by itself
+    if connection.dialect.name == "postgresql":  # a transaction of SQLite has the only write lock
         connection.execute(_LOCK, {"job_id": posted.job_id})
     ours = {"job_id": posted.job_id, "scheduler": posted.scheduler}
     found = connection.execute(_OF_ID if posted.scheduler is None else _OF_SCHEDULER, ours).all()
@@ -54,7 +54,7 @@ def lock_job(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
         return max(found, key=lambda job: (job.is_active, job.seen_at)) if found else _make(connection, posted, now)
     if found and found[0].scheduler == posted.scheduler:
         return found[0]
-    seen = {"name": posted.scheduler, "status": ACTIVE, "seen_at": now}  # it must be active, as its jobs are heard of
+    seen = {"name": posted.scheduler, "status": ACTIVE, "seen_at": now}  # its jobs send events, so it is active
     connection.execute(_KNOW_SCHEDULER[connection.dialect.name], seen)
     if not found:
         return _make(connection, posted, now)
@@ -62,7 +62,7 @@ def lock_job(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
 
 
 def lock_row(connection: Connection, job_ref: int) -> Row[Any] | None:
-    """Keep others from changing a job until the commit; None where it is gone."""
+    """Return a job, locked until the commit, or None if it was removed."""
     return connection.execute(_OF_REF, {"ref": job_ref}).one_or_none()
 
 
@@ -77,7 +77,7 @@ def _make(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
 
 
 def changes(job: Row[Any], posted: Posted, now: datetime) -> dict[str, Any]:
-    """What an event changes about a job: the new values, by column."""
+    """Return the changes of a job by an event: the new values, by column."""
     at = posted.time or now
     changed: dict[str, Any] = {"seen_at": now}
     if posted.code in (Code.JOB_ADDED, Code.JOB_REMOVED) and not _is_older(at, job.is_active_at):
@@ -88,7 +88,7 @@ def changes(job: Row[Any], posted: Posted, now: datetime) -> dict[str, Any]:
         changed["task"] = posted.task
     if posted.code in EXECUTION and not _is_before(posted.code, at, job):
         changed |= {"last_code": posted.code, "last_at": at}
-    # That a job was added may be told late: without a time it does not take back what a submission has said.
+    # The event of an added job may be late: without a time it does not overwrite values of a submission.
     is_vague = posted.code is Code.JOB_ADDED and posted.time is None and job.next_run_at is not None
     if posted.says_next_run and not is_vague and not _is_older(at, job.next_run_at):
         changed |= {"next_run": posted.next_run, "next_run_at": at}
@@ -108,12 +108,12 @@ def _rank(code: Code) -> int:
 
 
 def change(connection: Connection, job_ref: int, changed: dict[str, Any]) -> None:
-    """Write down what has changed about a job."""
+    """Update a job."""
     connection.execute(_CHANGE, {"changed_ref": job_ref, **changed})
 
 
 def remove_all(connection: Connection, scheduler: str, at: datetime) -> None:
-    """Note that a scheduler has no jobs any more; those that were added later stay."""
+    """Record that a scheduler has removed all its jobs; jobs added later stay."""
     older = jobs.c.is_active_at.is_(None) | (jobs.c.is_active_at <= at)
     theirs = (jobs.c.scheduler == scheduler) & jobs.c.is_active & older
     locked = select(jobs.c.ref).where(theirs).order_by(jobs.c.ref).with_for_update()

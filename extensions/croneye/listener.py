@@ -1,4 +1,4 @@
-"""``POST /event``: what services send (CronEye, docs/event_listener.md)."""
+"""``POST /event``: receives events of services (CronEye, docs/event_listener.md)."""
 
 import logging
 from collections.abc import Callable
@@ -18,7 +18,7 @@ logger = logging.getLogger("extension_kit.croneye")
 
 
 def listener_view(host: Host, settings: CronEyeSettings) -> Callable[[], Response]:
-    """Make the view. It answers success once the event is committed, and stores nothing otherwise."""
+    """Make the view. It answers success after the event is committed; after any other answer nothing is stored."""
     shortest = timedelta(seconds=settings.lost_after)
     allowed = [f"Token {token}".encode() for token in settings.tokens]
 
@@ -28,12 +28,12 @@ def listener_view(host: Host, settings: CronEyeSettings) -> Callable[[], Respons
         try:
             posted = read(body)
         except InvalidPayload as error:
-            logger.warning("An event is refused: %s", error)
+            logger.warning("Event refused: %s", error)
             raise bad_request() from error
         if posted is not None:
             if posted.repairs:
                 done = ", ".join(posted.repairs)
-                logger.warning("The body of %s is not JSON, and is taken all the same: %s", posted, done)
+                logger.warning("Invalid JSON repaired in the body of %s: %s", posted, done)
             with host.transaction() as transaction:
                 take(transaction, posted, body, datetime.now(UTC), shortest)
         return success(data={})
@@ -42,9 +42,9 @@ def listener_view(host: Host, settings: CronEyeSettings) -> Callable[[], Respons
 
 
 def _admit(allowed: list[bytes]) -> None:
-    """Let in who has a token: the whole header counts, upper and lower case, too."""
+    """Refuse a request without a valid token. The whole header is compared, case-sensitively."""
     if not (given := request.headers.get("Authorization", "").encode("utf-8", "replace")):
         raise bad_request()
-    # Each is compared, and in constant time: how long it takes says nothing of any of them.
+    # All are compared in constant time, so that the duration reveals nothing about any of them.
     if not sum(compare_digest(given, header) for header in allowed):
         raise Refusal(401, "Unauthorised user", data={})

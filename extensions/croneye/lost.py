@@ -1,8 +1,8 @@
-"""Reports runs that began, and of whose end nothing is heard: their process was killed, as likely as not.
+"""Lost runs: reports runs that began and have no known end, probably because their process was killed.
 
-A run is lost when it lasts longer than three times what the job's runs usually do; and when a later run of the job is
-refused, because too many are under way, while it lasts longer than usual. How long is usual is not known of a job of
-which no run has ended yet, so that only a refusal tells. A run that ends after all is shown as any other from then on.
+A run is lost when it lasts longer than three times the job's usual duration; and when a later run of the job is refused
+because too many are running, while this one lasts longer than usual. The usual duration is unknown until a run of the
+job has ended; until then only a refusal counts. A lost run that ends after all is shown like any other from then on.
 """
 
 from datetime import datetime, timedelta
@@ -20,16 +20,16 @@ from .settings import CronEyeSettings
 from .tables import FAILED, LATER, UNKNOWN, runs
 
 _FACTOR = 3
-_FADING = 0.1  # of the difference, with each run that is shorter than usual
+_FADING = 0.1  # part of the difference that each shorter run takes off
 _BATCH = 100
 
 
 def usual_seconds(before: float | None, run: Run) -> float | None:
-    """Say how long the runs of a job usually take, after one has ended: as long as the longest of late, which fades.
+    """Return the usual seconds of a job's runs after one has ended: the longest of late, fading with shorter runs.
 
     Args:
-        before: what it was until now; None: no run has ended yet.
-        run: the one that has ended. One that failed may have done so at once, which says little.
+        before: the usual seconds until now; None: no run has ended yet.
+        run: the ended run. A shorter failed run is ignored, because it may have failed at once.
     """
     if run.duration is None:
         return before
@@ -41,30 +41,30 @@ def usual_seconds(before: float | None, run: Run) -> float | None:
 
 
 def lost_from(usual: float | None, begun: datetime, shortest: timedelta) -> datetime | None:
-    """Say when a run that begins counts as lost; None where no run of the job has ended yet.
+    """Return the time from which a run counts as lost; None if no run of the job has ended yet.
 
     Args:
-        usual: seconds that the job's runs take.
-        begun: when it began; not before it was heard of, for its end may be told as late as that.
-        shortest: no run is lost before it has lasted for so long.
+        usual: the usual seconds of the job's runs.
+        begun: the begin of the run or, if later, the arrival of this event, because its end may be sent as late.
+        shortest: the minimum duration of a lost run.
     """
     if usual is None:
         return None
     lasts = max(timedelta(seconds=_FACTOR * usual), shortest)
-    return begun + lasts if lasts < LATER - begun else None  # clocks of services may say anything
+    return begun + lasts if lasts < LATER - begun else None  # a service's clock may be wrong by any amount
 
 
 def lose_refusing(connection: Connection, job: Row[Any], at: datetime, now: datetime) -> list[CronEyeEvent]:
-    """Note that the newest run of a job is lost, where it is the reason that a later one was refused.
+    """Record the newest run of a job as lost, if a later run was refused because of it.
 
     Args:
-        connection: of a transaction that keeps others from changing the job.
+        connection: of a transaction that has locked the job.
         job: the job.
-        at: when it was refused.
-        now: aware.
+        at: the time of the refusal.
+        now: the current time, aware.
 
     Returns:
-        The event that tells so; none where the run has ended, is not longer than usual, or was reported before.
+        The event to publish; none if the run has ended, is not longer than usual, or was reported before.
     """
     run = all_runs.newest(connection, job.ref)
     if run is None or at - run.started_at < timedelta(seconds=job.usual_seconds or 0.0):
@@ -73,12 +73,12 @@ def lose_refusing(connection: Connection, job: Row[Any], at: datetime, now: date
 
 
 def report_lost(host: Host, settings: CronEyeSettings, now: datetime) -> int:
-    """Publish an event for each run that counts as lost by now and was not reported.
+    """Publish an event for each lost run that was not reported yet.
 
-    Any number of processes may look at the same time.
+    Any number of processes may call this at the same time.
 
     Returns:
-        How many were reported.
+        The number of reported runs.
     """
     is_lost = (runs.c.lost_from <= now) & runs.c.ended_at.is_(None) & runs.c.lost_at.is_(None)
     batch = select(runs.c.ref, runs.c.job_ref, runs.c.started_at, runs.c.due_at).where(is_lost).limit(_BATCH)

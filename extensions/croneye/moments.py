@@ -1,11 +1,11 @@
-"""Points in time as services send them, and as dashboards expect them."""
+"""Times: parsed as services send them, and written as dashboards expect them."""
 
 import re
 from datetime import UTC, datetime
 from typing import Any
 
 NUMBER = "[0-9]{1,15}([.][0-9]{1,9})?"
-"""Pattern of a text that is read as a number."""
+"""Pattern of a text that is parsed as a number."""
 
 LAST = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -24,7 +24,7 @@ def moment(value: Any) -> datetime | None:
         An aware datetime; None for null.
 
     Raises:
-        ValueError: it is something else, or before 1970, or after the year 9999.
+        ValueError: the value is not a time, or is before 1970 or after the year 9999.
     """
     if value is None:
         return None
@@ -47,5 +47,5 @@ def _of_text(text: str) -> datetime:
 
 
 def milliseconds(time: datetime | None) -> int | None:
-    """Whole milliseconds since 1970, as CronEye's dashboards read them."""
+    """Return whole milliseconds since 1970, the format of CronEye's dashboards."""
     return None if time is None else round(time.timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""Reports jobs that were not seen when they should have run, once for each time."""
+"""Overdue jobs: reports jobs that did not run at their time, once for each such time."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,14 +15,14 @@ _BATCH = 100
 
 
 def report_overdue(host: Host, settings: CronEyeSettings, now: datetime) -> int:
-    """Publish an event for each job that is overdue and was not reported for this time of its.
+    """Publish an event for each overdue job that was not reported for the same time before.
 
-    A job is overdue that is neither removed nor of a scheduler that was paused or shut down, and of which no run was
-    heard of from its next run on, for as long as the settings say; a scheduler that was just started has as long, too.
-    Any number of processes may look at the same time.
+    A job is overdue if no event of a run was received for ``EXTENSION_CRONEYE_OVERDUE_AFTER`` seconds after the time of
+    its next run. Removed jobs, and jobs of a paused or stopped scheduler, are not overdue; after the start of a
+    scheduler its jobs have as many seconds again. Any number of processes may call this at the same time.
 
     Returns:
-        How many were reported.
+        The number of reported jobs.
     """
     overdue = _overdue(now - timedelta(seconds=settings.overdue_after))
     batch = select(jobs.c.ref, jobs.c.next_run).where(overdue).limit(_BATCH)
@@ -49,7 +49,7 @@ def _overdue(limit: datetime) -> ColumnElement[bool]:
 
 def _report(host: Host, found: Any, overdue: ColumnElement[bool], now: datetime) -> bool:
     with host.transaction() as transaction:
-        # It may have been seen, or been reported by another process, since it was found.
+        # Since the query, it may have run, or another process may have reported it.
         still = (jobs.c.ref == found.ref) & (jobs.c.next_run == found.next_run) & overdue
         mine = update(jobs).where(still).values(overdue_for=found.next_run).returning(*jobs.c)
         if (job := transaction.connection.execute(mine).one_or_none()) is None:

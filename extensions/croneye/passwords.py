@@ -1,4 +1,4 @@
-"""Checks passwords, which takes long and much memory on purpose: one at a time in each process, and few may wait."""
+"""Password checks: slow and large on purpose, so a process makes one at a time, and few requests may wait."""
 
 import threading
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from .tries import Key, Tries
 
 _METHOD = "scrypt:32768:8:1"
-"""32 MB and some 0.1 s for each, which ``PasswordGate`` bounds for all."""
+"""The hash takes 32 MB and about 0.1 s; ``PasswordGate`` bounds the sum."""
 
 _MOST_WAITING = 3
 _LONGEST_WAIT = 5.0  # seconds
 
 
 class Busy(Exception):
-    """Others are checking passwords: try again in a second."""
+    """Too many requests are checking passwords: try again in a second."""
 
 
 class PasswordGate:
-    """Lets one thread after the other work on passwords, so that those that take events are not used up by it.
+    """Lets one thread at a time check a password, so that threads remain for events.
 
     Args:
-        threads: that requests are answered with: at most a quarter of them waits.
-        tries: the wrong ones.
+        threads: number of threads that answer requests; at most a quarter of them may wait here.
+        tries: counts wrong passwords.
     """
 
     def __init__(self, threads: int, tries: Tries) -> None:
@@ -35,12 +35,12 @@ class PasswordGate:
         """Check a password, and count a wrong try.
 
         Args:
-            keys: what the try counts for.
-            is_right: whether it is right, which takes its time.
+            keys: the keys that the try counts for.
+            is_right: returns True if the password is right; slow.
 
         Raises:
-            TooManyTries: there were too many wrong ones.
-            Busy: too many others are at it.
+            TooManyTries: there were too many wrong tries.
+            Busy: too many requests are checking passwords.
         """
         self._tries.need_turn(keys)
         if not self._places.acquire(blocking=False):
@@ -49,7 +49,7 @@ class PasswordGate:
             if not self._turn.acquire(timeout=_LONGEST_WAIT):
                 raise Busy
             try:
-                self._tries.need_turn(keys)  # of those that came at the same time, too
+                self._tries.need_turn(keys)  # again: tries that waited here meanwhile count, too
                 right = is_right()
                 (self._tries.succeeded if right else self._tries.failed)(keys)
                 return right
@@ -60,10 +60,10 @@ class PasswordGate:
 
 
 def hashed(password: str) -> str:
-    """Hash a password, salted."""
+    """Return the salted hash of a password."""
     return generate_password_hash(password, _METHOD)
 
 
 def is_of(password: str, hash: str) -> bool:
-    """Whether a hash is of a password."""
+    """Return True if the hash is of this password."""
     return check_password_hash(hash, password)

@@ -1,4 +1,4 @@
-"""The body of ``POST /event``: decoded, checked and made uniform."""
+"""Bodies of ``POST /event``: decoded, checked and made uniform."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,12 +13,12 @@ from .codes import EXECUTION, JOB, SCHEDULER, Code
 from .moments import moment
 
 _LONGEST_KEY = 255  # characters of a name that a column holds
-_LOGGED = 80  # characters of a name that a line of the log shows
-_DEEPEST = 200  # what is nested deeper cannot be written again
+_LOGGED = 80  # characters of a name in a log line
+_DEEPEST = 200  # levels; JSON nested deeper cannot be encoded again
 
 
 class InvalidPayload(ValueError):
-    """The body is malformed, or says what cannot be."""
+    """The body is malformed, or holds an impossible value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,17 @@ class Posted:
     """One posted event.
 
     Attributes:
-        code: which.
-        scheduler: the name of the scheduler, where it is said.
-        job_id: the job, of events that are about one.
-        task: the job's name, where it is said.
-        time: when it happened, where that is said.
-        due: when the run was to begin, where that is said: CronEye does not document it, and runs that are known by it
-            are paired for certain.
-        next_run: when the job is to run next; None where it is not, or where that is not said.
-        says_next_run: which of the two.
+        code: the event code.
+        scheduler: the scheduler's name, if the body names it.
+        job_id: the job's id; None for events of a scheduler.
+        task: the job's name, if the body names it.
+        time: the time of the event, if the body names it.
+        due: the scheduled begin of the run, if the body names it. CronEye does not document it; runs with it are paired
+            for certain.
+        next_run: the time of the job's next run; None if there is none, or if the body does not name it.
+        says_next_run: True if the body names the next run, be it null.
         payload: the decoded body.
-        repairs: what of the body was not JSON, in words.
+        repairs: descriptions of the repaired parts of the body that were not JSON.
     """
 
     code: Code
@@ -51,7 +51,7 @@ class Posted:
     repairs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return what the log calls it: its name, its job and its scheduler, on one line."""
+        """Return the event as log lines name it: its name, its job and its scheduler, on one line."""
         job = f" of the job {self.job_id[:_LOGGED]!r}" if self.job_id is not None else ""
         scheduler = f" at the scheduler {self.scheduler[:_LOGGED]!r}" if self.scheduler is not None else ""
         return f"{self.code.event_name}{job}{scheduler}"
@@ -60,14 +60,14 @@ class Posted:
 def read(body: bytes) -> Posted | None:
     """Read a body.
 
-    What CronEye's documentation names for a code is needed, or checked where it may be null; other keys are taken where
-    they make sense, and ignored otherwise.
+    The keys that CronEye's documentation names for a code are required, or checked if they may be null. Other keys are
+    used if their value makes sense, and ignored otherwise.
 
     Returns:
         The event; None for an object with an unknown code, which CronEye answers with success and drops.
 
     Raises:
-        InvalidPayload: it is no JSON object, or lacks what is needed, or has an impossible value.
+        InvalidPayload: it is no JSON object, lacks a required key, or has an impossible value.
     """
     payload, repairs = _decoded(body)
     if (code := Code.of(payload.get("event_code"))) is None:
@@ -97,7 +97,7 @@ def read(body: bytes) -> Posted | None:
 
 
 def text(value: Any) -> str | None:
-    """Write a value as a text that both stores can keep; None for null."""
+    """Return a value as a text that both stores can keep; None for null."""
     if value is None:
         return None
     written = value if isinstance(value, str) else orjson.dumps(value).decode()
@@ -111,7 +111,7 @@ def _decoded(body: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
         raise InvalidPayload("the body is not JSON") from error
     if not isinstance(payload, dict):
         raise InvalidPayload("the body is not an object")
-    # Counted only where the body has enough brackets to be that deep: nearly never.
+    # Counted only if the body has enough brackets to be that deep, which is rare.
     if body.count(b"{") + body.count(b"[") > _DEEPEST and _is_too_deep(payload):
         raise InvalidPayload(f"the body is nested deeper than {_DEEPEST} levels")
     return payload, repairs
@@ -132,7 +132,7 @@ def _is_too_deep(payload: dict[str, Any]) -> bool:
 
 
 def _scheduler(payload: dict[str, Any], code: Code) -> str | None:
-    """The scheduler's name: CronEye finds that of a job by its job store, which has to be called as the scheduler.
+    """Return the scheduler's name. CronEye finds that of a job by its job store, which must have the same name.
 
     Its documentation calls the key ``job_store``, its server reads ``jobstore``.
     """
@@ -142,11 +142,11 @@ def _scheduler(payload: dict[str, Any], code: Code) -> str | None:
 
 
 def _key(value: Any) -> str | None:
-    """A name by which something is found again: numbers are written as texts, long texts shortened.
+    """Return a name as a key of rows: numbers become texts, long texts are shortened.
 
     Different texts stay different, and a NUL character, which PostgreSQL does not store, is replaced.
     """
-    if isinstance(value, float) and value.is_integer():  # as numbers beyond 64 bits are read
+    if isinstance(value, float) and value.is_integer():  # integers beyond 64 bits are decoded as floats
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         return None

@@ -1,4 +1,4 @@
-"""What dashboards ask the tables; whatever comes from outside is a parameter, never part of a statement."""
+"""Queries of the dashboards. All input is passed as parameters, never as part of a statement."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,17 +12,17 @@ from .runs import Mark, Run
 from .tables import ACTIVE, FAILED, LOST, MISSED, jobs, log, runs, schedulers
 
 _MOST_RUNS = 5000
-"""What one answer shows of a window, newest first."""
+"""Runs in an answer at most; the newest are kept."""
 
 _OF_JOB = log.outerjoin(jobs, jobs.c.ref == log.c.job_ref)
-_TASK = func.coalesce(jobs.c.task, jobs.c.job_id)  # a job that was never added has no other name
+_TASK = func.coalesce(jobs.c.task, jobs.c.job_id)  # a job without an event that it was added has no other name
 _SCHEDULER = func.nullif(func.coalesce(jobs.c.scheduler, log.c.scheduler), "")
 _TASKS = select(jobs.c.task).where(jobs.c.task.is_not(None)).distinct().order_by(jobs.c.task)
 _CODES = {code.constant: code for code in Code}
 
 
 class Filters(NamedTuple):
-    """What of the log is asked for; empty: everything."""
+    """Filters of the log; an empty one selects everything."""
 
     search: str = ""
     schedulers: Sequence[str] = ()
@@ -33,7 +33,7 @@ class Filters(NamedTuple):
 
 
 def summary(connection: Connection) -> dict[str, Any]:
-    """Count jobs: those that are there, that run, that could not run because they still ran, and that are lost."""
+    """Count jobs: all active ones, running, overrun (refused because a run still ran), and lost ones."""
     overran = jobs.c.last_code == Code.JOB_MAX_INSTANCES
     counted = select(
         func.count(),
@@ -55,7 +55,7 @@ def summary(connection: Connection) -> dict[str, Any]:
 def jobs_with_runs(connection: Connection, start: datetime, end: datetime) -> list[dict[str, Any]]:
     """List the jobs that ran, should have run or could not run between two times, with these runs.
 
-    A run whose end was lost is shown where it began, and not as one that goes on for ever.
+    A run without a known end is shown at its begin, not as one that goes on for ever.
     """
     is_open = runs.c.ended_at.is_(None)
     is_lost = is_open & (runs.c.started_at < start) & jobs.c.running_since.is_distinct_from(runs.c.started_at)
@@ -112,7 +112,7 @@ def _shown_run(row: Any) -> dict[str, Any]:
 
 
 def _add_breach(events: list[dict[str, Any]], at: int | None) -> None:
-    """Note that a job could not run, with the run that was the reason; without one it is shown alone."""
+    """Add a refused run to the run that was the reason; without one it is shown alone."""
     before = [event for event in events if event["start"] is not None and event["start"] <= (at or 0)]
     if before:
         before[-1]["max_instance_count"].append(at)
@@ -123,18 +123,18 @@ def _add_breach(events: list[dict[str, Any]], at: int | None) -> None:
 
 
 def logs(connection: Connection, filters: Filters, page: int, size: int) -> tuple[list[dict[str, Any]], int]:
-    """Find entries of the log, newest first, those without a time before all others.
+    """List entries of the log, newest first, entries without a time before all others.
 
-    Without a filter for events, these are execution events, as CronEye has it.
+    Without a filter for events, only execution events are listed, as in CronEye.
 
     Args:
-        connection: reads.
-        filters: which of them.
-        page: from 1.
+        connection: the connection to read with.
+        filters: selects entries.
+        page: number of the page, from 1.
         size: entries of a page.
 
     Returns:
-        The entries of the page, and how many there are on all pages.
+        The entries of the page, and the number of entries on all pages.
     """
     wanted = _conditions(filters)
     total = connection.execute(select(func.count()).select_from(_OF_JOB).where(*wanted)).scalar_one()
@@ -194,12 +194,12 @@ def _shown_entry(row: Any) -> dict[str, Any]:
 
 
 def _job_status(is_active: bool | None) -> str | None:
-    """How a job is; None for what is about none."""
+    """Return the status of a job; None for entries without a job."""
     return None if is_active is None else "active" if is_active else "removed"
 
 
 def choices(connection: Connection) -> Mapping[str, list[str]]:
-    """List what the log can be filtered by: names of schedulers, of jobs, and of events that were seen."""
+    """List the filters of the log: names of schedulers and jobs, and of events that were received."""
     seen = select(*(exists().where(log.c.code == code).label(code.constant) for code in Code))
     found = connection.execute(seen).one()._mapping
     return {

@@ -1,4 +1,4 @@
-"""Removes history that is over, so that the tables do not grow without bound."""
+"""Retention: deletes old log entries, runs, jobs and schedulers, so that the tables stay bounded."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,19 +10,19 @@ from .settings import CronEyeSettings
 from .tables import SHUTDOWN, jobs, log, runs, schedulers
 
 EVERY = 3600.0
-"""Seconds between looks."""
+"""Seconds between calls of the task."""
 
 _BATCH = 500
 
 
 def remove_old(host: Host, settings: CronEyeSettings, now: datetime | None = None) -> int:
-    """Remove what is older than ``EXTENSION_RETENTION_DAYS``, in small transactions between which others write:
+    """Delete rows older than ``EXTENSION_RETENTION_DAYS``, in small transactions between which others write.
 
-    the log, runs, jobs that were removed, or should have run, or were never added and are not expected again, and
-    schedulers that were shut down. A service that gives its jobs no ids makes new ones whenever it starts.
+    These are log entries, runs, stopped schedulers, and jobs that were removed, that should have run, or that were
+    never added and have no next run. A service that gives its jobs no ids makes new jobs at every start.
 
     Returns:
-        How many rows were removed.
+        The number of deleted rows.
     """
     horizon = (now or datetime.now(UTC)) - timedelta(days=host.settings.retention_days)
     is_gone = ~jobs.c.is_active | (jobs.c.next_run < horizon) | (jobs.c.task.is_(None) & jobs.c.next_run.is_(None))

@@ -1,4 +1,4 @@
-"""All paths of CronEye's API."""
+"""All routes of CronEye's API."""
 
 import orjson
 from flask import Blueprint, Response
@@ -14,7 +14,7 @@ from .settings import CronEyeSettings
 
 
 def routes(host: Host, settings: CronEyeSettings) -> Routes:
-    """Make the routes: where services send events, and what dashboards ask."""
+    """Make the routes of services and of dashboards."""
     blueprint = Blueprint("croneye", __name__)
     receive = listener_view(host, settings)
     listeners = dict.fromkeys((f"{settings.prefix}/event", f"{UPSTREAM_PREFIX}/event"))

@@ -1,9 +1,9 @@
-"""Pairs what is said of a job's runs: that one was submitted, and that one ended.
+"""Runs of jobs: pairs the events that a run was submitted and that it ended.
 
-APScheduler does not say which end belongs to which submission, and tells of them in any order. Services that add
+APScheduler does not name the submission of an end, and sends both in any order. Services that add
 ``scheduled_run_time``, as this kit's client does, leave no doubt. For others an end belongs to the newest submission
-before it that has no end yet, so that one whose end was lost does not spoil the runs after it. What is paired is worked
-out anew for the neighbourhood of each event, so that the result does not depend on the order in which events come.
+before it without an end, so that a lost end does not spoil the runs after it. Pairs are computed anew for the
+neighbourhood of each event, so that the result does not depend on the order in which events arrive.
 """
 
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ from .tables import FAILED, LATER, MISSED, SUCCEEDED, runs
 OUTCOMES = {Code.JOB_EXECUTED: SUCCEEDED, Code.JOB_ERROR: FAILED, Code.JOB_MISSED: MISSED}
 
 SKEW = timedelta(seconds=0.5)
-"""How much earlier than its submission a run may seem to end: APScheduler tells of a submission after it is made."""
+"""A run may seem to end by so much before its submission: APScheduler sends a submission after it is made."""
 
 _MOST = 100
-"""Runs of a job that are looked at for an event; more are there only where a service never tells of ends."""
+"""Runs of a job that are read for an event. There are more only if a service never sends ends."""
 
 
-# Made once, because this is on the way of every event.
+# Made once: they are executed for every event.
 _OF_JOB = select(runs).where(runs.c.job_ref == bindparam("job_ref"))
 _DUE = _OF_JOB.where(runs.c.due_at == bindparam("due_at")).order_by(runs.c.ref).limit(1)
 _DUE_WITHOUT_START = _DUE.where(runs.c.started_at.is_(None))
@@ -46,7 +46,7 @@ _LOSE = _CHANGE.where(runs.c.ended_at.is_(None), runs.c.lost_at.is_(None)).value
 
 
 class Mark(NamedTuple):
-    """One end of a run: its submission, or with an outcome its end, and ``log``, the entry that says so."""
+    """The submission of a run or, with an outcome, its end; ``log`` is the log entry of the event."""
 
     at: datetime
     outcome: str | None
@@ -54,14 +54,14 @@ class Mark(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run, or as much as is known of it."""
+    """A run, as far as it is known."""
 
     start: Mark | None
     end: Mark | None
 
     @property
     def duration(self) -> timedelta | None:
-        """From its submission to its end; None where one is missing, or it did not run."""
+        """The time from submission to end; None if one is missing, or the run was missed."""
         if self.start is None or self.end is None or self.end.outcome == MISSED:
             return None
         return max(self.end.at - self.start.at, timedelta())
@@ -86,7 +86,7 @@ def pair(marks: Iterable[Mark]) -> list[Run]:
 
 
 class _Loss(NamedTuple):
-    """When a run counts as lost, and when it was reported as such."""
+    """The times from which a run counts as lost, and at which it was reported as lost."""
 
     since: datetime | None
     reported_at: datetime | None
@@ -98,17 +98,17 @@ _NO_LOSS = _Loss(None, None)
 def note(
     connection: Connection, job_ref: int, mark: Mark, due_at: datetime | None, lost_from: datetime | None = None
 ) -> Run:
-    """Write down one end of a run.
+    """Record the submission or the end of a run.
 
     Args:
-        connection: of a transaction that keeps others from changing the job.
-        job_ref: the job.
-        mark: the end.
-        due_at: what tells the run apart from others of the job; None: it is not known.
-        lost_from: when the run counts as lost, if it begins now and does not end; None: it is not known.
+        connection: of a transaction that has locked the job.
+        job_ref: the ref of the job.
+        mark: the submission or end.
+        due_at: the scheduled begin, which identifies the run; None: it is unknown.
+        lost_from: the time from which the run counts as lost, if this is its submission; None: it is unknown.
 
     Returns:
-        The run that it belongs to.
+        The run of the mark.
     """
     loss = _Loss(lost_from, None) if mark.outcome is None else _NO_LOSS
     if due_at is None:
@@ -176,7 +176,7 @@ def _store(
 
 
 def newest(connection: Connection, job_ref: int) -> Any:
-    """The run of a job that was submitted last; None where none was.
+    """Return the run of a job that was submitted last, or None.
 
     Returns:
         ``ref``, ``started_at``, ``ended_at``, ``due_at`` and ``lost_at``.
@@ -185,12 +185,12 @@ def newest(connection: Connection, job_ref: int) -> Any:
 
 
 def state(run: Any) -> dict[str, datetime | None]:
-    """What a job's newest run says of the job, by column: that it runs, or is lost, since the run was submitted."""
+    """Return the columns of a job that follow from its newest run: running or lost since its submission."""
     since = run.started_at if run and run.ended_at is None else None
     is_lost = run is not None and run.lost_at is not None
     return {"running_since": None if is_lost else since, "lost_since": since if is_lost else None}
 
 
 def note_lost(connection: Connection, run_ref: int, at: datetime) -> bool:
-    """Write down that a run is lost; False where it has ended meanwhile, or that was written down before."""
+    """Record that a run is lost; return False if it has ended meanwhile, or was recorded as lost before."""
     return bool(connection.execute(_LOSE, {"changed_ref": run_ref, "at": at}).rowcount)

@@ -1,4 +1,4 @@
-"""The bodies of the dashboards' requests: what the OpenAPI document says of them is what is enforced."""
+"""Bodies of the dashboards' requests. The schemas of the OpenAPI document are enforced."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _MAX_CHOICES = 1000
 _MAX_TEXT = 1000
 _NO_NUL = validate.Regexp(r"^[^\x00]*$")
 
-# A leap second, and an offset that leads out of the years 1970 to 9999, are left out.
+# It has no leap second, and no offset that leads out of the years 1970 to 9999.
 _YEAR = "(197[1-9]|19[89][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2})"
 _CLOCK = "[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 
@@ -29,10 +29,10 @@ TIME: dict[str, Any] = {
 
 
 class Moment(fields.Field[Any]):
-    """A time in any form that services send one in."""
+    """A time in any format that services use."""
 
     def json_schema(self, ref: Any) -> dict[str, Any]:
-        """Say what is read as a time."""
+        """Return the JSON Schema of a time."""
         return TIME
 
 
@@ -53,21 +53,21 @@ def _choices(description: str) -> fields.List[Any]:
 
 
 class Body(Schema):
-    """An object; keys that are not known are ignored."""
+    """An object; unknown keys are ignored."""
 
     class Meta:
         unknown = EXCLUDE
 
 
 class Login(Body):
-    """Who wants a token."""
+    """The e-mail address and password of a login."""
 
     email = _text("The administrator's e-mail address.", required=True)
     password = _text("The password.", required=True)
 
 
 class PasswordChange(Body):
-    """Another password for who has logged in."""
+    """A new password for the logged-in user."""
 
     current_password = _text("The password that holds.", required=True)
     new_password = _text("The one that is to hold.", required=True, shortest=8)
@@ -81,13 +81,13 @@ class TimeRange(Body):
 
 
 class RunsQuery(Body):
-    """The window that runs are wanted of."""
+    """The window of a query for runs."""
 
     time_range = fields.Nested(TimeRange)
 
 
 class LogFilters(Body):
-    """What entries of the log have to be; empty lists: anything."""
+    """Filters of the log; an empty list selects everything."""
 
     schedulers = _choices("Names of schedulers.")
     jobs = _choices("Names of jobs.")
@@ -107,7 +107,7 @@ class LogQuery(Body):
 
 
 class ProjectSettings(Body):
-    """How the project is called."""
+    """The name of the project."""
 
     project_name = _text("A name.", required=True, allow_none=True)
 
@@ -117,6 +117,6 @@ COMPONENTS = json_schema_components(Login, PasswordChange, RunsQuery, LogQuery, 
 
 
 def compiled(schema: type[Body]) -> jsonschema_rs.Draft202012Validator:
-    """Make what checks a body."""
+    """Return the validator of a body."""
     reference = {"$ref": f"#/components/schemas/{schema.__name__}", "components": {"schemas": COMPONENTS}}
     return jsonschema_rs.Draft202012Validator(reference, validate_formats=True)

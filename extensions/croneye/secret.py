@@ -1,4 +1,4 @@
-"""The secret that tokens of logins are signed with, which never stands in the database."""
+"""The secret that signs login tokens. It is never stored in the database."""
 
 import hmac
 import os
@@ -15,12 +15,12 @@ _PURPOSE = b"croneye tokens of logins"
 
 
 def secret_of(host: Host, settings: CronEyeSettings) -> bytes:
-    """Find the secret: that of the settings, or one in a file beside a SQLite database, made where it is missing.
+    """Return the secret of the settings, or of a file beside the SQLite database, which is created if it is missing.
 
-    All processes that use one SQLite database are on one machine and find this file; those of PostgreSQL need not be.
+    All processes of a SQLite database are on one machine and share this file; those of PostgreSQL need not be.
 
     Raises:
-        SettingError: there is none, or its file cannot be used.
+        SettingError: there is no secret, or its file cannot be used.
     """
     if settings.secret:
         return settings.secret.encode()
@@ -40,7 +40,7 @@ def secret_of(host: Host, settings: CronEyeSettings) -> bytes:
 
 def _of_file(path: Path) -> bytes:
     if not path.exists():
-        # Whole from the first moment on, and for its owner alone; where another process is first, that one's counts.
+        # Written as a whole, and readable by its owner only; if another process is first, its file counts.
         with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.") as made, suppress(FileExistsError):
             made.write(token_hex(LEAST_SECRET_BYTES).encode())
             made.flush()
@@ -52,6 +52,6 @@ def _of_file(path: Path) -> bytes:
 
 
 def signing_key(secret: bytes, salt: str) -> bytes:
-    """Derive a key of 32 bytes (HKDF with SHA-256, RFC 5869), another one for every salt."""
+    """Derive a key of 32 bytes from the secret and a salt (HKDF with SHA-256, RFC 5869)."""
     extracted = hmac.digest(salt.encode(), secret, "sha256")
     return hmac.digest(extracted, _PURPOSE + b"\x01", "sha256")

@@ -1,4 +1,4 @@
-"""The settings of this extension."""
+"""Settings of the CronEye extension."""
 
 import dataclasses
 import re
@@ -33,7 +33,7 @@ def _secret(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class CronEyeSettings:
-    """How CronEye's API is served.
+    """Settings of the CronEye extension.
 
     Raises:
         SettingError: there is no token, or only one of the administrator's e-mail address and password.
@@ -42,28 +42,29 @@ class CronEyeSettings:
     # fmt: off
     prefix: str = setting(
         "EXTENSION_CRONEYE_PREFIX", "", Kind(_prefix, "a path such as /croneye"),
-        "What stands before /event. /croneye/api/listener/event, where upstream has it, is served as well.")
+        "Path prefix of /event. Upstream's path, /croneye/api/listener/event, is served as well.")
     tokens: tuple[str, ...] = setting(
         "EXTENSION_CRONEYE_TOKEN", (), Kind(_tokens, "printable ASCII, several separated by commas"),
-        "What services send as `Authorization: Token ...`. Needed. During a rotation, the old and the new one.",
+        "Token that services send as `Authorization: Token ...`. Needed. During a rotation, the old and the new one.",
         secret=True)
     admin_email: str = setting(
         "EXTENSION_CRONEYE_ADMIN_EMAIL", "", TEXT,
-        "Who may log in to the dashboards. Unset: nobody.")
+        "E-mail address of the administrator, the only user of the dashboards. Unset: there is none.")
     admin_password: str = setting(
         "EXTENSION_CRONEYE_ADMIN_PASSWORD", "", TEXT,
-        "The password of the first login, until it is changed there. Another one here takes effect again.", secret=True)
+        "Password of the administrator, until it is changed in the dashboards. A new value here takes effect again.",
+        secret=True)
     secret: str = setting(
         "EXTENSION_CRONEYE_SECRET", "", Kind(_secret, f"a secret of at least {LEAST_SECRET_BYTES} bytes"),
-        "What the tokens of logins are signed with, the same in every process. Needed for an administrator on "
-        "PostgreSQL. Unset on SQLite: one that is made, in a file beside the database. Another one ends all logins.",
+        "Secret that signs the tokens of logins, the same in every process. Needed for an administrator on "
+        "PostgreSQL. Unset on SQLite: a generated one, in a file beside the database. A new value ends all logins.",
         secret=True)
     overdue_after: float = setting(
         "EXTENSION_CRONEYE_OVERDUE_AFTER", 60.0, seconds(0, 604_800),
-        "Seconds after its time from when on a job that was not seen counts as overdue.")
+        "Seconds after the time of its next run from which a job that did not run counts as overdue.")
     lost_after: float = setting(
         "EXTENSION_CRONEYE_LOST_AFTER", 60.0, seconds(0, 604_800),
-        "Seconds after its begin before which no run counts as lost, however short the job's runs usually are.")
+        "Minimum seconds that a run lasts before it counts as lost, however short the job's runs usually are.")
     # fmt: on
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Takes a posted event: into the tables and to those who listen, in one transaction."""
+"""Records a posted event in the tables and publishes it to listeners, in one transaction."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,11 +24,11 @@ _STATUSES = {
 }
 
 LONGEST_TEXT = 65_536
-"""Characters of a return value, an exception or a traceback that the log keeps; listeners get all of it."""
+"""Characters of a return value, an exception or a traceback in the log; listeners get the whole text."""
 
 _CUT = " [...] "
 
-# Made once, because this is on the way of every event.
+# Made once: they are executed for every event.
 _ENTER = {
     name: dialect.insert(log).on_conflict_do_nothing().returning(log.c.ref)
     for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
@@ -36,18 +36,18 @@ _ENTER = {
 
 
 def take(transaction: Transaction, posted: Posted, body: bytes, now: datetime, shortest: timedelta) -> None:
-    """Keep an event and its consequences, and publish it; one that has come before changes nothing.
+    """Record an event and its effects, and publish it. A repeated event changes nothing.
 
-    So that no two wait for each other for ever, all lock in the same order: a job by its id, its row, then those of the
-    kit; what is about a scheduler and all of its jobs locks the scheduler first, and no job by its id. Several rows of
-    jobs are locked in the order of their ``ref``.
+    All transactions lock in the same order, so that they cannot deadlock: a job by its id, its row, then the rows of
+    the kit. An event about a scheduler and all its jobs locks the scheduler first, and no job by its id. Several rows
+    of jobs are locked in the order of their ``ref``.
 
     Args:
-        transaction: to be committed before the event is answered.
+        transaction: the caller commits it before it answers.
         posted: the event.
-        body: what it was read from.
-        now: aware.
-        shortest: no run counts as lost before it has lasted for so long.
+        body: the body of the event, as it was sent.
+        now: the current time, aware.
+        shortest: the minimum duration of a lost run.
     """
     connection = transaction.connection
     id = event_id(posted, body)
@@ -80,7 +80,7 @@ def take(transaction: Transaction, posted: Posted, body: bytes, now: datetime, s
 
 
 def _log(connection: Connection, posted: Posted, id: str, job_ref: int | None, now: datetime) -> int | None:
-    """Enter an event into the log; None where it is there already."""
+    """Add an event to the log, and return the ref of its entry; None if it is there already."""
     entry = {
         "event_id": id,
         "code": posted.code,
@@ -98,7 +98,7 @@ def _log(connection: Connection, posted: Posted, id: str, job_ref: int | None, n
 
 
 def _kept(value: Any) -> str | None:
-    """Write a value as a text for dashboards, which show thousands at once: of a long one its begin and its end."""
+    """Return a value as a text for dashboards. They show thousands, so a long text keeps its begin and end only."""
     written = text(value)
     if written is None or len(written) <= LONGEST_TEXT:
         return written

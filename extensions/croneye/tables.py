@@ -1,4 +1,4 @@
-"""The tables: schedulers, their jobs, the runs of jobs, the log of events, and who may look at them.
+"""Tables of the CronEye extension: schedulers, jobs, runs, the log of events, and users.
 
 Names of schedulers and ids of jobs come from services, and are stored as ``payload`` has shortened them. Times are
 aware and in UTC; those that services send are by the services' clocks.
@@ -25,20 +25,20 @@ from extension_kit.protocol import NUMBER, Tables, UtcDateTime, new_metadata
 metadata = new_metadata()
 
 LATER = datetime(9999, 1, 1, tzinfo=UTC)
-"""Stands for "not yet" where rows are sorted or looked up by a time."""
+"""Stands for "not yet" in columns by which rows are sorted or found."""
 
 UNKNOWN = ""
-"""The scheduler of a job that no event has named one for."""
+"""The scheduler of a job that no event has named yet."""
 
 ACTIVE, PAUSED, SHUTDOWN = "active", "paused", "shutdown"
-"""How a scheduler is."""
+"""Statuses of a scheduler."""
 
 schedulers = Table(
     "croneye_schedulers",
     metadata,
     Column("name", String(255), primary_key=True),
     Column("status", String(16), nullable=False),
-    Column("status_at", UtcDateTime),  # when it was said; null: it is only known from events of its jobs
+    Column("status_at", UtcDateTime),  # time of the event; null: it is only known from events of its jobs
     Column("seen_at", UtcDateTime, nullable=False),
 )
 
@@ -48,17 +48,17 @@ jobs = Table(
     Column("ref", NUMBER, primary_key=True, autoincrement=True),
     Column("scheduler", String(255), nullable=False),
     Column("job_id", String(255), nullable=False),
-    Column("task", Text),  # null: it was never added, only run
+    Column("task", Text),  # null: no event of its addition was received
     Column("is_active", Boolean, nullable=False),
-    Column("is_active_at", UtcDateTime),  # when it was added or removed; null: neither was said
+    Column("is_active_at", UtcDateTime),  # when it was added or removed; null: unknown
     Column("next_run", UtcDateTime),
-    Column("next_run_at", UtcDateTime),  # when it was said
+    Column("next_run_at", UtcDateTime),  # time of the event that set next_run
     Column("overdue_for", UtcDateTime),  # the next_run that it was reported overdue for
     Column("last_code", Integer),  # of its last execution event, by the time of the event
     Column("last_at", UtcDateTime),
     Column("running_since", UtcDateTime),  # null: it does not run
-    Column("usual_seconds", Float),  # how long its runs take; null: none has ended yet
-    Column("lost_since", UtcDateTime),  # when its newest run began, of which nothing is expected any more
+    Column("usual_seconds", Float),  # usual duration of its runs; null: none has ended yet
+    Column("lost_since", UtcDateTime),  # begin of its newest run, if that is lost
     Column("seen_at", UtcDateTime, nullable=False),
     UniqueConstraint("job_id", "scheduler"),
     Index(None, "scheduler"),
@@ -67,22 +67,22 @@ jobs = Table(
 )
 
 SUCCEEDED, FAILED, MISSED = "succeeded", "failed", "missed"
-"""How a run ended."""
+"""Outcomes of a run."""
 
 LOST = "lost"
-"""How a run is shown that began, and of whose end nothing was heard, when it was reported."""
+"""The outcome shown for a run that was reported as lost."""
 
 runs = Table(
     "croneye_runs",
     metadata,
     Column("ref", NUMBER, primary_key=True, autoincrement=True),
     Column("job_ref", NUMBER, ForeignKey("croneye_jobs.ref", ondelete="CASCADE"), nullable=False),
-    Column("due_at", UtcDateTime),  # what tells it apart from other runs of the job, where the service says so
-    Column("started_at", UtcDateTime),  # null: no such event was seen
+    Column("due_at", UtcDateTime),  # scheduled begin, which identifies the run, if the service sends it
+    Column("started_at", UtcDateTime),  # null: no such event was received
     Column("ended_at", UtcDateTime),
-    Column("ended_log", NUMBER),  # the log entry that says so
+    Column("ended_log", NUMBER),  # the log entry of this event
     Column("outcome", String(16)),  # null: it runs, or its end was lost
-    Column("lost_from", UtcDateTime),  # when it counts as lost, if it has not ended; null: it is not known
+    Column("lost_from", UtcDateTime),  # from then on it counts as lost, if it has not ended; null: unknown
     Column("lost_at", UtcDateTime),  # when it was reported as lost
     Column("begun_at", UtcDateTime, nullable=False),  # the earlier of both times, as far as they are known
     Column("until", UtcDateTime, nullable=False),  # the later of both; LATER without an end
@@ -103,7 +103,7 @@ log = Table(
     Column("scheduler", String(255), nullable=False),  # of events without a job; else the job knows it
     Column("job_ref", NUMBER, ForeignKey("croneye_jobs.ref", ondelete="CASCADE")),
     Column("time", UtcDateTime),
-    Column("sort_at", UtcDateTime, nullable=False),  # the time; LATER without one, which dashboards show first
+    Column("sort_at", UtcDateTime, nullable=False),  # the time; LATER without one: dashboards show it first
     Column("received_at", UtcDateTime, nullable=False),
     Column("next_run", UtcDateTime),
     Column("return_value", Text),
@@ -122,7 +122,7 @@ users = Table(
     Column("id", Integer, primary_key=True),
     Column("email", String(255), nullable=False),
     Column("password_hash", Text, nullable=False),
-    Column("initial_hash", Text, nullable=False),  # of the password that the environment had when it was last taken
+    Column("initial_hash", Text, nullable=False),  # of the password in the settings when it was last applied
 )
 
 settings = Table(

@@ -1,4 +1,4 @@
-"""How to test a function that listens to jobs."""
+"""An example: tests of a function that listens to jobs."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,6 +1,6 @@
-"""Wrong passwords: who tries again and again waits longer and longer.
+"""Limits of wrong passwords: each further wrong try makes the client wait longer.
 
-Each process keeps what it has seen in memory, as far as it is bounded, so that a try costs the database nothing.
+Each process counts tries in its memory, within a bound, so that a try costs the database nothing.
 """
 
 import threading
@@ -11,12 +11,12 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 _FORGOTTEN_AFTER = 900.0  # seconds without another wrong try
-_MOST_KNOWN = 10_000  # addresses and names that are remembered
-_NETWORK = 64  # bits of an IPv6 address: who has one has all of its network
+_MOST_KNOWN = 10_000  # addresses and names that are kept
+_NETWORK = 64  # bits of an IPv6 address: a client with one address has its whole network
 
 
 class Limit(NamedTuple):
-    """How many wrong tries are free, and how many seconds the wait that doubles from 1 on has at most."""
+    """The number of free wrong tries, and the longest wait in seconds. Waits double from 1 s on."""
 
     free: int
     longest: float
@@ -25,7 +25,7 @@ class Limit(NamedTuple):
 _LIMITS = {"address": Limit(5, 60.0), "name": Limit(5, 30.0), "all": Limit(50, 1.0)}
 
 Key = tuple[str, str]
-"""A kind of limit, and whom it is for."""
+"""A kind of limit, and the address or name that it counts for."""
 
 
 class _Wrong(NamedTuple):
@@ -41,7 +41,7 @@ class TooManyTries(Exception):
     """The next try has to wait.
 
     Args:
-        seconds: how long.
+        seconds: the time to wait.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -50,22 +50,22 @@ class TooManyTries(Exception):
 
 
 class Tries:
-    """Wrong tries of addresses, for names, and of all together.
+    """Counts wrong tries by address, by name, and in total.
 
     Args:
-        clock: seconds that go by.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: OrderedDict[Key, _Wrong] = OrderedDict()  # the last to be wrong at the end
+        self._known: OrderedDict[Key, _Wrong] = OrderedDict()  # the latest wrong try is at the end
         self._lock = threading.Lock()
 
     def need_turn(self, keys: Iterable[Key]) -> None:
         """Refuse a try that comes too early.
 
         Raises:
-            TooManyTries: it does.
+            TooManyTries: the try has to wait.
         """
         now = self._clock()
         with self._lock:
@@ -74,7 +74,7 @@ class Tries:
             raise TooManyTries(longest)
 
     def failed(self, keys: Iterable[Key]) -> None:
-        """Note a wrong try."""
+        """Count a wrong try."""
         now = self._clock()
         with self._lock:
             for key in keys:
@@ -85,7 +85,7 @@ class Tries:
                 self._known.popitem(last=False)
 
     def succeeded(self, keys: Iterable[Key]) -> None:
-        """Forget the wrong tries of an address and a name, after a right one."""
+        """Forget the wrong tries of an address and a name after a right password."""
         with self._lock:
             for key in keys:
                 if key[0] != "all":
@@ -93,11 +93,11 @@ class Tries:
 
 
 def keys_of(address: str | None, name: str) -> tuple[Key, ...]:
-    """Say what a try counts for.
+    """Return the keys that a try counts for.
 
     Args:
-        address: of the client, where it has one.
-        name: that it tries, however long: its hash is kept.
+        address: the client's address, if it has one.
+        name: the name that is tried. Only its hash is kept, so it may be long.
     """
     return ("address", _network(address or "")), ("name", str(hash(name))), ("all", "")
 

@@ -1,4 +1,4 @@
-"""Looks again and again for what no service tells: jobs that did not run, and runs that did not end."""
+"""The periodic task that reports overdue jobs and lost runs, which no service reports itself."""
 
 import time
 from collections.abc import Callable
@@ -11,18 +11,19 @@ from .overdue import report_overdue
 from .settings import CronEyeSettings
 
 EVERY = 2.0
-"""Seconds between looks."""
+"""Seconds between calls of the task."""
 
 _CATCHING_UP = 60.0  # seconds
 
 
 class Watch:
-    """Looks for overdue jobs and lost runs again and again, from a while after its first time on.
+    """Reports overdue jobs and lost runs, but not in the first minute, or shorter patience, after its first call.
 
-    Services send what happened while this extension was away once it is back: the kit's after half a minute at most.
+    Services first send the events that occurred while this extension was away: this kit's client does so within half a
+    minute.
 
     Args:
-        clock: seconds that go by.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,7 +31,7 @@ class Watch:
         self._began: float | None = None
 
     def __call__(self, host: Host, settings: CronEyeSettings) -> None:
-        """Report what is overdue, and what is lost."""
+        """Report overdue jobs and lost runs."""
         now = self._clock()
         if self._began is None:
             self._began = now

@@ -1,4 +1,4 @@
-"""Calls whoever is on call when an experiment fails, and files a report: what durable listeners do on bad days."""
+"""Pages the person on call when an experiment fails, and files a report: an example of retries and dead letters."""
 
 import os
 from itertools import cycle
@@ -11,12 +11,12 @@ extension = Extension("extension-pager")
 FAILURES = ("experiment.execution.failed", "experiment.execution.errored")
 REPORTS = Path(os.environ.get("REPORTS", "reports"))
 
-telephone = cycle(["engaged", "engaged", "answered"])  # yours is a service, whose bad days come without a plan
+telephone = cycle(["engaged", "engaged", "answered"])  # stands for a telephone service that fails at times
 
 
 @extension.listen_to(*FAILURES, retry=[1, 2, 5])
 def page(event: Event) -> None:
-    """What passes by itself: raise, and the function runs again after 1, 2 and 5 seconds."""
+    """Call the person on call. For a temporary failure raise: the function runs again after 1, 2 and 5 seconds."""
     if next(telephone) == "engaged":
         raise ConnectionError("the line is engaged")
     print(f"pager: somebody on call knows of {event.subject}", flush=True)
@@ -24,10 +24,10 @@ def page(event: Event) -> None:
 
 @extension.listen_to(*FAILURES)
 def report(event: Event) -> None:
-    """What does not pass by itself: give up, and it is a dead letter until somebody mends the cause and replays it."""
+    """Write a report. For a permanent failure give up: the delivery is a dead letter until it is replayed."""
     if not REPORTS.is_dir():
         raise GiveUp(f"there is no directory {REPORTS}")
     run = event.experiment_execution
-    file = REPORTS / f"{run.experiment_key}-{run.execution_id}.txt"  # the same if it runs again: no harm done
+    file = REPORTS / f"{run.experiment_key}-{run.execution_id}.txt"  # a repetition overwrites the file
     file.write_text(f"{run.name}: {run.state} ({run.reason})\n")
     print(f"pager: wrote {file}", flush=True)

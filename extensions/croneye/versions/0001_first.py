@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Create the tables of version 1."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Runs that are lost; and the key that signs tokens of logins does not stand in the database any more."""
+"""Add the columns of lost runs; remove the key of login tokens from the database."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -128,7 +128,8 @@ def test_what_python_writes_for_json_is_taken(api, caplog, mark, body, key, kept
     warnings = [record.getMessage() for record in caplog.records if record.name == "extension_kit.croneye"]
     assert len(warnings) == (1 if mark or done else 0)
     for warning in warnings:
-        assert f"The body of {event.name} of the job 'in\\nvoices' at the scheduler 'billing' is not JSON" in warning
+        job = "of the job 'in\\nvoices' at the scheduler 'billing'"
+        assert f"Invalid JSON repaired in the body of {event.name} {job}: " in warning
         assert done in warning
         assert ("byte order mark" in warning) == bool(mark)
 

@@ -180,7 +180,7 @@ def test_changing_the_password_is_no_way_around(api):
 def test_wrong_tries_are_in_the_log_without_what_was_tried(api, caplog):
     api.log_in(email="secret-name", password="secret-password")
     (line,) = [record.getMessage() for record in caplog.records if record.name == "extension_kit.croneye"]
-    assert line == "A wrong name or password was sent from 127.0.0.1"
+    assert line == "Wrong name or password from 127.0.0.1"
 
 
 def peak(pid):

@@ -42,7 +42,7 @@ def test_everything_accepted(run, extension, recording):
     assert code == 0
     assert [request.event for request in extension.received] == EVENTS
     assert re.search(r"POST /events/all +3 +3 +- +- +\d+\.\d +\d+\.\d", out)
-    assert "events: 3, requests: 3, refused: 0, events that nobody wanted: 0" in out
+    assert "events: 3, requests: 3, refused: 0, events without a listener: 0" in out
     assert err == ""
 
 
@@ -64,7 +64,7 @@ def test_what_the_extension_knew_already(run, extension, recording):
     code, out, _ = run(extension.url, "--replay", recording, "--fast")
     assert code == 0
     assert re.search(r"POST /events/all +3 +3 +2 +- ", out)
-    assert out.endswith("Nothing was run for what was known already: --fresh-ids makes other events of them.\n")
+    assert out.endswith("Known events were not run again: --fresh-ids sends them with new ids.\n")
 
 
 def test_fresh_ids(run, extension, tmp_path):
@@ -85,7 +85,7 @@ def test_events_nobody_wants(run, extension, recording):
     extension.listen({"method": "POST", "path": "/x", "listenTo": ["killswitch.engaged"]})
     code, out, _ = run(extension.url, "--replay", recording, "--fast")
     assert code == 0
-    assert out == "events: 3, requests: 0, refused: 0, events that nobody wanted: 3\n"
+    assert out == "events: 3, requests: 0, refused: 0, events without a listener: 3\n"
 
 
 def test_a_registration_document_that_agents_do_not_understand(run, extension, recording):
