@@ -36,7 +36,7 @@ def repeat(connection):
     """Speak as a mail server that says again whatever it is told."""
     connection.sendall(b"220 Hello\r\n")
     while line := connection.recv(65536).strip():
-        if line.startswith(b"EHLO"):
+        if line.lower().startswith(b"ehlo"):
             connection.sendall(b"250-Hello\r\n250 AUTH PLAIN\r\n")
         else:
             connection.sendall(b"535 I was told " + line + b"\r\n")
