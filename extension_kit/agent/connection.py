@@ -1,5 +1,6 @@
 """The HTTP connections of an agent to an extension."""
 
+import math
 import ssl
 import time
 import zlib
@@ -20,7 +21,6 @@ GRACE = 1.0
 """Seconds beyond ``Request-Timeout`` for which an answer is still waited for: it has to travel."""
 
 _INDEX_BYTES = 16 * 1024 * 1024
-_IDLE_SECONDS = 60.0
 _IN_A_TARGET = "/?%:@!$&'()*+,;=~[]"  # what quote would change without need
 
 
@@ -169,7 +169,7 @@ class Connection:
             Addresses(ANYWHERE),
             self._tls,
             idle=self._size,
-            idle_seconds=_IDLE_SECONDS,
+            idle_seconds=math.inf,
             socket_path=self._address.path if self._address.scheme == "unix" else "",
         )
 

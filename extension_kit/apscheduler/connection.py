@@ -2,6 +2,7 @@
 
 # Now, because a process that is forked while another thread connects would wait for the import for ever.
 import encodings.idna  # noqa: F401
+import math
 import time
 from http.client import HTTPException
 
@@ -18,7 +19,6 @@ from extension_kit.senders.idle_connections import NoConnectionError, client_con
 
 _MAX_RETRY_AFTER = 3600.0  # seconds
 _LATER = {101, 408, 425, 429}
-_IDLE_SECONDS = 60.0
 
 
 class Connection:
@@ -83,9 +83,8 @@ class Connection:
 
     def renew(self) -> None:
         """Begin with a new connection, as a process must that was forked."""
-        self._client = HttpClient(
-            Addresses(ANYWHERE), self._context, idle=1, idle_seconds=_IDLE_SECONDS, proxy=self._proxy
-        )
+        # Without end, because no thread that closes it could begin once the process ends.
+        self._client = HttpClient(Addresses(ANYWHERE), self._context, idle=1, idle_seconds=math.inf, proxy=self._proxy)
 
     def close(self) -> None:
         """Close the connection, for good."""

@@ -69,6 +69,9 @@ class OutgoingConnection(HTTPConnection):
         self._through = through
         self.deadline = Deadline()
 
+    def __del__(self) -> None:
+        self.close()  # where nobody has: a process that was forked leaves its parent's connections so
+
     @property
     def is_usable(self) -> bool:
         """Whether it is open, and nothing has come in since the last answer, such as its end."""

@@ -132,7 +132,10 @@ class Addresses:
             finally:
                 self._free.release()
 
-        threading.Thread(target=look_up, name="resolver", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name="resolver", daemon=True).start()
+        except RuntimeError:  # the process has ended but for its exit handlers: no thread begins any more
+            look_up()
         try:
             answer = answers.get(timeout=timeout)
         except queue.Empty:

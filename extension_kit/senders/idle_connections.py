@@ -1,6 +1,7 @@
 """Connections: how one is made, and where it waits for its next use."""
 
 import errno
+import math
 import ssl
 import threading
 import time
@@ -45,7 +46,7 @@ class IdleConnections(Generic[C]):
     Args:
         close: closes a connection; must not raise.
         limit: how many are kept; the oldest is closed for one more.
-        seconds: how long one is kept.
+        seconds: how long one is kept; without end (``math.inf``) no thread looks after them.
     """
 
     def __init__(self, close: Callable[[C], None], *, limit: int, seconds: float) -> None:
@@ -90,7 +91,7 @@ class IdleConnections(Generic[C]):
             self._close(idle.connection)
 
     def _look_later(self) -> None:
-        if self._timer is None and self._idle:
+        if self._timer is None and self._idle and self._seconds != math.inf:
             self._timer = threading.Timer(max(0.0, self._idle[0].until - time.monotonic()), self._expire)
             self._timer.daemon = True
             self._timer.start()

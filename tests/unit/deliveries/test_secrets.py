@@ -7,14 +7,14 @@ from ipaddress import ip_network
 from urllib.parse import unquote
 
 import pytest
-from sqlalchemy import insert, select
-
-from extension_kit.deliveries import subscriptions
 from extension_kit.deliveries.abandoned import AbandonedRuns
-from extension_kit.deliveries.attempt import Attempts
 from extension_kit.deliveries.models import WAITING, attempts, deliveries, events
 from extension_kit.deliveries.senders import Senders
 from extension_kit.deliveries.targets import target_handlers
+from sqlalchemy import insert, select
+
+from extension_kit.deliveries import subscriptions
+from extension_kit.deliveries.attempt import Attempts
 from extension_kit.engine.app import Engine
 from extension_kit.settings import Settings
 from tests.commands import extension_kit

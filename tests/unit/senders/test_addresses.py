@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from extension_kit.senders.addresses import Addresses, NotAllowedError, UnresolvedError, is_public
+from extension_kit.senders.addresses import ANYWHERE, Addresses, NotAllowedError, UnresolvedError, is_public
 
 PUBLIC = [
     "8.8.8.8",
@@ -182,3 +182,12 @@ def test_a_resolver_that_hangs_is_not_waited_for_and_lookups_that_hang_are_bound
     finally:
         free.set()
     assert addresses.of("later.test", 80, 20) == ["8.8.8.8"]
+
+
+def test_names_are_resolved_while_the_process_ends_and_no_thread_begins(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    addresses = Addresses(ANYWHERE, lambda host, port: ["127.0.0.1"])
+    assert [addresses.of("receiver.test", 80, 1) for _ in range(100)] == [["127.0.0.1"]] * 100

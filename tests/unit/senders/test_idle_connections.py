@@ -1,6 +1,7 @@
 """Idle connections: who gets them, and when they are closed."""
 
 import errno
+import math
 import queue
 import ssl
 import threading
@@ -72,6 +73,15 @@ def test_each_is_kept_for_its_time_only(closed):
     assert closed.get(timeout=20) == 2
     assert closed.empty()
     idle.close()
+
+
+def test_no_thread_looks_after_what_is_kept_without_end(closed):
+    idle = IdleConnections(closed.put, limit=1, seconds=math.inf)
+    before = threading.active_count()
+    idle.give("a", 1)
+    assert threading.active_count() == before
+    idle.close()
+    assert closed.get_nowait() == 1
 
 
 def test_no_connection_has_two_users(idle):
