@@ -7,14 +7,14 @@ from ipaddress import ip_network
 from urllib.parse import unquote
 
 import pytest
-from extension_kit.deliveries.abandoned import AbandonedRuns
-from extension_kit.deliveries.models import WAITING, attempts, deliveries, events
-from extension_kit.deliveries.senders import Senders
-from extension_kit.deliveries.targets import target_handlers
 from sqlalchemy import insert, select
 
 from extension_kit.deliveries import subscriptions
 from extension_kit.deliveries.attempt import Attempts
+from extension_kit.deliveries.hung_runs import AbandonedRuns
+from extension_kit.deliveries.sender_pool import Senders
+from extension_kit.deliveries.subscription_handlers import target_handlers
+from extension_kit.deliveries.tables import WAITING, attempts, deliveries, events
 from extension_kit.engine.app import Engine
 from extension_kit.settings import Settings
 from tests.commands import extension_kit
@@ -73,7 +73,7 @@ def test_no_list_log_or_error_shows_what_is_secret(sqlite, queue, receiver, serv
     )
     senders = Senders(settings)
     target = cases(receiver, server)[sender]
-    options = {"protocol": "test", "name": "a", "pattern": "*", "sender": sender, "target": target, "retry": [30]}
+    options = {"protocol": "test", "name": "a", "patterns": ["*"], "sender": sender, "target": target, "retry": [30]}
     with sqlite.transaction() as connection:
         key = subscriptions.add(connection, senders, **options).key
         event = {"ref": 1, "source": "t", "event_id": "1", "name": "a", "body": b"{}", "received_at": NOW}
