@@ -1,4 +1,4 @@
-"""The processes of a server: gunicorn's arbiter, which keeps workers running, and the workers with uvicorn in them."""
+"""Arbiter: gunicorn's arbiter, which keeps web processes and the delivery worker running, and uvicorn in each."""
 
 import logging
 import mmap
@@ -20,39 +20,39 @@ from extension_kit.server.worker_process import Deliverer
 logger = logging.getLogger("extension_kit.server")
 
 NO_STORE = os.EX_TEMPFAIL
-"""The exit code of a worker that could not use the database, and is to be started again."""
+"""Exit code of a web process that could not use the database and is to be started again."""
 
 _SLOTS = 256
 _COMPLAINED, _HAS_DURABLE, _HAS_SERVED = range(_SLOTS, _SLOTS + 3)
-_SIGN_OF_LIFE = 1  # seconds between a worker's
+_SIGN_OF_LIFE = 1  # seconds between a web process's heartbeats
 
 
 class SharedState:
-    """What the arbiter and its workers know together, in memory they share."""
+    """State of the web processes, in memory shared by the arbiter and them."""
 
     def __init__(self) -> None:
         self._bytes = mmap.mmap(-1, _SLOTS + 3)
         self.draining = False
 
     def worker_ready(self, age: int, ready: bool) -> None:
-        """Note whether the worker with this age, gunicorn's running number, takes requests."""
+        """Record if the web process with this age (gunicorn's running number) takes requests."""
         self._bytes[age % _SLOTS] = ready
         if ready:
             self._bytes[_HAS_SERVED] = True
             self._bytes[_COMPLAINED] = False
 
     def is_ready(self) -> bool:
-        """Whether any worker takes requests and the server is not about to stop."""
+        """Return True if a web process takes requests and the server is not draining."""
         return not self.draining and any(self._bytes[:_SLOTS])
 
     @property
     def has_served(self) -> bool:
-        """Whether any worker has been ready since the server was started."""
+        """True if a web process has been ready since the server was started."""
         return self._bytes[_HAS_SERVED] == 1
 
     @property
     def has_durable_listeners(self) -> bool:
-        """Whether the handlers, which only the workers load, have durable listeners."""
+        """True if the handlers, loaded by the web processes only, have durable listeners."""
         return self._bytes[_HAS_DURABLE] == 1
 
     @has_durable_listeners.setter
@@ -60,7 +60,7 @@ class SharedState:
         self._bytes[_HAS_DURABLE] = value
 
     def is_first_failure(self) -> bool:
-        """Whether none has said yet, since one was ready, that it cannot be started: one line about it is enough."""
+        """Return True once per outage, so that only the first failing web process logs."""
         first = self._bytes[_COMPLAINED] == 0
         self._bytes[_COMPLAINED] = True
         return first
@@ -71,7 +71,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 class ListenerWorker(UvicornWorker):
-    """A worker process: uvicorn on uvloop, with our limits."""
+    """A web process: uvicorn on uvloop, with the kit's limits."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -82,20 +82,20 @@ class ListenerWorker(UvicornWorker):
 
     def init_signals(self) -> None:
         super().init_signals()
-        # uvicorn raises the signal once more when it has stopped, to end the process as the signal would: on the spot,
-        # with what functions have registered with atexit undone.
+        # When it has stopped, uvicorn raises the signal again with its default action: the process would end at once,
+        # without calling the functions registered with atexit.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _end)
 
     async def callback_notify(self) -> None:
         await super().callback_notify()
         if os.getppid() != self.ppid:
-            logger.error("The arbiter is gone, ending")  # its successor needs the port
+            logger.error("Arbiter process gone, web process ends")  # its successor needs the port
             os.kill(self.pid, signal.SIGTERM)
 
 
 class GunicornLogger(Logger):
-    """gunicorn's messages in the format of ours; what is routine to it is a debug message."""
+    """gunicorn's messages in the kit's log format; its info lines become debug lines."""
 
     def setup(self, cfg: Any) -> None:
         self.error_log.propagate = True
@@ -105,19 +105,19 @@ class GunicornLogger(Logger):
 
     def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
         if args and args[-1] in (Arbiter.APP_LOAD_ERROR, NO_STORE):
-            return  # the worker has said why, in one line
+            return  # the web process has logged the reason
         super().error(msg, *args, **kwargs)
 
 
 class HasState(Protocol):
-    """What the arbiter needs of its application."""
+    """The application of the arbiter: shared state and delivery worker."""
 
     state: SharedState
     deliverer: Deliverer | None
 
 
 class ListenerArbiter(Arbiter):
-    """Keeps the worker processes running."""
+    """Keeps the web processes and the delivery worker running, and stops them on a signal."""
 
     app: HasState
     received_signal: int = 0
@@ -128,7 +128,7 @@ class ListenerArbiter(Arbiter):
         super().handle_term()
 
     def handle_int(self) -> None:
-        # gunicorn would send SIGQUIT, which uvicorn's worker does not act on: Ctrl-C would last the whole grace period.
+        # gunicorn would send SIGQUIT, which uvicorn's worker ignores: Ctrl-C would last the whole grace period.
         self._drain(signal.SIGINT)
         super().handle_term()
 
@@ -159,16 +159,16 @@ class ListenerArbiter(Arbiter):
         try:
             super().reap_workers()
         except HaltServer:
-            # gunicorn raises it once more for each further worker that could not start, while it is stopping already.
+            # gunicorn raises it again for each further worker that could not start, while it is already stopping.
             if not self._halting:
                 raise
 
     def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
         self._halting = True
         if reason is not None and exit_status != Arbiter.APP_LOAD_ERROR:
-            logger.error("Ending: %s", reason)
+            logger.error("Server ends: %s", reason)
         try:
-            with suppress(FileNotFoundError):  # of a unix socket that somebody has removed
+            with suppress(FileNotFoundError):  # the unix socket has been removed
                 super().halt()
         finally:
             if exit_status == Arbiter.APP_LOAD_ERROR:

@@ -1,8 +1,8 @@
-"""The fast edge: listener paths go straight to the core, every other path to the Flask application.
+"""ASGI edge: listener paths go straight to the core, every other path to the Flask application.
 
-In a request Flask and a WSGI server's threads cost tens of times what decoding and validating an event does. An event
-loop cannot be held up by slow clients either, and answers in time however long a function takes. User functions never
-run on the loop.
+Per request, Flask and a WSGI server's threads cost tens of times as much as decoding and validating an event. An event
+loop is not held up by slow clients either, and answers in time however long a function takes. User functions never run
+on the loop.
 """
 
 import asyncio
@@ -51,16 +51,16 @@ from extension_kit.web.app import create_app
 logger = logging.getLogger("extension_kit.web")
 
 _FLASK_THREADS = 4  # registration and health requests: few, and short
-_PIECE, _PIECES = 1024**2, 3  # bytes of a streamed answer that wait for a client at a time, and how often so many
-_SAMPLE_INTERVAL = 1.0  # seconds between looks at how many events wait for a thread
+_PIECE, _PIECES = 1024**2, 3  # bytes of a piece of a streamed answer, and pieces queued for a client
+_SAMPLE_INTERVAL = 1.0  # seconds between samples of the events that wait for a thread
 _NOT_POST = method_not_allowed("POST")
 
 
 class AsgiApplication:
-    """One service as an ASGI application.
+    """ASGI application for one service.
 
     Args:
-        service: what to serve.
+        service: the service.
         on_ready: called when the process can take requests.
     """
 
@@ -70,7 +70,7 @@ class AsgiApplication:
         threads = service.settings.web_threads if service.protocols else _FLASK_THREADS
         self._max_body = service.settings.max_body_bytes
         flask = handed_off(create_app(service, embed_worker=False), _PIECE)
-        # Both sides are typed, each with names of its own for the same dictionaries.
+        # Both sides are typed, each with its own names for the same dictionaries.
         middleware = WSGIMiddleware(cast(Any, flask), workers=threads, send_queue_size=_PIECES)
         self._flask = Buffered(cast(Application, middleware), self._max_body)
         self._on_ready = on_ready
@@ -78,10 +78,10 @@ class AsgiApplication:
         self._timeout = service.settings.request_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or take part in starting and stopping."""
+        """Answer one request, or handle the lifespan events of start and stop."""
         if scope["type"] == "http":
             path = scope["path"]
-            # Flask, too, takes several slashes at the start for one; proxies that cut off a prefix leave them there.
+            # Like Flask, take several leading slashes for one: proxies that cut off a prefix leave them.
             try:
                 if (route := self._routes.get(path) or self._routes.get("/" + path.lstrip("/"))) is None:
                     await self._answer_by_flask(scope, receive, send)
@@ -127,9 +127,9 @@ class AsgiApplication:
         self._on_ready()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        # Every request has been answered by now; what still runs is beyond its sender's patience.
+        # Every request has been answered by now; a function that still runs has exceeded its timeout.
         if not self._service.pool.close(timeout=1.0):
-            logger.warning("functions that have not returned are abandoned")
+            logger.warning("Functions still running at shutdown are abandoned")
         await send({"type": "lifespan.shutdown.complete"})
 
     def _sample(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -195,12 +195,12 @@ class AsgiApplication:
             return outcome
         answer = await self._ended.wait(outcome, timeout)
         if answer is TIMEOUT and (hold := scope.pop(HOLD, None)) is not None:
-            outcome.when_ended(lambda _: hold.release())  # the function goes on, and has the body
+            outcome.when_ended(lambda _: hold.release())  # the function still uses the body
         return answer
 
 
 def unloaded(reason: str) -> Application:
-    """Make an application that answers every request with the reason why there is no other."""
+    """Make an application that answers every request with the reason why the extension cannot be loaded."""
     answer = problem(500, "The extension cannot be loaded", reason)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,7 +214,7 @@ def unloaded(reason: str) -> Application:
 
 
 class _Ended:
-    """Brings answers from their threads to the event loop, waking it once for many of them."""
+    """Passes answers from function threads to the event loop, waking it once for many of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -223,7 +223,7 @@ class _Ended:
         self._woken = False
 
     async def wait(self, pending: Pending, timeout: float) -> Answer:
-        """Wait for an answer, at most ``timeout`` seconds; then it is the one that says so."""
+        """Wait at most ``timeout`` seconds for an answer; then return ``TIMEOUT``."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         timer = self._loop.call_later(timeout, _settle, future, TIMEOUT)
         pending.when_ended(lambda answer: self._bring(future, answer))
@@ -242,10 +242,10 @@ class _Ended:
             try:
                 self._loop.call_soon_threadsafe(self._hand_over)
             except RuntimeError:
-                logger.debug("a function returned after the server had stopped")
+                logger.debug("Function returned after the server had stopped")
 
     def _hand_over(self) -> None:
-        self._woken = False  # before the queue is emptied: what comes after that wakes the loop again
+        self._woken = False  # before the queue is emptied: a later answer wakes the loop again
         while self._answers:
             _settle(*self._answers.popleft())
 

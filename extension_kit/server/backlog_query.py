@@ -1,4 +1,4 @@
-"""How the arbiter of a server learns from its workers how much there is to deliver."""
+"""Backlog query: the arbiter asks a web process for the number of waiting deliveries."""
 
 import json
 import logging
@@ -13,10 +13,11 @@ _MAX_BYTES = 256
 
 
 class Inquiry:
-    """A question of the arbiter, which one of the workers answers.
+    """Lets the arbiter ask a web process for the delivery backlog over a socket pair.
 
     The arbiter must not open the database itself: it forks, and neither SQLite's locks nor a client's connection
-    survive that. Made before the workers are forked, who all wait at the same socket.
+    survive a fork. Create the query before the web processes are forked: all of them read from the same socket, and one
+    answers.
 
     Args:
         patience: seconds to wait for an answer.
@@ -30,7 +31,7 @@ class Inquiry:
         self._number = 0
 
     def ask(self) -> Backlog | None:
-        """Ask one of the workers; None where none of them knows."""
+        """Ask one of the web processes. Return None if none answers in time or the backlog is unknown."""
         if not self._turn.acquire(timeout=self._patience):
             return None
         try:
@@ -38,16 +39,16 @@ class Inquiry:
             self._asking.send(str(self._number).encode())
             while True:
                 number, found = json.loads(self._asking.recv(_MAX_BYTES))
-                if number == self._number:  # else the answer to a question that nobody waits for any more
+                if number == self._number:  # else a late answer to an earlier query
                     return Backlog(*found) if found else None
         except OSError as error:
-            logger.debug("no worker knows the backlog: %s", error)
+            logger.debug("Backlog query failed: %s", error)
             return None
         finally:
             self._turn.release()
 
     def answer(self, read_backlog: ReadBacklog) -> None:
-        """Answer from a thread of this process, a worker, until it ends."""
+        """Start a daemon thread that answers queries until this web process ends."""
 
         def work() -> None:
             while True:

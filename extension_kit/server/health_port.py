@@ -1,8 +1,8 @@
-"""The health port of a server: one place that speaks for all its processes.
+"""Health port: liveness, readiness and metrics of all processes of a server, on plain HTTP.
 
-One thread reads all requests, so that clients which send little or nothing cost no more than their sockets. A request
-has to be there as a whole in time, and where there are too many connections the oldest go: who asks properly is
-answered. That thread tells liveness by itself; what may have to wait for others is found out by threads of its own.
+One thread reads all requests, so that slow clients cost no more than their sockets. A request must be complete in time,
+and above the limit of connections the oldest are closed, so that well-behaved clients are always answered. This thread
+answers liveness itself; readiness and metrics may block and have threads of their own.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from extension_kit.server import client_mistakes as mistakes
 
 logger = logging.getLogger("extension_kit.server")
 
-# Each is a file of the process, of which many machines allow 1024 and some 256.
+# Each is an open file; many machines allow a process 1024 of them, some 256.
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 _MAX_CONNECTIONS = 400 if _FILES == resource.RLIM_INFINITY else min(400, _FILES // 2)
 _MAX_REQUEST_BYTES = 16 * 1024
-_READ_TIMEOUT = 2.0  # seconds for a whole request, from the opening of the connection on
-_ANSWER_TIMEOUT = 10.0  # seconds for finding the answer, and again for taking it
+_READ_TIMEOUT = 2.0  # seconds from opening the connection to the complete request
+_ANSWER_TIMEOUT = 10.0  # seconds for computing the answer, and again for sending it
 _READINESS_THREADS, _METRICS_THREADS = 4, 2
 
 _STATUS_LINES = {
@@ -55,10 +55,10 @@ class ProbesServer:
     """Answers ``/health/liveness`` and ``/health/readiness`` with 200 or 503, and ``/metrics``, on plain HTTP.
 
     Args:
-        sockets: those that listen, all at one port.
-        families: how to speak of their addresses.
-        is_ready: asked at each readiness probe.
-        read_backlog: asked each time metrics are.
+        sockets: listening sockets, all at one port.
+        families: description of their addresses for the log.
+        is_ready: called for each readiness probe.
+        read_backlog: called for each request of ``/metrics``.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ProbesServer:
     ) -> None:
         self.port: int = sockets[0].getsockname()[1]
         self.connections: dict[_Connection, None] = {}
-        """Those that are open, oldest first."""
+        """Open connections, oldest first."""
         self._sockets = sockets
         self._families = families
         self._is_ready = is_ready
@@ -80,7 +80,7 @@ class ProbesServer:
         self._waiting: dict[str, queue.Queue[_Connection]] = {}
 
     def start(self) -> None:
-        """Serve from threads of its own until the process ends."""
+        """Start the threads that serve until the process ends."""
         logger.info("Starting probes server on port %d (%s), ready: false", self.port, self._families)
         self._find_out("/health/readiness", self._readiness, _READINESS_THREADS)
         self._find_out("/metrics", self._metrics, _METRICS_THREADS)
@@ -105,14 +105,14 @@ class ProbesServer:
         self._loop.close()
 
     def leave(self) -> None:
-        """Let go of all sockets, in a process that was forked from the one that serves."""
+        """Close all sockets in a forked child of the serving process."""
         for each in self._sockets:
             each.close()
         for connection in list(self.connections):
             connection.leave()
 
     def ask(self, path: str, connection: "_Connection") -> None:
-        """Have a connection given the answer for a path."""
+        """Answer a connection's request for a path, at once or from a thread."""
         if path == "/health/liveness":
             connection.give(_Answer(200))
         elif path in self._waiting:
@@ -130,13 +130,13 @@ class ProbesServer:
             while True:
                 connection = waiting.get()
                 if connection not in self.connections:
-                    continue  # it is gone
+                    continue  # the client has disconnected
                 try:
                     answer = find()
                 except Exception:
-                    logger.exception("%s cannot be answered", path)
+                    logger.exception("Request for %s failed", path)
                     answer = _Answer(500, b"Internal Server Error")
-                with suppress(RuntimeError):  # it has been stopped
+                with suppress(RuntimeError):  # the server has been stopped
                     self._loop.call_soon_threadsafe(connection.give, answer)
 
         for _ in range(threads):
@@ -180,7 +180,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            return  # an offer that is declined by the answer
+            return  # the answer declines the upgrade
         except HttpParserError:
             self.give(_Answer(400, b"Bad Request"))
         if self._received > _MAX_REQUEST_BYTES and not self._asked:
@@ -198,7 +198,7 @@ class _Connection(asyncio.Protocol):
         self._server.ask(self._url.partition(b"?")[0].decode("latin-1"), self)
 
     def give(self, answer: _Answer) -> None:
-        """Send the answer, unless there has been one, and close."""
+        """Send the answer, unless one has been sent, and close."""
         if self._answered or self._transport.is_closing():
             return
         self._answered = True
@@ -212,19 +212,19 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
     def drop(self) -> None:
-        """Close at once."""
+        """Abort the connection."""
         self._server.connections.pop(self, None)
         self._transport.abort()
 
     def leave(self) -> None:
-        """Close the socket in a forked process, without a word to the loop, which it shares with its parent."""
+        """Close the socket in a forked child without using the event loop, shared with its parent."""
         with suppress(OSError):
             os.close(self._socket.fileno())
 
     def connection_lost(self, error: Exception | None) -> None:
         self._timer.cancel()
         self._server.connections.pop(self, None)
-        with suppress(OSError):  # closing alone would say nothing to the client while a forked process has it, too
+        with suppress(OSError):  # closing alone does not end the connection while a forked process has the socket, too
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _wait(self, seconds: float, then: Callable[..., None], *arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with the limits a server beside production experiments needs."""
+"""HTTP/1.1 protocol of uvicorn with limits on each client's time, memory and connections."""
 
 import asyncio
 import json
@@ -20,22 +20,22 @@ logger = logging.getLogger("extension_kit.web")
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
-_LINGER = 0.5  # seconds in which a request on its way to an idle connection is still taken, while the server stops
-_PATIENCE = 5.0  # seconds for which a client may do nothing when others want its place
-_FAREWELL = 2.0  # seconds, at least, for which a client that still sends may see why its connection ends
-_CHUNK_FRAME = 16  # bytes about, around each chunk of a body
+_LINGER = 0.5  # seconds in which a stopping server still takes a request on its way to an idle connection
+_PATIENCE = 5.0  # seconds a client may be idle when another needs its connection
+_FAREWELL = 2.0  # minimum seconds in which a client that still sends can read the answer that ends its connection
+_CHUNK_FRAME = 16  # approximate bytes of framing around each chunk of a body
 
 
 class _Joining:
-    """A transport that sends what is written in two parts, a head and a body, as one.
+    """A transport that sends two consecutive writes, a head and a body, as one.
 
-    A part that is not followed by another at once goes by itself, when the loop comes to it. What is written to a
-    client that has left is dropped: uvloop raises an error for it.
+    A single write is sent in the loop's next iteration. Writes to a client that has left are dropped: uvloop raises an
+    error for them.
 
     Args:
         transport: the transport.
         loop: its event loop.
-        on_close: closes the transport in its own way; without it, the transport is closed at once.
+        on_close: closes the transport instead of ``transport.close``.
     """
 
     __slots__ = ("_closed", "_held", "_loop", "_on_close", "_transport")
@@ -80,18 +80,18 @@ class _Joining:
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """Bounds what clients may take: time, memory, connections. Declines other protocols.
+    """HTTP/1.1 with bounds on time, memory and connections of clients. Declines other protocols.
 
     * A client has a time limit to send a request, head and body, from its first byte on, or from the opening of the
-      connection for the first one. uvicorn itself times only the pause between requests. It has one to take an answer,
-      too.
-    * A request that comes ahead of the answer to the one before is not even parsed until that is written.
-    * A connection that ends while its client still sends is read from for a while: a system that closes it at once
-      throws away the answer that is on its way.
+      connection for the first request. uvicorn itself times only the pause between requests. There is a limit for
+      taking an answer, too.
+    * A pipelined request is not parsed until the answer before it is written.
+    * A connection that ends while its client still sends is read from for a while: closing it at once would discard
+      the answer on its way.
 
     Args:
-        limits: of the process.
-        arguments: what uvicorn hands to its protocol.
+        limits: limits of the process.
+        arguments: uvicorn's arguments for its protocol.
     """
 
     def __init__(self, *, limits: Limits, **arguments: Any) -> None:
@@ -107,7 +107,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._drops_body = False
         self._ahead = Ahead(limits.in_flight)
         self._is_answering = False  # a request is complete, and its answer is not
-        self._ends = False  # nothing is taken from the client any more
+        self._ends = False  # further bytes of the client are dropped
         self._stopping = False
         self._watch: asyncio.TimerHandle | None = None
 
@@ -121,19 +121,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._look()
 
     def _take_place(self) -> bool:
-        """End the connection that has waited for its client longest, if that is long enough; else there is no place."""
+        """End the connection that is idle longest. Return False if none has been idle long enough."""
         since, oldest = min(
             ((other.waits_since(), other) for other in self.connections if isinstance(other, LimitedHttpProtocol)),
             key=itemgetter(0),
         )
         if since > self.loop.time() - _PATIENCE:
             return False
-        logger.debug("A connection whose client does nothing gives way to a new one")
+        logger.debug("Idle connection closed to admit a new one")
         oldest.cut_off()
         return True
 
     def waits_since(self) -> float:
-        """When it began to wait for its client, by the loop's time; infinite while the client waits for an answer."""
+        """Return the loop time since when this connection waits for its client; infinite while it is answered."""
         if self._writing_since is not None:
             return self._writing_since
         if self._reading_since is not None:
@@ -147,7 +147,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._ahead.forget()
         self._limits.unsent.remove(self.cut_off)
         if self.cycle is not None and not self.cycle.response_complete:
-            logger.debug("A client left before it had its answer")
+            logger.debug("Client disconnected before its answer was sent")
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -161,7 +161,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._take(data, 0)
 
     def _take(self, data: bytes, start: int) -> None:
-        """Parse what came, but for requests that are sent ahead: one at a time, as each becomes many objects."""
+        """Parse received bytes up to the end of one request and keep the rest: each request becomes many objects."""
         while start < len(data):
             if self._is_answering:
                 self._keep(data, start)
@@ -170,7 +170,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             part = data[start:end]
             start = end
             # Everything but the body: head, frames of chunks, trailers. Counted here because the parser reports a
-            # header only when it is complete. What follows the head in the same read counts too, hence one read more.
+            # header only when it is complete. Body bytes in the same read count too, hence one read more.
             self._around_body += len(part)
             if self._around_body > MAX_HEAD_BYTES + len(part):
                 self._refuse(431, "The head of the request is too large")
@@ -187,15 +187,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 return
 
     def _keep(self, data: bytes, start: int = 0) -> None:
-        """Keep what was sent ahead, and read no more until it has been parsed."""
+        """Keep pipelined bytes, and pause reading until they have been parsed."""
         self._reading_since = None
         self.flow.pause_reading()
         if not self._ahead.keep(data, start):
-            # As any server may, it closes the connection after this answer; what has no answer is to be sent again.
+            # A server may close the connection after any answer; clients repeat unanswered requests.
             self.cycle.keep_alive = False
 
     def _go_on(self) -> None:
-        """Parse what was sent ahead, once the answer before is written."""
+        """Parse pipelined bytes once the answer before them is written."""
         if self._ahead and not (self._ends or self.flow.write_paused or self._is_answering):
             self._reading_since = self.loop.time()
             self._take(*self._ahead.take())
@@ -203,11 +203,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self.flow.resume_reading()
 
     def _parse(self, data: bytes) -> None:
-        """Parse what came.
+        """Parse bytes of a request.
 
-        A request may offer to go on in another protocol, as those of Java's HTTP clients do. Declining that leaves a
-        request like any other (RFC 9110, 7.8), but the parser has taken its body for the other protocol by then. So the
-        request is parsed once more, without the offer. CONNECT, which is more than an offer, is refused by that.
+        A request may offer to upgrade to another protocol, as those of Java's HTTP clients do. Declining leaves an
+        ordinary request (RFC 9110, 7.8), but the parser has taken its body for the other protocol by then. So the
+        request is parsed again, without the offer. CONNECT is refused by that.
         """
         try:
             self.parser.feed_data(data)
@@ -222,7 +222,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name == b"content-length":
-            self._declared = int(value)  # the parser has refused what is not a number
+            self._declared = int(value)  # the parser has refused other texts
         elif name == b"transfer-encoding":
             self._is_chunked = True
         elif name == b"expect" and value.lower() == b"100-continue":
@@ -242,14 +242,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _hold_room(self) -> None:
-        """Hold room for the body that the head announces, for the application to release."""
+        """Hold room for the announced body; the application releases it."""
         self._drops_body = self._declared > self._limits.body
         if self._is_chunked or (self._declared > SMALL and not self._drops_body):
             self._hold = self._limits.in_flight.hold(self._declared, self._drop_body)
             self.scope[HOLD] = self._hold  # type: ignore[literal-required]
 
     def _drop_body(self) -> None:
-        """Free what is there of a body that has lost its room, and wake the application that waits for it."""
+        """Free the received part of a body that has lost its room, and wake the application waiting for it."""
         self.cycle.body = bytearray()
         self.cycle.message_event.set()
 
@@ -321,7 +321,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _close(self) -> None:
-        """Close the connection, when its client has taken what it was sent and sends no more."""
+        """Close the connection once its client has taken the answer and stopped sending."""
         self._ends = True
         now = self.loop.time()
         if self._direct.is_closing():
@@ -343,7 +343,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._watch = self.loop.call_later(patience, self.cut_off)
 
     def _look(self) -> None:
-        """See whether the client is too slow; one timer a connection, instead of one a request, keeps this cheap."""
+        """Check the time limits of the client. One timer per connection, instead of one per request, is cheap."""
         if self._watch is not None:
             self._watch.cancel()
         now = self.loop.time()
@@ -351,7 +351,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._writing_since is not None:
             left = self._limits.write_timeout - (now - self._writing_since)
             if left <= 0:
-                logger.debug("A client that does not take its answer is cut off")
+                logger.debug("Connection aborted: client did not read its answer in time")
                 self.cut_off()
                 return
             wait = min(wait, left)
@@ -370,5 +370,5 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._refuse(408, "The request did not arrive in time")
 
     def cut_off(self) -> None:
-        """End the connection on the spot, with what the client has not taken."""
+        """Abort the connection and drop unsent bytes."""
         self._direct.abort()

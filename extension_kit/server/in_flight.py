@@ -1,4 +1,4 @@
-"""The bytes that a process holds for its clients: each request is bounded by itself, and here all of them together."""
+"""Memory limits of a process: request bodies in flight and unsent answers, summed over all clients."""
 
 import logging
 import threading
@@ -8,22 +8,22 @@ from collections.abc import Callable
 logger = logging.getLogger("extension_kit.web")
 
 SMALL = 16 * 1024
-"""Bytes up to which a body is not counted: so large ones never keep ordinary events out, and the limits of connections
-and queues let in only some megabytes of these."""
+"""Size in bytes up to which a body is not counted. So large bodies never keep ordinary events out; the limits of
+connections and queues bound small bodies to some megabytes."""
 
-_PACE = 256 * 1024  # bytes a second, at which a body has to come in when others want its room
-_HEAD_START = 1.0  # seconds in which a body may be slower than that
-_COMPLAINT_INTERVAL = 10.0  # seconds between two log lines about the same
+_PACE = 256 * 1024  # minimum bytes per second of a body when others need its room
+_HEAD_START = 1.0  # seconds in which a body may be slower
+_COMPLAINT_INTERVAL = 10.0  # seconds between two log lines
 
 
 class InFlight:
-    """The room for bodies, from the first byte of one to the end of what is done with it.
+    """Room for request bodies, from the first byte received until the request has been processed.
 
-    To be used in the thread of the event loop, but for ``Hold.release``.
+    Call it only from the event loop's thread, except for ``Hold.release``.
 
     Args:
-        limit: bytes. A body that is larger has room when there is no other.
-        decoded: the room for what is made of bodies; None: it is not looked at.
+        limit: bytes. A larger body has room when there is no other.
+        decoded: room for decoded bodies; None: not limited.
     """
 
     def __init__(self, limit: int, decoded: "InFlight | None" = None) -> None:
@@ -38,11 +38,12 @@ class InFlight:
         """Hold room for a body.
 
         Args:
-            size: its bytes; 0 where that is not known before.
-            drop: called when it has to go, for others or because it has grown too large: it is ``refused`` by then.
+            size: its bytes; 0 if unknown.
+            drop: called when the body loses its room, to others or because it has grown too large; ``refused`` is set
+                by then.
 
         Returns:
-            The room; it is ``refused`` where there is none.
+            The room; ``refused`` is set if there is none.
         """
         hold = Hold(self, size, drop)
         if self.find_room(size, hold):
@@ -52,7 +53,7 @@ class InFlight:
         return hold
 
     def find_room(self, size: int, hold: "Hold") -> bool:
-        """Add to the bytes of a hold, at the cost of bodies that are sent too slowly."""
+        """Add bytes to a hold, dropping slowly sent bodies if need be. Return False if there is no room."""
         if size <= 0 or self._add(size, hold):
             return True
         now = time.monotonic()
@@ -63,7 +64,7 @@ class InFlight:
         if now - self._complained >= _COMPLAINT_INTERVAL:
             self._complained = now
             logger.warning(
-                "Requests are answered 503: up to %d MB of bodies are received and worked on at a time "
+                "Requests answered 503: request bodies in flight reached the limit of %d MB "
                 "(EXTENSION_MAX_INFLIGHT_MEGABYTES)",
                 self._limit // 1024**2,
             )
@@ -78,22 +79,22 @@ class InFlight:
             return True
 
     def has_come(self, hold: "Hold") -> None:
-        """Leave a body alone: it does not wait for its client."""
+        """Mark a body as received: it can no longer lose its room to others."""
         self._coming.pop(hold, None)
 
     def free(self, hold: "Hold") -> None:
-        """Take back all that is counted for a body."""
+        """Free the bytes counted for a body."""
         with self._lock:
             self._bytes -= hold.counted
             hold.counted = 0
 
 
 class Hold:
-    """The room that one body has.
+    """Room of one request body.
 
     Attributes:
-        refused: whether it has none, or none any more.
-        counted: bytes that are counted for it.
+        refused: True if it has no room, or has lost it.
+        counted: bytes counted for it.
     """
 
     __slots__ = ("_decoded", "_drop", "_in_flight", "_received", "_released", "_since", "counted", "refused")
@@ -109,7 +110,7 @@ class Hold:
         self.refused = False
 
     def take(self, size: int) -> bool:
-        """Note that bytes have come; False where they are to be dropped."""
+        """Count received bytes. Return False if they are to be dropped."""
         if self.refused or self._released:
             return False
         self._received += size
@@ -120,11 +121,11 @@ class Hold:
         return not self.refused
 
     def complete(self) -> None:
-        """Note that all of the body is there."""
+        """Mark the whole body as received."""
         self._in_flight.has_come(self)
 
     def decode(self, size: int) -> bool:
-        """Hold room for what is made of the body, in bytes; False where there is none."""
+        """Hold room for the decoded body, in bytes. Return False if there is none."""
         if self._in_flight.decoded is not None:
             self._decoded = self._in_flight.decoded.hold(size, lambda: None)
             self._decoded.complete()
@@ -132,18 +133,18 @@ class Hold:
         return True
 
     def lags(self, now: float) -> bool:
-        """Whether its client is slow enough to lose its room to others."""
+        """Return True if the client sends slowly enough to lose its room to others."""
         return self._received < _PACE * (now - self._since - _HEAD_START)
 
     def refuse(self) -> None:
-        """Take its room away."""
+        """Refuse the body and free its room."""
         self.refused = True
         self.complete()
         self._in_flight.free(self)
         self._drop()
 
     def release(self) -> None:
-        """Give the room back when nobody uses the body any more; from any thread, where all of it had come."""
+        """Free the room when the body is no longer used. Any thread may call it once the whole body was received."""
         self._released = True
         self.complete()
         self._in_flight.free(self)
@@ -152,10 +153,10 @@ class Hold:
 
 
 class Unsent:
-    """The answers that clients have not taken yet: the oldest ones go when they are too much.
+    """Answers that clients have not read yet. Above the limit, the oldest connections are aborted.
 
     Args:
-        limit: bytes. One answer is allowed, whatever its size.
+        limit: bytes. One answer of any size is allowed.
     """
 
     def __init__(self, limit: int) -> None:
@@ -164,7 +165,7 @@ class Unsent:
         self._sizes: dict[Callable[[], None], int] = {}
 
     def add(self, cut_off: Callable[[], None], size: int) -> None:
-        """Note that a client has so many bytes to take; where that is too much, the oldest are cut off."""
+        """Record the unsent bytes of a client; above the limit, abort the oldest connections."""
         self.remove(cut_off)
         self._sizes[cut_off] = size
         self._bytes += size
@@ -174,19 +175,19 @@ class Unsent:
             oldest()
 
     def remove(self, cut_off: Callable[[], None]) -> None:
-        """Note that a client has taken its answer, or has left."""
+        """Forget a client that has read its answer or has disconnected."""
         self._bytes -= self._sizes.pop(cut_off, 0)
 
 
 class Limits:
-    """What the clients of one process may take.
+    """Limits of one process for its clients.
 
     Args:
         read_timeout: seconds for sending a request.
         write_timeout: seconds for taking an answer.
         connections: open at the same time.
         body: bytes of a request.
-        in_flight: bytes of all bodies that are not small, and of all answers not taken.
+        in_flight: bytes of all bodies above ``SMALL``, and of all unsent answers.
     """
 
     def __init__(

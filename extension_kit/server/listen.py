@@ -1,4 +1,4 @@
-"""Where a server listens, found out before anything is started: what is taken or missing is one clear line."""
+"""Ports and sockets of a server, checked before any process starts: an unusable one is reported in one line."""
 
 import errno
 import socket
@@ -17,7 +17,7 @@ _EVERY_IPV4 = "0.0.0.0"  # noqa: S104
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context for the settings, None for plain HTTP.
+    """Return the TLS context for the settings, None for plain HTTP.
 
     Raises:
         ConfigurationError: a certificate or key cannot be used.
@@ -28,14 +28,14 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 def bind(settings: Settings) -> tuple[Sequence[str], str]:
-    """What gunicorn is to bind, and how to speak of it.
+    """Return the addresses that gunicorn binds, and their description for the log.
 
     Raises:
         ConfigurationError: the port or the socket's path cannot be used.
     """
     if settings.unix_socket:
         return _bind_unix_socket(Path(settings.unix_socket))
-    # Bound once without SO_REUSEPORT: with it, two servers would share a taken port without a word.
+    # Bound once without SO_REUSEPORT: with it, two servers would share a port without an error.
     sockets, families = _bound(settings.bind_address, settings.port, "port", "STEADYBIT_EXTENSION_PORT")
     addresses = [each.getsockname()[:2] for each in sockets]
     for each in sockets:
@@ -52,15 +52,17 @@ def _bind_unix_socket(path: Path) -> tuple[Sequence[str], str]:
     except OSError as error:
         raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: {path.parent}: {error.strerror}") from None
     if path.exists() and not path.is_socket():
-        raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: {path} is there and is not a socket")
+        raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: {path} exists and is not a socket")
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(str(path)) == 0:
-            raise ConfigurationError(f"STEADYBIT_EXTENSION_UNIX_SOCKET: a server listens at {path}, stop it first")
+            raise ConfigurationError(
+                f"STEADYBIT_EXTENSION_UNIX_SOCKET: a server already listens at {path}, stop it first"
+            )
     return [f"unix:{path}"], f"http server on unix domain socket ({path})"
 
 
 def probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> ProbesServer | None:
-    """Bind the health port; None with a unix socket.
+    """Bind the health port. Return None with a unix socket.
 
     Raises:
         ConfigurationError: the port cannot be used.
@@ -74,7 +76,7 @@ def probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadB
 
 
 def _bound(host: str, port: int, name: str, variable: str) -> tuple[list[socket.socket], str]:
-    """Sockets that listen at a port, and how to speak of their addresses."""
+    """Return listening sockets for a port, and the description of their addresses."""
     hosts, families = _hosts(host)
     with ExitStack() as opened:
         sockets = []
@@ -83,11 +85,11 @@ def _bound(host: str, port: int, name: str, variable: str) -> tuple[list[socket.
                 bound = opened.enter_context(socket.socket(socket.AF_INET6 if ":" in each else socket.AF_INET))
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 bound.bind((each, port))
-                bound.listen()  # only that finds out for sure
+                bound.listen()  # a port in use may be reported only here
             except OSError as error:
                 hint = ""
                 if error.errno == errno.EADDRINUSE:
-                    hint = f": stop what uses it or set {variable}"
+                    hint = f": stop the process that uses it or set {variable}"
                 elif error.errno == errno.EADDRNOTAVAIL:
                     hint = ": set EXTENSION_BIND_ADDRESS to an address of this machine"
                 raise ConfigurationError(f"{name} {port} on {host} cannot be used ({error.strerror}){hint}") from None
@@ -98,7 +100,7 @@ def _bound(host: str, port: int, name: str, variable: str) -> tuple[list[socket.
 
 
 def _hosts(host: str) -> tuple[list[str], str]:
-    """The addresses that one of the settings stands for, and how to speak of them."""
+    """Return the addresses to bind for EXTENSION_BIND_ADDRESS, and their description."""
     if host != EVERY_ADDRESS:
         return [host], host
     try:

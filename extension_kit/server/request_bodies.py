@@ -1,4 +1,4 @@
-"""The bodies of requests, read on the event loop: no thread waits for a client that sends."""
+"""Request bodies, read on the event loop: no thread waits for a client that sends."""
 
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
@@ -13,7 +13,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HOLD = "extension_kit.hold"
-"""The key in a request's scope of the ``Hold`` for its body; None where it is not counted."""
+"""Key in a request's scope of the ``Hold`` for its body; None if the body is not counted."""
 
 NO_ROOM = problem(
     503,
@@ -37,18 +37,18 @@ class DisconnectedError(Exception):
 
 
 class NoRoomError(Exception):
-    """There is no room for the body, or there is none any more."""
+    """There is no room for the body, or it has lost its room."""
 
 
 async def read(hold: Hold | None, size: int, receive: Receive, limit: int) -> bytes | None:
-    """Read a request's body; None where it is over the limit, which is found out without reading on.
+    """Read a request's body. Return None as soon as it exceeds the limit.
 
-    What the client still sends of it is read and dropped by the server, so that the client gets to see the answer.
+    The server reads and drops the rest of such a body, so that the client gets to see the answer.
 
     Args:
-        hold: the room it has, where it is counted.
-        size: its bytes as the head gives them, 0 where it does not.
-        receive: brings it.
+        hold: room of the body; None if it is not counted.
+        size: Content-Length in bytes, 0 if there is none.
+        receive: ASGI's receive.
         limit: bytes.
 
     Raises:
@@ -82,19 +82,19 @@ async def read(hold: Hold | None, size: int, receive: Receive, limit: int) -> by
 
 
 def _decoded_size(body: bytes) -> int:
-    """About the bytes that JSON takes when it is decoded, which may be twenty times its own."""
+    """Estimate the bytes of decoded JSON, which may be twenty times its encoded size."""
     return len(body) + 64 * (body.count(b",") + body.count(b"[")) + 256 * body.count(b"{")
 
 
 class Buffered:
-    """An application that is given a request when all of its body is there, and need not wait for the client.
+    """ASGI middleware that calls the application once the whole request body is received.
 
-    A body over the limit is left out; its Content-Length stays, or is put in the place of a body in chunks, so that the
-    application refuses it as too large. It is also how a WSGI application gets to see a body in chunks at all.
+    A body over the limit is left out; its Content-Length stays, or replaces the chunked encoding, so that the
+    application refuses it as too large. A WSGI application needs it to see chunked bodies at all.
 
     Args:
         application: answers the requests.
-        limit: bytes of a body.
+        limit: maximum bytes of a body.
     """
 
     def __init__(self, application: Application, limit: int) -> None:
@@ -124,9 +124,9 @@ class Buffered:
 
 
 def handed_off(application: Callable[..., Any], piece: int) -> Callable[..., Iterator[bytes]]:
-    """Make of a WSGI application one whose answers leave its thread in pieces of so many bytes, as large as that.
+    """Wrap a WSGI application so that its answers are handed over in pieces of at least ``piece`` bytes.
 
-    A thread that hands over an answer part by part waits for a client that takes it slowly.
+    A thread that hands over an answer in small parts waits for a slow client.
     """
 
     def run(environ: object, start_response: object) -> Iterator[bytes]:

@@ -1,16 +1,16 @@
-"""What a client has sent ahead of the answer to its last request, kept as the bytes that came."""
+"""Pipelined requests: unparsed bytes that a client sent before the answer to its last request."""
 
 from extension_kit.server.in_flight import Hold, InFlight
 
 _EMPTY_LINE = b"\r\n\r\n"
-_SHORT = 4096  # bytes that are looked through at less cost than parsing them by themselves has
+_SHORT = 4096  # bytes; parsing so few of them separately costs more than searching them
 
 
 class Ahead:
-    """The bytes of one connection that have not been parsed.
+    """Unparsed bytes of one connection.
 
     Args:
-        in_flight: the room they need.
+        in_flight: the room they are counted in.
     """
 
     __slots__ = ("_data", "_hold", "_in_flight", "_start")
@@ -25,7 +25,7 @@ class Ahead:
         return bool(self._data)
 
     def keep(self, data: bytes, start: int) -> bool:
-        """Add bytes, from a place in them on; False where there is no room, and all are forgotten."""
+        """Add ``data[start:]``. If there is no room, drop all bytes and return False."""
         if self._data:
             data, start = self._data[self._start :] + data[start:], 0
         self.forget()
@@ -37,13 +37,13 @@ class Ahead:
         return True
 
     def take(self) -> tuple[bytes, int]:
-        """Give the bytes, and the place from which on they have not been parsed."""
+        """Remove and return the bytes, and the index of the first unparsed one."""
         taken = self._data, self._start
         self.forget()
         return taken
 
     def forget(self) -> None:
-        """Have no bytes any more."""
+        """Drop the bytes and free their room."""
         self._data, self._start = b"", 0
         if self._hold is not None:
             self._hold.release()
@@ -51,10 +51,10 @@ class Ahead:
 
 
 def end_of_part(data: bytes, start: int) -> int:
-    """Where what can be parsed in one go ends: no two requests end before it.
+    """Return the end of the bytes to parse in one go: at most one request ends before it.
 
-    A head, and a body in chunks, ends with an empty line. Where there is only one, as in an event that comes in one
-    piece, all of it is parsed at once.
+    A head, and a chunked body, ends with an empty line. If there is only one, as in an event received in one piece, all
+    bytes are parsed at once.
     """
     end = data.find(_EMPTY_LINE, start) + len(_EMPTY_LINE)
     if end < len(_EMPTY_LINE) or (len(data) - end < _SHORT and data.find(_EMPTY_LINE, end) < 0):

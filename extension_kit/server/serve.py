@@ -1,4 +1,4 @@
-"""``extension-kit serve``: gunicorn, run by program, with the ASGI edge in its workers and a health port beside."""
+"""``extension-kit serve``: gunicorn with the ASGI edge in its web processes, a health port and a delivery worker."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ from extension_kit.settings.kit import Settings, unknown_variables
 
 logger = logging.getLogger("extension_kit.server")
 
-_STORE_PAUSE = 1.0  # seconds until a process that could not use the database is started again
+_STORE_PAUSE = 1.0  # seconds until a web process that could not use the database is started again
 
 
 class Server(BaseApplication):
@@ -41,8 +41,8 @@ class Server(BaseApplication):
     Args:
         targets: files, folders or modules with extensions.
         settings: how to serve them.
-        reload: start anew when one of the files changes.
-        deliver: run a worker for durable listeners, too.
+        reload: restart when one of the files changes.
+        deliver: also run a delivery worker for durable listeners.
 
     Raises:
         ConfigurationError: a port is taken, or certificates cannot be used.
@@ -81,7 +81,7 @@ class Server(BaseApplication):
             "access_log": False,
             "proxy_headers": False,
             "server_header": False,
-            # Before the arbiter loses patience, so that functions which hang are not the reason of a kill.
+            # Shorter than the arbiter's timeout, so that a hung function does not get the process killed.
             "timeout_graceful_shutdown": max(0.5, ceil(settings.grace_period) - 1),
             "ssl_context_factory": (lambda *_: self._tls) if self._tls else None,
         }
@@ -107,7 +107,7 @@ class Server(BaseApplication):
             self.cfg.set(key, value)
 
     def load(self) -> Callable[..., Any]:
-        """Load the handlers, in the worker process: what they start or open at import must not be shared by a fork."""
+        """Load the handlers in the web process: threads and files they open at import must not cross a fork."""
         try:
             service = Service.of(load_extensions(self._targets), self._settings)
             application = AsgiApplication(service, on_ready=self._on_ready)
@@ -115,12 +115,12 @@ class Server(BaseApplication):
             if isinstance(error, StoreError) and self.state.has_served:
                 self._come_again(error)
             if self._reload:
-                logger.warning("%s; waiting for a change of the files", error)
+                logger.warning("%s; waiting for changed files", error)
                 return unloaded(str(error))
             if self.state.is_first_failure():
                 print(f"extension-kit: {error}", file=sys.stderr, flush=True)
             sys.stdout.flush()
-            os._exit(Arbiter.APP_LOAD_ERROR)  # whatever threads the module has started before it failed
+            os._exit(Arbiter.APP_LOAD_ERROR)  # even if the module has started threads before it failed
         if self._worker_age == 1 or self._reload:
             logger.info("Build information: name=%s; version=%s; revision=unknown", service.name, service.version)
             for line in service.lines:
@@ -135,15 +135,15 @@ class Server(BaseApplication):
         return application
 
     def _come_again(self, error: StoreError) -> NoReturn:
-        """End this process so that another is started, until the database is there: it was, and will be again."""
+        """Exit with ``NO_STORE``, so that the arbiter starts new web processes until the database is back."""
         if self.state.is_first_failure():
-            logger.error("A web process waits for the database: %s", error)
+            logger.error("Database unavailable, web process restarts until it is back: %s", error)
         time.sleep(_STORE_PAUSE)
         sys.stdout.flush()
         os._exit(NO_STORE)
 
     def run(self) -> None:
-        """Serve until a signal ends it; always by SystemExit."""
+        """Serve until a signal arrives; always ends with SystemExit."""
         if self._probes is not None:
             self._probes.start()
         logger.info("Starting extension %s", self._place)
@@ -169,7 +169,7 @@ class Server(BaseApplication):
             self._renew_deliverer(arbiter)
 
     def _renew_deliverer(self, arbiter: Arbiter) -> None:
-        """End the delivery worker; another is started when a web process has loaded the files and asks for it."""
+        """End the delivery worker. A new one starts when a web process has loaded files with durable listeners."""
         if self.deliverer is not None:
             self.state.has_durable_listeners = False
             self.deliverer.stop()
@@ -184,11 +184,11 @@ class Server(BaseApplication):
 
 
 def serve(targets: Sequence[str], settings: Settings, *, reload: bool = False, deliver: bool = True) -> None:
-    """Serve the extensions of handler files until a signal ends it.
+    """Serve the extensions of handler files until a signal arrives.
 
     Raises:
-        ConfigurationError: it cannot start as it is configured.
-        SystemExit: at the end; the code is 143 after SIGTERM, 130 after SIGINT, 2 where the handlers cannot be loaded.
+        ConfigurationError: the server cannot start with this configuration.
+        SystemExit: at the end; the code is 143 after SIGTERM, 130 after SIGINT, 2 if the handlers cannot be loaded.
     """
     logs.configure(settings.log_level, settings.log_format, settings.log_color)
     logs.catch_all()
@@ -198,5 +198,5 @@ def serve(targets: Sequence[str], settings: Settings, *, reload: bool = False, d
 
 
 def _end_gracefully(worker: UvicornWorker) -> None:
-    """End a worker: gunicorn's reloader ends only its own thread; uvicorn stops on a signal."""
+    """Stop a web process by SIGTERM, as uvicorn expects: gunicorn's reloader ends only its own thread."""
     os.kill(os.getpid(), signal.SIGTERM)

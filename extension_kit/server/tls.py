@@ -1,6 +1,6 @@
-"""The server's TLS context, which follows its files: renewed certificates, keys and CAs need no restart.
+"""TLS context of the server, which follows its files: renewed certificates, keys and CAs need no restart.
 
-What is asked of clients, and that their CAs may be files or directories, is as in Steadybit's extension-kit.
+Client certificates are required, and client CAs may be files or directories, as in Steadybit's extension-kit.
 """
 
 import logging
@@ -18,14 +18,14 @@ _CERT = "STEADYBIT_EXTENSION_TLS_SERVER_CERT"
 _KEY = "STEADYBIT_EXTENSION_TLS_SERVER_KEY"
 _CLIENT_CAS = "STEADYBIT_EXTENSION_TLS_CLIENT_CAS"
 
-# Reasons of OpenSSL, of which the client is told by an alert.
+# OpenSSL reasons for which the client is sent an alert.
 _TOLD = {"PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"}
 
 
 def server_context(cert: str, key: str, client_cas: Sequence[str] = ()) -> ssl.SSLContext:
-    """A context for servers: TLS 1.2 or newer, client certificates required when there are client CAs.
+    """Return a context for servers: TLS 1.2 or newer, client certificates required if there are client CAs.
 
-    Each new connection uses the files as they are then; when they have become unusable, as they were before.
+    Each new connection uses the current files; if they have become unusable, their last usable version.
 
     Args:
         cert: PEM file with the certificate chain.
@@ -39,7 +39,7 @@ def server_context(cert: str, key: str, client_cas: Sequence[str] = ()) -> ssl.S
 
 
 class _WatchedObject(ssl.SSLObject):
-    """A connection's TLS, which says in the log, and to the client, what the client got wrong in the handshake."""
+    """TLS of one connection. Logs a client mistake in the handshake and tells the client by an alert."""
 
     _refusal: ssl.SSLError | None = None
 
@@ -54,18 +54,18 @@ class _WatchedObject(ssl.SSLObject):
             mistakes.say_of_handshake(error)
             if error.reason not in _TOLD:
                 raise
-            # An event loop closes at once what has failed. While it believes that more has to be read, it sends the
-            # reason that OpenSSL has written for the client, who closes then; or it closes after its own patience.
+            # An event loop closes a failed connection at once. While it believes that more has to be read, it sends the
+            # alert that OpenSSL has written. The client closes then, or the loop does after its handshake timeout.
             self._refusal = error
             raise ssl.SSLWantReadError from None
 
 
 class _FollowingContext(ssl.SSLContext):
-    """A context that leaves its connections to a newer one once the files have changed.
+    """A context that delegates new connections to a newer one once the files have changed.
 
     A connection of asyncio or uvloop begins with ``wrap_bio``, one of a blocking server with ``wrap_socket``. The
-    change is made there and not in an SNI callback: that comes too late to forbid the resumption of a session which
-    began under the old files, by which a client would get in whose CA has been removed.
+    contexts are exchanged there and not in an SNI callback: that comes too late to forbid the resumption of a session
+    from before the change, so a client with a removed CA would get in.
     """
 
     def __new__(cls, *_: Any) -> Self:
@@ -91,10 +91,10 @@ class _FollowingContext(ssl.SSLContext):
             try:
                 _load(context, *self._files)
             except ConfigurationError as error:
-                logger.warning("The changed TLS files are not used yet: %s", error)
+                logger.warning("Changed TLS files cannot be used, keeping the old ones: %s", error)
             else:
                 self._newest = context
-                logger.info("The changed TLS files are used")
+                logger.info("Changed TLS files loaded")
         return self._newest
 
 
@@ -121,7 +121,7 @@ def _check_pem(variable: str, path: str, marker: bytes) -> None:
     except OSError as error:
         raise ConfigurationError(f'{variable}: "{path}" cannot be read: {error.strerror}') from error
     if marker not in content:
-        raise ConfigurationError(f'{variable}: "{path}" is not a PEM file with "{marker.decode()}" in it')
+        raise ConfigurationError(f'{variable}: "{path}" is not a PEM file with "{marker.decode()}"')
 
 
 def _load_client_cas(context: ssl.SSLContext, client_cas: Sequence[str]) -> None:
@@ -136,12 +136,12 @@ def _load_client_cas(context: ssl.SSLContext, client_cas: Sequence[str]) -> None
     if not context.cert_store_stats()["x509"]:
         raise ConfigurationError(f'{_CLIENT_CAS}: no certificate in "{", ".join(client_cas)}" can be used')
     context.verify_mode = ssl.CERT_REQUIRED
-    # An intermediate CA is trusted by itself, as it is by extensions written in Go.
+    # An intermediate CA is trusted without its root, as in extensions written in Go.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def _ca_files(client_cas: Iterable[str], on_error: Callable[[OSError], None] | None = None) -> Iterator[str]:
-    """The files themselves and those in the directories, but for what Kubernetes keeps there in names like ..data."""
+    """Yield the files and the files in the directories, except Kubernetes' own folders such as ..data."""
     for entry in client_cas:
         if not os.path.isdir(entry):
             yield entry
@@ -153,7 +153,7 @@ def _ca_files(client_cas: Iterable[str], on_error: Callable[[OSError], None] | N
 
 
 def _fingerprint(cert: str, key: str, client_cas: Sequence[str]) -> list[tuple[str, int, int, int]]:
-    """What changes when a file is written anew, replaced, or reached by another link."""
+    """Return path, mtime, size and inode of each file: they change when it is rewritten, replaced or relinked."""
     fingerprint = []
     for path in (cert, key, *_ca_files(client_cas)):
         try:

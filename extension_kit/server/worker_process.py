@@ -1,4 +1,4 @@
-"""The worker process beside a server's web processes: started, watched, started again, ended with them."""
+"""Worker process beside the web processes: started, watched, restarted and stopped with them."""
 
 import logging
 import os
@@ -13,14 +13,14 @@ from extension_kit.observability import metrics
 logger = logging.getLogger("extension_kit.server")
 
 PART = "deliverer"
-"""What the process is to its server, for its metrics."""
+"""Name of the process in the server's metrics files."""
 
 _LONGEST_PAUSE = 30.0
-_STEADY_AFTER = 60.0  # seconds of running after which an end is no longer counted with those before
+_STEADY_AFTER = 60.0  # seconds of running after which earlier failures are forgotten
 
 
 class Deliverer:
-    """``extension-kit worker`` in a process of its own.
+    """Child process that runs ``extension-kit worker``.
 
     Args:
         targets: the handler files.
@@ -35,9 +35,9 @@ class Deliverer:
         self._stopped = False
 
     def keep_running(self) -> None:
-        """Start the process if it does not run, after a pause that grows with every time it has ended early.
+        """Start the process if it does not run. The pause before a restart doubles with each early end, up to 30 s.
 
-        One that was stopped is followed by another at once.
+        A process ended by ``stop`` is replaced at once.
         """
         now = time.monotonic()
         if self._process is not None:
@@ -49,21 +49,21 @@ class Deliverer:
                 self._failures = 1 if now - self._started > _STEADY_AFTER else self._failures + 1
                 pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE) if self._failures > 1 else 0.0
                 self._not_before = now + pause
-                logger.error("The delivery worker ended (code %s), starting it again in %.3g s", code, pause)
+                logger.error("Delivery worker exited (code %s), restarting in %.3g s", code, pause)
         if now >= self._not_before:
             self._started = now
             self._stopped = False
-            # Told its number, because this process may have ended before that one can look for its parent.
+            # The number is passed on, because this process may have ended before the child can look for its parent.
             command = [*self._command, "--supervisor", str(os.getpid())]
             self._process = subprocess.Popen(command)  # noqa: S603 (our own command)
 
     def poll(self) -> None:
-        """Learn how the process has ended, if it has: to be called before others wait for any child."""
+        """Reap the process if it has ended. Call it before other code waits for any child."""
         if self._process is not None:
             self._process.poll()
 
     def stop(self) -> None:
-        """Ask the process to finish what it does and end."""
+        """Ask the process to finish its attempts and end (SIGTERM)."""
         self._stopped = True
         self._failures = 0
         self._not_before = 0.0
@@ -71,13 +71,15 @@ class Deliverer:
             self._process.send_signal(signal.SIGTERM)
 
     def wait(self, timeout: float) -> None:
-        """Wait for the end of the process, at most ``timeout`` seconds; then it is killed."""
+        """Wait at most ``timeout`` seconds for the end of the process, then kill it."""
         if self._process is None:
             return
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            logger.warning("The delivery worker did not end in time and is killed; its deliveries will be taken over")
+            logger.warning(
+                "Delivery worker killed: it did not end within the grace period; its deliveries will be taken over"
+            )
             self._process.kill()
             self._process.wait(5)
         metrics.ended(PART)

@@ -218,7 +218,7 @@ class TestRefusingToStart:
         with socket.socket(socket.AF_UNIX) as taken:
             taken.bind(str(path))
             taken.listen()
-            assert "a server listens at" in self.refused(start, oncall, STEADYBIT_EXTENSION_UNIX_SOCKET=path)
+            assert "a server already listens at" in self.refused(start, oncall, STEADYBIT_EXTENSION_UNIX_SOCKET=path)
 
     def test_a_module_that_fails_after_it_has_started_a_thread(self, start, tmp_path):
         path = tmp_path / "threads.py"
@@ -516,7 +516,7 @@ class TestTls:
                     self.serial(server, authority, client)
             assert "Traceback" not in server.log
             assert server.log.count("A client shows no certificate, and STEADYBIT_EXTENSION_TLS_CLIENT_CAS") == 1
-            assert server.log.count("A client's certificate is not accepted by the authorities in") == 1
+            assert server.log.count("A client's certificate is not signed by a CA in") == 1
             authority.cert_pem.write_to_path(tmp_path / "authority.pem")
             agent = extension_kit("agent", f"https://127.0.0.1:{server.port}", "--ca", tmp_path / "authority.pem")
             assert "it demands a certificate of the agent: give --client-cert FILE" in agent.stdout + agent.stderr
@@ -531,7 +531,7 @@ class TestTls:
                 assert agent.returncode == 1
                 assert f"call {other}://127.0.0.1:{server.port}" in agent.stdout + agent.stderr
             said = "A client speaks plain HTTP to" if scheme == "https" else "A client speaks TLS to"
-            assert server.log.count(f"{said} the port that agents call") == 1
+            assert server.log.count(f"{said} the extension port") == 1
             assert "Invalid HTTP request" not in server.log
             assert "Traceback" not in server.log
 

@@ -159,12 +159,12 @@ def test_client_certificates(
 @pytest.mark.parametrize(
     ("client", "says"),
     [
-        ("plain", "A client speaks plain HTTP to the port that agents call, which has TLS: register it with https://"),
+        ("plain", "A client speaks plain HTTP to the extension port, which has TLS: register the extension with https://"),
         ("distrusts", "A client does not trust the certificate in STEADYBIT_EXTENSION_TLS_SERVER_CERT"),
-        ("nothing", "A client shows no certificate, and STEADYBIT_EXTENSION_TLS_CLIENT_CAS demands one"),
+        ("nothing", "A client shows no certificate, and STEADYBIT_EXTENSION_TLS_CLIENT_CAS requires one"),
         (
             "stranger",
-            "A client's certificate is not accepted by the authorities in STEADYBIT_EXTENSION_TLS_CLIENT_CAS: "
+            "A client's certificate is not signed by a CA in STEADYBIT_EXTENSION_TLS_CLIENT_CAS: "
             "unable to get local issuer certificate",
         ),
     ],
