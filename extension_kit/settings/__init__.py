@@ -1,3 +1,3 @@
-"""Settings from environment variables: the kit's own, and the means to declare more."""
+"""Settings from environment variables: the kit's own, and declarations for those of extensions."""
 
 from extension_kit.settings.kit import Settings as Settings

@@ -1,4 +1,4 @@
-"""Settings declared as fields of a frozen dataclass, each read from an environment variable."""
+"""Setting declarations: fields of a frozen dataclass, each read from an environment variable."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _SHOWN_CHARACTERS = 100
 
 
 class Refusal(ValueError):
-    """A value that is not allowed, and in the message why, and what to write instead, without what may be secret."""
+    """A value is not allowed. The message gives the reason and a correct form, and never the (perhaps secret) value."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind(Generic[T_co]):
-    """How a value is read from text (``parse`` raises ValueError), and the words for what is allowed."""
+    """Parser of a value (``parse`` raises ValueError), and a phrase for the allowed values."""
 
     parse: Callable[[str], T_co]
     allowed: str = ""
@@ -48,7 +48,7 @@ def seconds(low: float, high: float) -> Kind[float]:
 
 
 def one_of(*words: T, **other_spellings: T) -> Kind[T]:
-    """One of some words, in upper or lower case. ``other_spellings`` are understood, but not advertised."""
+    """Return the kind for one of some words, case-insensitive. ``other_spellings`` are accepted but not documented."""
     *most, last = map(str, words)
     return _spelled({str(word): word for word in words} | other_spellings, f"{', '.join(most)} or {last}")
 
@@ -56,7 +56,7 @@ def one_of(*words: T, **other_spellings: T) -> Kind[T]:
 def _between(convert: Callable[[str], N], low: N, high: N, allowed: str) -> Kind[N]:
     def parse(text: str) -> N:
         number = convert(text)
-        if not low <= number <= high:  # written so that not-a-number is refused, too
+        if not low <= number <= high:  # this form also refuses NaN
             raise ValueError(text)
         return number
 
@@ -95,7 +95,7 @@ PATHS = Kind(lambda text: tuple(path.strip() for path in text.split(",") if path
 
 @dataclasses.dataclass(frozen=True)
 class Declaration:
-    """What ``setting`` keeps in a field's metadata."""
+    """Declaration of one setting, kept in its field's metadata."""
 
     variable: str
     kind: Kind[Any]
@@ -110,8 +110,8 @@ def setting(variable: str, default: T, kind: Kind[T], meaning: str, *, secret: b
         variable: the environment variable.
         default: the value when it is not set.
         kind: how its text is read.
-        meaning: a sentence or two for the reader of the README.
-        secret: whether to keep the value out of the dataclass's repr and out of errors.
+        meaning: a sentence or two for the README.
+        secret: True keeps the value out of the dataclass's repr and out of errors.
     """
     declaration = Declaration(variable, kind, meaning, secret)
     field: T = dataclasses.field(default=default, repr=not secret, metadata={"setting": declaration})
@@ -121,8 +121,8 @@ def setting(variable: str, default: T, kind: Kind[T], meaning: str, *, secret: b
 def read_settings(cls: type[S]) -> S:
     """Read a dataclass of settings, its fields declared with ``setting``, from the environment.
 
-    The value of NAME may also come from the file that NAME_FILE names. An empty variable counts as unset, and line
-    breaks at the end of a value are dropped: files and Kubernetes secrets often end in one.
+    The value of NAME may also come from the file named by NAME_FILE. An empty variable counts as unset. Trailing line
+    breaks are dropped: files and Kubernetes secrets often end in one.
 
     Raises:
         SettingError: one line that names every variable with a value that is not allowed.
@@ -142,7 +142,7 @@ def read_settings(cls: type[S]) -> S:
 
 
 def declarations(cls: type[DataclassInstance]) -> Iterator[tuple[str, Declaration]]:
-    """Name and declaration of each field."""
+    """Yield the name and declaration of each field."""
     return ((field.name, field.metadata["setting"]) for field in dataclasses.fields(cls))
 
 
@@ -168,5 +168,5 @@ def _parse(declaration: Declaration, text: str) -> Any:
 
 
 def shown(text: str) -> str:
-    """A value as an error shows it: quoted, without line breaks, not too long."""
+    """Return a value for an error message: quoted, without line breaks, at most 100 characters."""
     return json.dumps(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")

@@ -1,7 +1,7 @@
-"""Every setting of the kit: environment variable, default, what is allowed and what it means.
+"""Settings of the kit: environment variable, default, allowed values and meaning of each.
 
-The names beginning with ``STEADYBIT_`` are those of Steadybit's extension-kit documentation. An extension declares
-settings of its own with the same means: a frozen dataclass of ``setting(...)`` fields, read by ``read_settings``.
+The names beginning with ``STEADYBIT_`` are those of Steadybit's extension-kit documentation. An extension declares its
+own settings in the same way: a frozen dataclass of ``setting(...)`` fields, read by ``read_settings``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def _database_url(text: str) -> str:
-    """Give the URL as SQLAlchemy has it. Whether all of it can be used is seen by who knows the databases."""
+    """Return the URL in SQLAlchemy's form. Only its scheme and form are checked here; the store checks the rest."""
     scheme, _, rest = text.partition("://")
     if scheme == "sqlite" and re.fullmatch(r"/(?!:memory:|file:)[^?]+", rest):
         return text
@@ -53,7 +53,7 @@ def _database_url(text: str) -> str:
 
 
 EVERY_ADDRESS = "::"
-"""Every address of a machine, those of IPv4 too."""
+"""The wildcard address: every IPv6 and IPv4 address of the machine."""
 
 DATABASE_URL = Kind(
     _database_url, "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE (in the password, @ is %40)"
@@ -61,7 +61,7 @@ DATABASE_URL = Kind(
 
 
 def _mailbox(text: str) -> str:
-    """Take what looks like the sender of an e-mail. Whether mail servers take it is theirs to say."""
+    """Return the text if it has the form of an e-mail sender. Mail servers may still refuse it."""
     if not re.fullmatch(r"[^\s@<>]+@[^\s@<>]+|[^<>]*<[^\s@<>]+@[^\s@<>]+>", text) or not text.isprintable():
         raise ValueError(text)
     return text
@@ -90,24 +90,24 @@ class Settings:
     """The kit's own settings. Times are in seconds.
 
     Raises:
-        SettingError: values that are allowed each by itself do not go together.
+        SettingError: two settings contradict each other.
     """
 
     port: int = setting(
         "STEADYBIT_EXTENSION_PORT", 8080, whole_number(0, 65535),
-        "The port agents call. 0 takes any free one.")
+        "Port that agents call. 0 takes any free port.")
     health_port: int = setting(
         "STEADYBIT_EXTENSION_HEALTH_PORT", 8081, whole_number(0, 65535),
-        "The port of /health/liveness and /health/readiness, always without TLS. 0 takes any free one.")
+        "Port of /health/liveness, /health/readiness and /metrics, always without TLS. 0 takes any free port.")
     bind_address: str = setting(
         "EXTENSION_BIND_ADDRESS", EVERY_ADDRESS, IP_ADDRESS,
-        "The address both ports are bound to. `::` is every one of IPv4 and IPv6, `0.0.0.0` every one of IPv4 alone.")
+        "Address to which both ports are bound. `::` is every IPv4 and IPv6 address, `0.0.0.0` every IPv4 address.")
     unix_socket: str = setting(
         "STEADYBIT_EXTENSION_UNIX_SOCKET", "", SOCKET_PATH,
-        "Listen on this Unix socket instead of a port, without TLS.")
+        "Path of a Unix socket to listen on instead of a port, without TLS.")
     unix_socket_mode: str = setting(
         "EXTENSION_UNIX_SOCKET_MODE", "0660", FILE_MODE,
-        "Who may connect to the Unix socket: 0660 is its user and its group, 0666 everybody on the machine.")
+        "File mode of the Unix socket: with 0660 its user and group may connect, with 0666 everybody on the machine.")
     tls_server_cert: str = setting(
         "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "", TEXT,
         "PEM file with the server's certificate chain. Turns TLS on; a renewed file is used without a restart.")
@@ -119,113 +119,114 @@ class Settings:
         "PEM files, or directories of them, separated by commas. Agents must show a certificate signed by one of them.")
     basic_username: str = setting(
         "STEADYBIT_EXTENSION_BASIC_USERNAME", "", TEXT,
-        "The user name agents must send (HTTP basic authentication).")
+        "User name that agents must send (HTTP basic authentication).")
     basic_password: str = setting(
         "STEADYBIT_EXTENSION_BASIC_PASSWORD", "", TEXT,
-        "The password that belongs to the user name.", secret=True)
+        "Password that agents must send.", secret=True)
     validation: Literal["tolerant", "strict"] = setting(
         "STEADYBIT_EXTENSION_VALIDATION", "tolerant", one_of("tolerant", "strict"),
-        "Whether an event may deviate from the specification as real agents' events do.")
+        "Validation of events: tolerant accepts real agents' deviations from the specification, strict refuses them.")
     log_level: Literal["trace", "debug", "info", "warn", "error"] = setting(
         "STEADYBIT_LOG_LEVEL", "info", one_of("trace", "debug", "info", "warn", "error", warning="warn"),
-        "The least important lines that are logged.")
+        "Lowest level of log lines that are written.")
     log_format: Literal["text", "json"] = setting(
         "STEADYBIT_LOG_FORMAT", "text", one_of("text", "json"),
-        "How a log line looks.")
+        "Format of log lines.")
     log_color: bool | None = setting(
         "STEADYBIT_LOG_COLOR", None, TRUE_OR_FALSE,
-        "Whether text lines are coloured. Unset: when a terminal shows them.")
+        "Colours in text log lines. Unset: only on a terminal.")
     web_workers: int = setting(
         "EXTENSION_WEB_WORKERS", 1, whole_number(1, 256),
-        "Processes that answer requests.")
+        "Number of processes that answer requests.")
     web_threads: int = setting(
         "EXTENSION_WEB_THREADS", 16, whole_number(1, 1000),
-        "Threads of each process that run your functions.")
+        "Threads per process that run your functions.")
     queue_limit: int = setting(
         "EXTENSION_QUEUE_LIMIT", 1000, whole_number(1, 100_000),
-        "Events per process that may wait for a thread. The next one is answered 503.")
+        "Maximum number of events per process that wait for a thread. Further events are answered 503.")
     worker_threads: int = setting(
         "EXTENSION_WORKER_THREADS", 16, whole_number(1, 1000),
-        "Deliveries that a worker makes at the same time.")
+        "Maximum number of deliveries that a worker attempts at the same time.")
     function_timeout: float = setting(
         "EXTENSION_FUNCTION_TIMEOUT", 60.0, seconds(0.1, 86400),
         "Seconds after which a durable function that has not returned counts as failed.")
     stalled_after: float = setting(
         "EXTENSION_STALLED_AFTER", 30.0, seconds(1, 3600),
-        "Seconds without a sign of life after which others take over the deliveries of a worker.")
+        "Seconds without a heartbeat after which other workers take over the deliveries of a worker.")
     max_body_bytes: int = setting(
         "EXTENSION_MAX_BODY_BYTES", 8 * 1024**2, whole_number(1, 1024**3),
-        "A larger body is answered 413.")
+        "Maximum bytes of a request body. A larger one is answered 413.")
     max_inflight_megabytes: int = setting(
         "EXTENSION_MAX_INFLIGHT_MEGABYTES", 64, whole_number(1, 1_000_000),
-        "Megabytes of all bodies that a process receives or works on, those of up to 16 kB not counted. Beyond it, a "
+        "Maximum megabytes of all request bodies that a process holds, without bodies of up to 16 kB. Above it, a "
         "request is answered 503 before its body is read.")
     request_timeout: float = setting(
         "EXTENSION_REQUEST_TIMEOUT", 30.0, seconds(0.1, 3600),
-        "Seconds until the answer is due when a request has no Request-Timeout header.")
+        "Seconds until the answer is due if a request has no Request-Timeout header.")
     read_timeout: float = setting(
         "EXTENSION_READ_TIMEOUT", 30.0, seconds(0.1, 3600),
-        "Seconds a client has for sending a whole request.")
+        "Seconds a client has to send a whole request.")
     write_timeout: float = setting(
         "EXTENSION_WRITE_TIMEOUT", 30.0, seconds(0.1, 3600),
-        "Seconds a client has for taking a whole answer.")
+        "Seconds a client has to read a whole answer.")
     grace_period: float = setting(
         "EXTENSION_GRACE_PERIOD", 20.0, seconds(0, 3600),
-        "Seconds that what is running has to finish after SIGTERM.")
+        "Seconds that running requests and attempts have to finish after SIGTERM.")
     max_connections: int = setting(
         "EXTENSION_MAX_CONNECTIONS", 1000, whole_number(1, 100_000),
-        "Open connections per process.")
+        "Maximum number of open connections per process.")
     keep_alive: float = setting(
         "EXTENSION_KEEP_ALIVE", 75.0, seconds(0, 3600),
         "Seconds an idle connection is kept open.")
     duplicate_window: float = setting(
         "EXTENSION_DUPLICATE_WINDOW", 3600.0, seconds(0, 604_800),
-        "Seconds in which an event that comes again is not run again.")
+        "Seconds during which a repeated event (same id, same path) is not run again.")
     duplicate_limit: int = setting(
         "EXTENSION_DUPLICATE_LIMIT", 10_000, whole_number(0, 1_000_000),
-        "Event ids per process that are remembered for it.")
+        "Maximum number of event ids that a process remembers to recognise repeated events.")
     database_url: str = setting(
         "EXTENSION_DATABASE_URL", "sqlite:///./extension.db", DATABASE_URL,
-        "Where durable listeners keep events and deliveries.", secret=True)
+        "URL of the database for events and deliveries of durable listeners.", secret=True)
     store_timeout: float = setting(
         "EXTENSION_STORE_TIMEOUT", 5.0, seconds(0.5, 60),
-        "Seconds after which a database that has not answered counts as gone: events are answered 503 then.")
+        "Seconds after which a database that does not answer counts as unavailable: events are then answered 503.")
     retention_days: int = setting(
         "EXTENSION_RETENTION_DAYS", 30, whole_number(1, 36_500),
-        "Days for which events are kept after the last of their deliveries has ended.")
+        "Days for which events are kept after their last delivery has ended.")
     retention_megabytes: int = setting(
         "EXTENSION_RETENTION_MEGABYTES", 1000, whole_number(10, 100_000_000),
-        "Room above which events are removed earlier, oldest first. What still has to be delivered always stays.")
+        "Maximum database size in MB; above it, the oldest ended events are deleted. Events with a waiting delivery "
+        "are never deleted.")
     delivery_timeout: float = setting(
         "EXTENSION_DELIVERY_TIMEOUT", 15.0, seconds(0.1, 300),
-        "Seconds a receiver has to answer, where a subscription does not say how many.")
+        "Seconds a receiver has to answer, unless the subscription sets its own timeout.")
     delivery_allow_networks: tuple[IPv4Network | IPv6Network, ...] = setting(
         "EXTENSION_DELIVERY_ALLOW_NETWORKS", (), NETWORKS,
-        "Networks that subscriptions may lead to although they are not public.")
+        "Networks that are not public but allowed as targets of subscriptions.")
     delivery_ca_file: str = setting(
         "EXTENSION_DELIVERY_CA_FILE", "", TEXT,
-        "PEM file with the authorities that receivers' certificates are signed by. Unset: those of the system.")
+        "PEM file with the CAs trusted for receivers' certificates. Unset: the CAs of the system.")
     delivery_proxy: str = setting(
         "EXTENSION_DELIVERY_PROXY", "", PROXY_URL,
-        "The proxy through which webhooks are sent. It then decides which addresses they may lead to.", secret=True)
+        "Proxy for webhooks, which then decides which addresses they may lead to.", secret=True)
     smtp_host: str = setting(
         "EXTENSION_SMTP_HOST", "", TEXT,
-        "The mail server that e-mails of subscriptions are sent through.")
+        "Mail server for the e-mails of subscriptions.")
     smtp_port: int = setting(
         "EXTENSION_SMTP_PORT", 0, whole_number(0, 65535),
-        "Its port. 0 takes the usual one: 587 for starttls, 465 for tls, 25 for none.")
+        "Port of the mail server. 0 is the usual port: 587 for starttls, 465 for tls, 25 for none.")
     smtp_security: Literal["starttls", "tls", "none"] = setting(
         "EXTENSION_SMTP_SECURITY", "starttls", one_of("starttls", "tls", "none"),
-        "How the connection to it is encrypted.")
+        "Encryption of the connection to the mail server.")
     smtp_username: str = setting(
         "EXTENSION_SMTP_USERNAME", "", TEXT,
-        "The user name to log in to it with.")
+        "User name for the mail server.")
     smtp_password: str = setting(
         "EXTENSION_SMTP_PASSWORD", "", TEXT,
-        "The password that belongs to the user name.", secret=True)
+        "Password for the mail server.", secret=True)
     smtp_sender: str = setting(
         "EXTENSION_SMTP_SENDER", "", MAILBOX,
-        "Whom e-mails are from.")
+        "Sender address of e-mails.")
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -266,10 +267,10 @@ class Settings:
 
 
 def unknown_variables(known: Collection[str] = ()) -> list[str]:
-    """One sentence for each environment variable that looks like a misspelt setting, for a warning at the start.
+    """Return a sentence for each environment variable that looks like a misspelt setting, to be logged at the start.
 
-    ``known`` are variables that other settings use. Every unknown EXTENSION_ variable is reported. Of Steadybit's
-    prefixes only what comes close to a setting is: extensions use them for variables of their own, too.
+    ``known`` are variables of other settings. Every unknown EXTENSION_ variable is reported. A variable with one of
+    Steadybit's prefixes is reported only if its name is close to a setting: extensions use these prefixes, too.
     """
     settings = {*known, *(declaration.variable for _, declaration in declarations(Settings))}
     by_ending = {_ending(variable): variable for variable in settings}
@@ -288,11 +289,11 @@ def unknown_variables(known: Collection[str] = ()) -> list[str]:
 
 
 def _is_service_link(variable: str, value: str) -> bool:
-    """Kubernetes sets such variables in every container; a service may well be called ``extension-oncall``."""
+    """Return True for a variable that Kubernetes sets for a service, perhaps one called ``extension-oncall``."""
     name = re.search(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)", variable)
     return bool(name or re.match("(tcp|udp|sctp)://", value))
 
 
 def _ending(variable: str) -> str:
-    """What is left for comparing when the prefixes, which make all names alike, are taken off."""
+    """Return the variable without its prefixes, which would make all names similar."""
     return re.sub("^(STEADYBIT_)?(EXTENSION_)?", "", variable)

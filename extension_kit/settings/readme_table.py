@@ -1,4 +1,4 @@
-"""The table of settings for a README, made from their declarations."""
+"""Settings table for a README, generated from the declarations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TABLE_BEGIN, _TABLE_END = "<!-- settings -->", "<!-- /settings -->"
 
 
 def settings_table(cls: type[DataclassInstance] = Settings) -> list[tuple[str, str, str]]:
-    """(environment variable, default as one would write it, meaning) of each setting, in the order of declaration."""
+    """Return (environment variable, default as written in the shell, meaning) of each setting, as declared."""
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     return [
         (declaration.variable, _written(defaults[name]), _explained(declaration))
@@ -37,7 +37,7 @@ def _explained(declaration: Declaration) -> str:
 
 
 def settings_markdown(cls: type[DataclassInstance] = Settings) -> str:
-    """The table for a README, between the two comments by which ``with_settings_table`` finds it again."""
+    """Return the table in Markdown, between two comments that mark it for ``with_settings_table``."""
     rows = (
         f"| `{variable}` | {f'`{default}`' if default else ''} | {meaning} |"
         for variable, default, meaning in settings_table(cls)
@@ -46,7 +46,7 @@ def settings_markdown(cls: type[DataclassInstance] = Settings) -> str:
 
 
 def with_settings_table(text: str, cls: type[DataclassInstance] = Settings) -> str:
-    """A README's text with its settings table renewed; the same text if the table was fresh.
+    """Return a README's text with its settings table replaced; the same text if the table was up to date.
 
     Raises:
         ValueError: the text does not have exactly one table.

@@ -159,7 +159,10 @@ def test_client_certificates(
 @pytest.mark.parametrize(
     ("client", "says"),
     [
-        ("plain", "A client speaks plain HTTP to the extension port, which has TLS: register the extension with https://"),
+        (
+            "plain",
+            "A client speaks plain HTTP to the extension port, which has TLS: register the extension with https://",
+        ),
         ("distrusts", "A client does not trust the certificate in STEADYBIT_EXTENSION_TLS_SERVER_CERT"),
         ("nothing", "A client shows no certificate, and STEADYBIT_EXTENSION_TLS_CLIENT_CAS requires one"),
         (
