@@ -1,1 +1,1 @@
-"""Logs, access log, redaction and metrics."""
+"""Observability: logs, access log, redaction and metrics."""

@@ -1,4 +1,4 @@
-"""A line per request, with the fields of Steadybit's extension-kit."""
+"""Access log: one line per request, with the fields of Steadybit's extension-kit."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ _URL_CHARACTERS = 2000
 
 
 class AccessLog:
-    """Writes the lines: at info, for GET at debug."""
+    """Writes access log lines: GET at level debug, other methods at info."""
 
     def __init__(self) -> None:
         self._logger = logging.getLogger("extension_kit.access")
@@ -26,7 +26,7 @@ class AccessLog:
         duration_ms: float,
         request_id: str,
     ) -> None:
-        """Sizes are in bytes, the duration in milliseconds."""
+        """Log one request. Sizes are in bytes, the duration in milliseconds."""
         level = logging.DEBUG if method == "GET" else logging.INFO
         if not self._logger.isEnabledFor(level):
             return
@@ -54,7 +54,7 @@ class AccessLog:
             self._logger.log(level, "", extra={"fields": dict(zip(_FIELDS, values, strict=True))})
 
     def _only_handler(self) -> LineHandler | None:
-        """The handler of ``configure``, when nobody else would see the record: not to make one is much faster."""
+        """Return the handler of ``configure`` if it is the only one: writing without a record is much faster."""
         access, kit, handlers = self._logger, self._parent, self._logger.root.handlers
         if access.handlers or access.filters or kit.handlers or not access.propagate or not kit.propagate:
             return None

@@ -1,4 +1,4 @@
-"""Log lines as Steadybit's extension-kit writes them: text or JSON, one line per record, on standard error.
+"""Logs in the format of Steadybit's extension-kit: text or JSON, one line per record, on standard error.
 
 Fields of a line travel in the record as ``extra={"fields": {...}}``:
 
@@ -51,9 +51,9 @@ _encode_string = json.encoder.encode_basestring_ascii
 
 
 def configure(level: Level, fmt: Literal["text", "json"], color: bool | None, stream: TextIO | None = None) -> None:
-    """Send what is logged anywhere in the process to ``stream``, by default standard error.
+    """Write all log records of the process to ``stream``, by default standard error.
 
-    ``color`` None means: when the stream is a terminal. Called again, it replaces what it set up before.
+    ``color`` None colours lines if the stream is a terminal. Another call replaces the earlier configuration.
     """
     stream = stream or sys.stderr
     caller = _NUMBERS[level] <= logging.DEBUG
@@ -67,7 +67,7 @@ def configure(level: Level, fmt: Literal["text", "json"], color: bool | None, st
 
 
 def catch_all() -> None:
-    """Log what Python itself would write to standard error, where it would not be a line of ours."""
+    """Log warnings and uncaught exceptions, which Python would otherwise write to standard error unformatted."""
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda caught: _log_uncaught(caught.exc_type, caught.exc_value, caught.exc_traceback)
@@ -75,32 +75,32 @@ def catch_all() -> None:
 
 def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     if error is not None and not issubclass(kind, KeyboardInterrupt | SystemExit):
-        logging.getLogger("extension_kit").error("Nobody has caught this", exc_info=(kind, error, trace))
+        logging.getLogger("extension_kit").error("Unhandled exception", exc_info=(kind, error, trace))
 
 
 class LineFormatter(logging.Formatter):
-    """What both formats share. With ``caller``, a line says which line of code logged it."""
+    """Base of both formats. With ``caller``, a line names the file and line that logged it."""
 
     def __init__(self, *, caller: bool = False) -> None:
         super().__init__()
         self._caller = caller
         self._second = (-1, "")
-        # A program uses few combinations of level and field names, so each is put together once.
+        # A program uses few combinations of level and field names, so each template is cached.
         self.template: Callable[..., str] = functools.lru_cache(1000)(self._template)
 
     def _template(self, level: int, *names: str) -> str:
-        """A line with ``%s`` for the time, for the message and for the value of each field."""
+        """Return a line with ``%s`` for the time, for the message and for the value of each field."""
         raise NotImplementedError
 
     def message(self, text: str) -> str:
         raise NotImplementedError
 
     def string(self, text: str) -> str:
-        """A field's value that is a string, as it stands in a line."""
+        """Return the text of a field's value that is a string."""
         raise NotImplementedError
 
     def time(self, seconds: float) -> str:
-        """Unix time as RFC 3339 in UTC, milliseconds without trailing zeros."""
+        """Format Unix time as RFC 3339 in UTC, milliseconds without trailing zeros."""
         second, millisecond = divmod(round(seconds * 1000), 1000)
         cached, text = self._second
         if second != cached:
@@ -109,7 +109,7 @@ class LineFormatter(logging.Formatter):
         return text + _MILLISECONDS[millisecond]
 
     def line(self, record: logging.LogRecord, **more: str) -> str:
-        """The record's line without its end. ``more`` are fields to come after the record's own."""
+        """Format a record without a line break. ``more`` are fields placed after the record's own."""
         own = getattr(record, "fields", None)
         fields = {"caller": f"{record.filename}:{record.lineno}"} if self._caller else {}
         fields |= {**own, **more} if isinstance(own, Mapping) else more
@@ -121,7 +121,7 @@ class LineFormatter(logging.Formatter):
 class TextFormatter(LineFormatter):
     """``2020-01-01T00:00:59.099Z INF message key=value other="with space"``, a traceback indented below it.
 
-    Whatever could end a line or steer a terminal is written as an escape, so that no input can forge a line.
+    Line breaks and control characters are escaped, so that no input can forge a line or control a terminal.
     """
 
     def __init__(self, *, caller: bool = False, color: bool = False) -> None:
@@ -154,8 +154,8 @@ class TextFormatter(LineFormatter):
 class JsonFormatter(LineFormatter):
     """``{"level":"info","time":"2020-01-01T00:00:59.099Z","message":"...", ...fields}``.
 
-    An exception becomes the fields ``error`` and ``stack``. A field with the name of one of the first three gets a
-    ``_`` behind it.
+    An exception becomes the fields ``error`` and ``stack``. A field named like one of the first three gets the suffix
+    ``_``.
     """
 
     def _template(self, level: int, *names: str) -> str:
@@ -177,7 +177,7 @@ class JsonFormatter(LineFormatter):
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """The handler that ``configure`` installs. It can also write a line for which there is no record."""
+    """Handler installed by ``configure``. It can also write a formatted line without a record."""
 
     def __init__(self, stream: TextIO, lines: LineFormatter) -> None:
         super().__init__(stream)
@@ -185,7 +185,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
         self.lines = lines
 
     def write(self, line: str) -> None:
-        """Write a line at once. One that cannot be written is lost: no request fails for its log line."""
+        """Write a line and flush. A line that cannot be written is lost: no request fails for its log line."""
         self.acquire()
         try:
             self.stream.write(line + "\n")
@@ -197,7 +197,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
 
 def _of_level(level: int, words: Mapping[int, T]) -> T:
-    """The words of a level; those of the next lower one for levels that others have invented."""
+    """Return the words of a level; custom levels use those of the next lower one."""
     return words[max((number for number in words if number <= level), default=TRACE)]
 
 
@@ -208,9 +208,9 @@ def _printable(text: str) -> str:
 
 
 def _json(value: object) -> str:
-    if value.__class__ is int or (value.__class__ is float and math.isfinite(value)):  # the encoder is slow to start
+    if value.__class__ is int or (value.__class__ is float and math.isfinite(value)):  # faster than the encoder
         return repr(value)
     try:
         return _encode(value)
-    except (TypeError, ValueError, RecursionError):  # keys that are no strings, not-a-number, circles, depth
+    except (TypeError, ValueError, RecursionError):  # keys that are no strings, NaN, reference cycles, depth
         return _encode_string(repr(value))

@@ -1,8 +1,8 @@
-"""Metrics for Prometheus: what the processes of a server count.
+"""Metrics for Prometheus: counters, gauges and histograms of a server's processes.
 
 The library is the extra ``metrics``; without it, counting does nothing. The processes of a server share their numbers
-through files in a directory (the library's documentation calls that its multiprocess mode). They are written only where
-they change, so a process that is killed takes none with it.
+through files in a directory (the multiprocess mode of the library). Each change is written at once, so the numbers of a
+killed process are kept.
 """
 
 import importlib.metadata
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("extension_kit.metrics")
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which the library, and the processes a server starts, find the directory."""
+"""Environment variable with the directory, read by the library and by the processes of a server."""
 
 DELIVERED, FAILED, DEAD = "delivered", "failed", "dead"
-"""How an attempt leaves its delivery: made, to be tried again, given up."""
+"""State of a delivery after an attempt: delivered, to be attempted again, given up."""
 
 REQUEST_SECONDS = "extension_request_seconds"
-"""The histogram that events received and refused are read off: so a request is written once, and not three times."""
+"""Histogram from which the counters of received and refused events are derived: one write per request, not three."""
 
 _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
@@ -39,7 +39,7 @@ _SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class _Children(dict[tuple[str, int], "Histogram"]):
-    """The histogram for a path and a status: to look it up here costs a tenth of what the library takes for it."""
+    """Cache of histograms by path and status: ten times faster than the library's own lookup."""
 
     def __init__(self, histogram: "Histogram") -> None:
         self._histogram = histogram
@@ -50,7 +50,7 @@ class _Children(dict[tuple[str, int], "Histogram"]):
 
 
 class _Metrics:
-    """Everything a process counts."""
+    """All metrics of a process."""
 
     def __init__(self) -> None:
         from prometheus_client import Counter, Gauge, Histogram
@@ -71,7 +71,7 @@ class _Metrics:
         )
         self.deliveries = Counter(
             "extension_deliveries",
-            "Attempts by what became of the delivery: delivered, failed (it is tried again) or dead (given up).",
+            "Attempts by result: delivered, failed (the delivery is attempted again) or dead (given up).",
             ("listener", "result"),
         )
         self.attempt_seconds = Histogram(
@@ -84,7 +84,10 @@ class _Metrics:
             "extension_pool_waiting", "Events that wait for a thread to run functions.", multiprocess_mode="livesum"
         )
         self.build = Gauge(
-            "extension_build_info", "What is running.", ("name", "version", "kit"), multiprocess_mode="livemax"
+            "extension_build_info",
+            "Versions of the extension and of the kit.",
+            ("name", "version", "kit"),
+            multiprocess_mode="livemax",
         )
 
 
@@ -93,7 +96,7 @@ _metrics: _Metrics | None = None
 
 @cache
 def is_installed() -> bool:
-    """Whether the library is there."""
+    """Return True if the library is installed."""
     return importlib.util.find_spec("prometheus_client") is not None
 
 
@@ -101,11 +104,11 @@ def start(part: str | None = None) -> None:
     """Begin to count in this process, if the library is there.
 
     Args:
-        part: what this process is to the server that started it. A later process that is the same goes on with its
-            numbers, so that restarts do not leave files behind; two at the same time must not be the same.
+        part: name of this process within its server. A later process with the same name continues its numbers, so that
+            restarts do not leave files behind; two processes at the same time must have different names.
 
     Raises:
-        ConfigurationError: the directory that the environment names cannot be used.
+        ConfigurationError: the directory named by the environment cannot be used.
     """
     global _metrics
     if _metrics is not None or not is_installed():
@@ -113,7 +116,7 @@ def start(part: str | None = None) -> None:
     if DIRECTORY in os.environ:
         _use_given_directory()
         if part is not None:
-            with suppress(OSError):  # one that the environment names may be anywhere, and nobody removes it
+            with suppress(OSError):  # a given directory may be anywhere, and is never removed
                 shared_folder.use(os.environ[DIRECTORY])
             from prometheus_client import values
 
@@ -122,13 +125,13 @@ def start(part: str | None = None) -> None:
 
 
 def describe(name: str, version: str, paths: Iterable[str], listeners: Iterable[str]) -> None:
-    """Show what is running, and begin every count at 0: what appears as 1 at first is no increase to Prometheus.
+    """Set the build info, and start every counter at 0: a counter that first appears as 1 is no increase to Prometheus.
 
     Args:
-        name: of the extension.
-        version: of the extension.
-        paths: those that events come in at.
-        listeners: those that deliveries are made to.
+        name: name of the extension.
+        version: version of the extension.
+        paths: paths of event listeners.
+        listeners: keys of durable event listeners.
     """
     if _metrics is None:
         return
@@ -142,13 +145,13 @@ def describe(name: str, version: str, paths: Iterable[str], listeners: Iterable[
 
 
 def answered(path: str, status: int, seconds: float) -> None:
-    """Count a request at the path of a listener, or of a protocol with its method before it, and how long it took."""
+    """Count a request and its seconds. ``path`` is a listener's path, or a protocol's method and path."""
     if _metrics is not None:
         _metrics.requests[path, status].observe(seconds)
 
 
 def committed(events: int, seconds: float) -> None:
-    """Count a commit of so many events."""
+    """Count a commit: its events, and its seconds."""
     if _metrics is not None:
         _metrics.recorded.inc(events)
         _metrics.commit_events.observe(events)
@@ -156,7 +159,7 @@ def committed(events: int, seconds: float) -> None:
 
 
 def attempted(listener: str, result: str, seconds: float | None) -> None:
-    """Count an attempt: DELIVERED, FAILED or DEAD; ``seconds`` is None where its process did not live to tell."""
+    """Count an attempt: DELIVERED, FAILED or DEAD; ``seconds`` is None if its process was killed."""
     if _metrics is not None:
         _metrics.deliveries.labels(_bounded(listener), result).inc()
         if seconds is not None:
@@ -164,19 +167,19 @@ def attempted(listener: str, result: str, seconds: float | None) -> None:
 
 
 def pool_waiting(events: int) -> None:
-    """Show how many events wait for a thread in this process."""
+    """Set the number of events that wait for a thread in this process."""
     if _metrics is not None:
         _metrics.pool_waiting.set(events)
 
 
 @contextmanager
 def shared() -> Iterator[None]:
-    """Give this process and those it starts a directory for their numbers, and remove it at the end.
+    """Create a directory for the metrics of this process and its children, and remove it at the end.
 
-    One that the environment names is used instead, and stays. To be called before anything imports the library.
+    A directory named by the environment is used instead, and kept. Enter this context before any import of the library.
 
     Raises:
-        ConfigurationError: the directory that the environment names cannot be used.
+        ConfigurationError: the directory named by the environment cannot be used.
     """
     if not is_installed():
         yield
@@ -186,7 +189,7 @@ def shared() -> Iterator[None]:
         _use_given_directory()
     elif made := _make_directory():
         os.environ[DIRECTORY] = made
-    # Now, because a process that is forked while a thread of this one imports would wait for the import for ever.
+    # Imported now: a process forked while a thread of this one imports would wait for the import for ever.
     import prometheus_client.multiprocess  # noqa: F401
 
     owner = os.getpid()
@@ -199,7 +202,7 @@ def shared() -> Iterator[None]:
 
 
 def ended(part: str) -> None:
-    """Forget the gauges of the process that was ``part`` of this server and has ended; what it counted stays."""
+    """Remove the gauges of this server's ended process ``part``; its counters are kept."""
     if DIRECTORY in os.environ and is_installed():
         from prometheus_client.multiprocess import mark_process_dead
 
@@ -207,7 +210,7 @@ def ended(part: str) -> None:
 
 
 def _bounded(listener: str) -> str:
-    """Functions are as many as somebody wrote, but subscriptions are made at run time: they are counted together."""
+    """Return the label of a listener. Subscriptions share one, as their number is unbounded."""
     return "subscription" if listener.startswith("subscription:") else listener
 
 
@@ -216,7 +219,7 @@ def _use_given_directory() -> None:
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"{DIRECTORY} is {directory!r}, which cannot be made: {error.strerror}") from None
+        raise ConfigurationError(f"{DIRECTORY} is {directory!r}, which cannot be created: {error.strerror}") from None
 
 
 def _make_directory() -> str | None:
@@ -224,7 +227,7 @@ def _make_directory() -> str | None:
     try:
         return shared_folder.make()
     except OSError as problem:
-        logger.warning("There are no metrics: no directory for them can be made (%s), set %s", problem, DIRECTORY)
+        logger.warning("Metrics disabled: cannot create a directory for them (%s), set %s", problem, DIRECTORY)
         return None
 
 
@@ -233,7 +236,7 @@ def _name(server: int, part: str) -> str:
 
 
 def _identity(part: str) -> Callable[[], str]:
-    """How the library knows whose files it writes: it asks with every number."""
+    """Return the function by which the library names its files; called with every write."""
     name = _name(os.getppid(), part)
 
     def forked() -> None:

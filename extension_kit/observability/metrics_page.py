@@ -1,4 +1,4 @@
-"""The page that Prometheus reads."""
+"""Metrics page: the text that Prometheus reads at ``/metrics``."""
 
 import logging
 import os
@@ -17,23 +17,23 @@ _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Backlog(NamedTuple):
-    """The deliveries that wait for their next attempt, or are in one."""
+    """Deliveries that wait for their next attempt, or are in one."""
 
     waiting: int
     oldest: float
-    """Seconds since the oldest of them came in; 0 where there is none."""
+    """Seconds since the oldest of them was created; 0 if there is none."""
 
 
 ReadBacklog = Callable[[], Backlog | None]
-"""Finds the backlog within seconds; None where there is nothing that could wait, or it cannot be found out."""
+"""Returns the backlog within seconds; None if there are no durable listeners, or it cannot be read."""
 
 
 def no_backlog() -> None:
-    """The backlog where there are no durable listeners."""
+    """Return None, the backlog of an extension without durable listeners."""
 
 
 class Page(NamedTuple):
-    """What is answered at ``/metrics``."""
+    """HTTP response of ``/metrics``."""
 
     status: int
     content_type: str
@@ -41,20 +41,20 @@ class Page(NamedTuple):
 
 
 def page(read_backlog: ReadBacklog) -> Page:
-    """Make the page: the numbers of all processes that share a directory, else those of this one."""
+    """Make the page with the metrics of all processes that share the directory, or of this process alone."""
     if not is_installed():
-        return _said(404, "There are no metrics: pip install 'extension-kit[metrics]'")
+        return _said(404, "Metrics are not installed: pip install 'extension-kit[metrics]'")
     from prometheus_client import generate_latest
 
     try:
         return Page(200, _CONTENT_TYPE, generate_latest(_Shown(read_backlog)))
     except Exception:
-        logger.exception("the metrics cannot be shown")
-        return _said(500, "The metrics cannot be shown; the log of the extension says why.")
+        logger.exception("Metrics page failed")
+        return _said(500, "The metrics cannot be shown; the log of the extension has the reason.")
 
 
 class _Shown:
-    """What is on the page, as the library's collectors give it."""
+    """Collector of all metrics on the page, for the library."""
 
     def __init__(self, read_backlog: ReadBacklog) -> None:
         self._read_backlog = read_backlog
@@ -92,7 +92,7 @@ def _events(requests: "Metric") -> Iterator["Metric"]:
     for sample in requests.samples:
         if sample.name == f"{REQUEST_SECONDS}_count":
             path, status = (sample.labels[label] for label in labels)
-            if " " in path:  # a protocol's, whose requests are not all events
+            if " " in path:  # a protocol's path: its requests are not all events
                 continue
             received.add_metric((path, status), sample.value)
             if status.startswith("4"):

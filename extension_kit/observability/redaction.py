@@ -1,28 +1,28 @@
-"""What of a body may be logged: no secrets, and not too much."""
+"""Redaction: bodies without secrets and shortened, for logs and displays."""
 
 import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# What is left of a string and of a list, and the keys whose values are hidden.
+# Limits of a string and of a list, and the keys with hidden values.
 _CHARACTERS, _ITEMS = 200, 20
 _SECRET = re.compile("passw|pwd|passphrase|secret|token|authorization|apikey|accesskey|privatekey|credential|cookie")
-# Secrets in the middle of a text: of a URL, of a header, and tokens that show what they are.
+# Secrets within a text: passwords in URLs, bearer tokens, JSON web tokens.
 _IN_TEXT = (
     (re.compile(r"(?<=://)[^/\s@]+(?=@)"), "***"),
     (re.compile(r"(?i)\b(bearer) +[a-z0-9._~+/-]{8,}=*"), r"\1 ***"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), "***"),
 )
 _NAMES, _VALUE = ("name", "key"), "value"
-"""Keys of an object that stands for a pair, such as ``{"name": "API_TOKEN", "value": "..."}``."""
+"""Keys of an object that represents a pair, such as ``{"name": "API_TOKEN", "value": "..."}``."""
 
 
 def redact(data: object, depth: int = 10) -> Any:
-    """A copy of JSON-like data that may be logged: secrets replaced, long strings and lists cut, ``depth`` levels deep.
+    """Return a copy of JSON-like data for logs: secrets replaced, long strings and lists cut, ``depth`` levels deep.
 
-    A value is secret by its key's name, whatever the case and the separators: ``apiKey``, ``API_KEY``, ``x-api-key``;
-    also where name and value stand beside each other. Of other texts, what looks like a password or a token is hidden.
+    A value is secret by the name of its key, in any case and with any separators: ``apiKey``, ``API_KEY``,
+    ``x-api-key``; also in pairs of name and value. In other texts, passwords and tokens are hidden where recognised.
     """
     if data is None or isinstance(data, int | float):
         return data
@@ -48,7 +48,7 @@ def _is_secret(key: str) -> bool:
 
 
 def _cut(text: str) -> str:
-    """Shorten a text, once the secrets are out of its beginning: cut in two, they might not be seen any more."""
+    """Hide the secrets in a text, then shorten it: a secret cut in two might not be recognised."""
     shown = text[: 10 * _CHARACTERS]
     for pattern, instead in _IN_TEXT:
         shown = pattern.sub(instead, shown)

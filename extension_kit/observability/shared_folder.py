@@ -1,8 +1,8 @@
-"""Folders that the processes of a server share, in memory where there is such a place, and that go with the server.
+"""Shared folders: temporary folders for the processes of a server, in memory if possible, removed with the server.
 
-A server that is killed cannot remove its own, so that the next one to start does. Every process that uses a folder has
-a lock on it, which the kernel takes away with the last of them: a folder without one belongs to nobody any more. That
-says more than a process id, which other containers do not see and which the next process may be given.
+A killed server cannot remove its folder; the next server to start does. Every process that uses a folder holds a lock
+on it, released by the kernel when the process ends: a folder without a lock is unused. Process ids would not do: other
+containers do not see them, and they are reused.
 """
 
 import fcntl
@@ -15,19 +15,19 @@ from pathlib import Path
 
 logger = logging.getLogger("extension_kit.server")
 
-# Memory first: what writes through mmap, as the metrics do, is killed by a full disk.
+# Memory first: on a full disk, a process that writes through mmap, as the metrics do, is killed.
 _PLACES = ("/dev/shm", None)  # None is the directory for temporary files
 _PREFIX = "extension-kit-shared-"
 _TRIES = 10
 
 
 def make() -> str:
-    """Make a folder that this process and those it forks use until they end.
+    """Create a folder that this process and its forked children use until they end. Return its path.
 
     Raises:
-        OSError: none can be made.
+        OSError: no folder can be created.
     """
-    problem = OSError("others remove each one at once")
+    problem = OSError("every new folder was removed by another process")
     for place in _PLACES:
         try:
             for _ in range(_TRIES):
@@ -40,13 +40,13 @@ def make() -> str:
 
 
 def use(folder: str) -> bool:
-    """Keep others from removing a folder while this process, or one that it forks, lives.
+    """Lock a folder against removal while this process, or one of its forked children, lives.
 
     Returns:
-        Whether the folder is kept; otherwise it is being removed or gone.
+        True if the folder is locked, False if it is being removed or gone.
 
     Raises:
-        OSError: it is no folder, or its file system has no locks.
+        OSError: the path is no folder, or its file system has no locks.
     """
     try:
         descriptor = _open(folder)
@@ -55,16 +55,16 @@ def use(folder: str) -> bool:
     with suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         if _is_at(folder, descriptor):
-            return True  # the descriptor stays open until the end, and the lock with it
+            return True  # the descriptor, and with it the lock, stays open until the process ends
     os.close(descriptor)
     return False
 
 
 def sweep() -> None:
-    """Remove the folders of this user that no process uses any more."""
+    """Remove this user's folders that no process uses."""
     for place in _PLACES:
         for found in Path(place or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-            with suppress(OSError):  # it is in use, or somebody else's, or somebody else was faster
+            with suppress(OSError):  # in use, of another user, or removed by another process
                 _remove_unused(str(found))
 
 
@@ -75,8 +75,8 @@ def _remove_unused(folder: str) -> None:
             return
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_at(folder, descriptor):
-            shutil.rmtree(folder)  # which follows no links
-            logger.debug("Removed %s, which no process uses any more", folder)
+            shutil.rmtree(folder)  # follows no links
+            logger.debug("Removed unused folder %s", folder)
     finally:
         os.close(descriptor)
 
@@ -86,7 +86,7 @@ def _open(folder: str) -> int:
 
 
 def _is_at(folder: str, descriptor: int) -> bool:
-    """Whether the folder is still the one that was opened: it may have been removed before it was locked."""
+    """Return True if the path is still the opened folder: it may have been removed before it was locked."""
     try:
         return os.path.samestat(os.lstat(folder), os.fstat(descriptor))
     except FileNotFoundError:
