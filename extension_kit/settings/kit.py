@@ -80,7 +80,7 @@ def _proxy_url(text: str) -> str:
     return text
 
 
-PROXY_URL = Kind(_proxy_url, "http://USER:PASSWORD@HOST:PORT, or https (in the password, @ is %40),")
+PROXY_URL = Kind(_proxy_url, "http://USER:PASSWORD@HOST:PORT, or https (in the password, @ is %40)")
 MAILBOX = Kind(_mailbox, "an address such as Oncall <oncall@example.com>")
 
 
