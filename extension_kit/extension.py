@@ -1,5 +1,6 @@
 """The class ``Extension``: registers event listeners, is served by the command line or as a Flask application."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -107,7 +108,7 @@ class Extension:
 
         return register
 
-    def speak(self, protocol: "EventProtocol[Any]") -> None:
+    def add_protocol(self, protocol: "EventProtocol[Any]") -> None:
         """Add the event protocol of another system: serve its routes and pass its events to listeners.
 
         Args:
@@ -125,7 +126,7 @@ class Extension:
         self.protocols.append(protocol)
         self.registry.foreign.extend(protocol.names)
 
-    def index(self, provider: IndexProvider) -> None:
+    def extend_index(self, provider: IndexProvider) -> None:
         """Add keys of other kits, such as ``actions`` or ``discoveries``, to the registration document.
 
         Args:
@@ -136,9 +137,19 @@ class Extension:
         """
         if not isinstance(provider, Mapping) and (not callable(provider) or unfinished_kind(provider)):
             raise RegistrationError(
-                f"extension.index takes a mapping, or a plain function that returns one, not {provider!r:.80}"
+                f"extension.extend_index takes a mapping, or a plain function that returns one, not {provider!r:.80}"
             )
         self.registry.providers.append(provider)
+
+    def speak(self, protocol: "EventProtocol[Any]") -> None:
+        """Call ``add_protocol``, by its former name."""
+        warnings.warn("extension.speak is called extension.add_protocol now", DeprecationWarning, stacklevel=2)
+        self.add_protocol(protocol)
+
+    def index(self, provider: IndexProvider) -> None:
+        """Call ``extend_index``, by its former name."""
+        warnings.warn("extension.index is called extension.extend_index now", DeprecationWarning, stacklevel=2)
+        self.extend_index(provider)
 
     @property
     def listeners(self) -> list[Listener]:

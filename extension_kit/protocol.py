@@ -4,7 +4,7 @@ Such an extension has routes, tables and settings of its own, and publishes the 
 Decorated functions and subscriptions get them like the events of Steadybit's agents::
 
     extension = Extension("extension-croneye")
-    extension.speak(EventProtocol("croneye", names=("croneye.*",), settings=CronEyeSettings, routes=routes))
+    extension.add_protocol(EventProtocol("croneye", names=("croneye.*",), settings=CronEyeSettings, routes=routes))
 """
 
 from collections.abc import Callable

@@ -145,11 +145,11 @@ class Registry:
             provided = provider() if callable(provider) else provider
             refuse_unfinished(provided, "the function")
             if not isinstance(provided, Mapping):
-                raise RegistrationError(f"extension.index(...): the function returned {provided!r:.80}, not a mapping")
+                raise RegistrationError(f"extend_index(...): the function returned {provided!r:.80}, not a mapping")
             for key, value in provided.items():
                 if key in document:
                     raise RegistrationError(
-                        f"{key} is given twice for the registration document: by two extension.index(...), or beside "
+                        f"{key} is given twice for the registration document: by two extend_index(...), or beside "
                         "the event listeners, which the kit lists itself"
                     )
                 document[key] = value

@@ -84,7 +84,7 @@ class Service:
         except RegistrationError:
             raise
         except Exception as error:
-            raise RegistrationError(f"extension.index(...): {type(error).__name__}: {error}") from error
+            raise RegistrationError(f"extension.extend_index(...): {type(error).__name__}: {error}") from error
 
     @classmethod
     def of(

@@ -13,7 +13,7 @@ from .tables import TABLES
 __all__ = ["CronEyeEvent", "CronEyeSettings", "extension"]
 
 extension = Extension("extension-croneye")
-extension.speak(
+extension.add_protocol(
     EventProtocol(
         SOURCE,
         settings=CronEyeSettings,

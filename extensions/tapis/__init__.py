@@ -32,7 +32,7 @@ SERVICES = (
 """The services of Tapis. Agents are not asked for their events. Other services may publish as well."""
 
 extension = Extension("extension-tapis")
-extension.speak(
+extension.add_protocol(
     EventProtocol(
         SOURCE,
         settings=TapisSettings,

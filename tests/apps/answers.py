@@ -75,4 +75,6 @@ def fails_once(event: Event) -> None:
         raise ConnectionError("try again")
 
 
-extension.index(lambda: {"actions": [{"method": "GET", "path": f"/actions/{number:03}"} for number in range(50)]})
+extension.extend_index(
+    lambda: {"actions": [{"method": "GET", "path": f"/actions/{number:03}"} for number in range(50)]}
+)

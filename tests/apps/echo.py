@@ -149,7 +149,7 @@ def beat(host: Host, settings: EchoSettings) -> None:
 
 
 extension = Extension("extension-echo")
-extension.speak(
+extension.add_protocol(
     EventProtocol(
         "echo",
         EchoSettings,

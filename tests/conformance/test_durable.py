@@ -222,7 +222,7 @@ class TestKilling:
         wait_until(lambda: ended(added) == ["20-0"])
         for pid in shared.server.children("worker"):
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: "The delivery worker ended (code -9)" in shared.server.log)
+        wait_until(lambda: "Delivery worker exited (code -9)" in shared.server.log)
         assert shared.server.post("/events/plain", run_event(event, 20, 1)).status == 200
         # The first may have been killed before its end was written down, and then it is made again.
         wait_until(lambda: list(dict.fromkeys(ended(added))) == ["20-0", "20-1"])

@@ -165,7 +165,7 @@ class TestClientsThatDoNotRead:
     def talkative(self, tmp_path):
         """An extension whose registration document has more than half a megabyte."""
         document = {"actions": [{"method": "GET", "path": f"/actions/{number:0100}"} for number in range(4000)]}
-        (tmp_path / "talkative.py").write_text(f"{CROWD}\nextension.index(lambda: {document})\n")
+        (tmp_path / "talkative.py").write_text(f"{CROWD}\nextension.extend_index(lambda: {document})\n")
         return str(tmp_path / "talkative")
 
     def test_an_answer_that_is_not_taken_in_time_ends_the_connection(self, served, talkative):

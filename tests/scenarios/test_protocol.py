@@ -297,7 +297,7 @@ def routes(host, settings):
     {app}
 
 extension = Extension("extension-mine")
-extension.speak(EventProtocol("mine", Settings, routes))
+extension.add_protocol(EventProtocol("mine", Settings, routes))
 
 @extension.listen_to("killswitch.engaged")
 def page(event):

@@ -227,8 +227,8 @@ class TestRefusingToStart:
 
     def test_an_index_provider_that_raises(self, start, tmp_path):
         path = tmp_path / "provider.py"
-        path.write_text(ONCALL + "extension.index(lambda: {'actions': {1, 2}})")
-        assert "extension.index(...): " in self.refused(start, path)
+        path.write_text(ONCALL + "extension.extend_index(lambda: {'actions': {1, 2}})")
+        assert "extend_index(...): " in self.refused(start, path)
 
     def test_a_certificate_that_is_not_there(self, start, oncall):
         line = self.refused(

@@ -46,8 +46,8 @@ extension.listen_to("*")("not a function")  # type: ignore[type-var]
 def without_names(event: Event) -> None: ...
 
 
-extension.index({"actions": []})
-extension.index(lambda: {"actions": None})
-extension.index("actions")  # type: ignore[arg-type]
+extension.extend_index({"actions": []})
+extension.extend_index(lambda: {"actions": None})
+extension.extend_index("actions")  # type: ignore[arg-type]
 
 assert_type(extension.create_app(), Flask)

@@ -13,7 +13,7 @@ import sys
 from extension_kit import Extension
 
 extension = Extension("extension-small")
-extension.index(lambda: {"loaded": sorted(set(module.partition(".")[0] for module in sys.modules))})
+extension.extend_index(lambda: {"loaded": sorted(set(module.partition(".")[0] for module in sys.modules))})
 
 @extension.listen_to("*"%s)
 def handle(event):

@@ -398,8 +398,8 @@ def test_one_path_with_two_restrictions_is_refused(extension):
 
 def test_other_keys_are_merged_in(extension):
     extension.listen_to("*")(nothing)
-    extension.index({"actions": [{"method": "GET", "path": "/a"}]})
-    extension.index(lambda: {"discoveries": None})
+    extension.extend_index({"actions": [{"method": "GET", "path": "/a"}]})
+    extension.extend_index(lambda: {"discoveries": None})
     document = extension.registry.document()
     assert document["actions"] == [{"method": "GET", "path": "/a"}]
     assert document["discoveries"] is None
@@ -415,7 +415,7 @@ def test_other_keys_are_merged_in(extension):
     ],
 )
 def test_a_function_that_gives_no_keys_is_told(extension, provider, error, text):
-    extension.index(provider)
+    extension.extend_index(provider)
     with pytest.raises(error, match=text):
         extension.registry.document()
 
@@ -423,13 +423,13 @@ def test_a_function_that_gives_no_keys_is_told(extension, provider, error, text)
 @pytest.mark.parametrize("provider", [5, waits, twice, functools.partial(waits)])
 def test_what_cannot_give_keys_is_refused_at_import(extension, provider):
     with pytest.raises(RegistrationError, match="a mapping, or a plain function that returns one"):
-        extension.index(provider)
+        extension.extend_index(provider)
 
 
 @pytest.mark.parametrize("key", ["eventListeners", "actions"])
 def test_a_key_given_twice_is_refused(extension, key):
-    extension.index({"actions": []})
-    extension.index({key: []})
+    extension.extend_index({"actions": []})
+    extension.extend_index({key: []})
     with pytest.raises(RegistrationError, match=f"{key} is given twice"):
         extension.registry.document()
 
@@ -482,7 +482,7 @@ def test_an_extension_needs_a_name(name):
 def speaking(*names, source="croneye"):
     """An extension that speaks another protocol, whose events have such names."""
     extension = Extension("extension-other")
-    extension.speak(EventProtocol(source, object, None, names=names))
+    extension.add_protocol(EventProtocol(source, object, None, names=names))
     return extension
 
 
@@ -552,7 +552,7 @@ class TestOtherProtocols:
 
     def test_a_forgotten_comma_is_explained(self, extension):
         with pytest.raises(RegistrationError, match=r"write \('croneye.\*',\)"):
-            extension.speak(EventProtocol("croneye", object, None, names="croneye.*"))
+            extension.add_protocol(EventProtocol("croneye", object, None, names="croneye.*"))
         assert (extension.protocols, extension.registry.foreign) == ([], [])
 
 
@@ -600,3 +600,12 @@ class TestSubscriptions:
 
 def subscriptions():
     pass
+
+
+def test_the_names_of_the_release_before_still_work_and_warn():
+    extension = Extension("extension-test")
+    with pytest.warns(DeprecationWarning, match=r"extension\.extend_index"):
+        extension.index({"actions": []})
+    with pytest.warns(DeprecationWarning, match=r"extension\.add_protocol"):
+        extension.speak(EventProtocol("croneye", object, None, names=("croneye.*",)))
+    assert len(extension.registry.providers) == len(extension.protocols) == 1

@@ -35,7 +35,7 @@ def manner(settings):
 
 def speaking(source="echo", **more):
     extension = Extension(f"extension-{source}")
-    extension.speak(EventProtocol(source, EchoSettings, routes, names=(f"{source}.*",), **more))
+    extension.add_protocol(EventProtocol(source, EchoSettings, routes, names=(f"{source}.*",), **more))
     return extension
 
 

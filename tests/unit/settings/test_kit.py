@@ -277,7 +277,7 @@ def test_table() -> None:
     assert len(table) == len(dataclasses.fields(Settings))
     assert table[PORT] == (
         "8080",
-        "The port agents call. 0 takes any free one. Allowed: a whole number from 0 to 65535.",
+        "Port that agents call. 0 takes any free port. Allowed: a whole number from 0 to 65535.",
     )
     assert table["EXTENSION_GRACE_PERIOD"][0] == "20"
     assert table[CLIENT_CAS][0] == table[CERT][0] == table["STEADYBIT_LOG_COLOR"][0] == ""

@@ -63,7 +63,7 @@ def client(tmp_path):
     def client(**settings):
         extension = Extension("extension-echo")
         extension.listen_to("killswitch.engaged", immediate=True)(page)
-        extension.speak(EventProtocol("echo", NoSettings, echo, names=("echo.*",)))
+        extension.add_protocol(EventProtocol("echo", NoSettings, echo, names=("echo.*",)))
         made = Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db", **settings))
         services.append(made)
         return create_app(made, embed_worker=False).test_client()
@@ -197,7 +197,7 @@ class TestPaths:
                 return Routes(Blueprint(blueprint, __name__), (f"/{source}",), complain)
 
             extension = Extension(f"extension-{source}")
-            extension.speak(EventProtocol(source, NoSettings, routes))
+            extension.add_protocol(EventProtocol(source, NoSettings, routes))
             return extension
 
         settings = Settings(database_url=f"sqlite:///{tmp_path}/extension.db")
@@ -225,7 +225,7 @@ class TestPaths:
                 return Routes(Blueprint(source, __name__), paths, complain)
 
             extension = Extension(f"extension-{source}")
-            extension.speak(EventProtocol(source, NoSettings, routes))
+            extension.add_protocol(EventProtocol(source, NoSettings, routes))
             return extension
 
         first, second = speak("other", ("/other",)), speak("echo", paths)
@@ -238,7 +238,7 @@ class TestPaths:
     def test_without_a_database_a_protocol_is_left_out(self):
         extension = Extension("extension-echo")
         extension.listen_to("killswitch.engaged")(page)
-        extension.speak(EventProtocol("echo", NoSettings, echo))
+        extension.add_protocol(EventProtocol("echo", NoSettings, echo))
         there = extension.create_app(Settings(), durable=False).test_client()
         assert there.get("/echo/jobs/7").status_code == 404
         assert there.get("/").status_code == 200
