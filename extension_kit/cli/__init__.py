@@ -1,4 +1,4 @@
-"""The command line: ``extension-kit``. Each command is a thin layer over a module of the same name."""
+"""Command line ``extension-kit``: arguments and options of its commands. Modules with the work are imported on use."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("targets", nargs=-1, required=True, metavar="FILE_OR_MODULE...")
-@click.option("--reload", is_flag=True, help="Start anew when a file changes (for development).")
+@click.option("--reload", is_flag=True, help="Restart when a file changes (for development).")
 @click.option("--no-worker", is_flag=True, help="Leave durable listeners to `extension-kit worker` elsewhere.")
 def serve(targets: tuple[str, ...], reload: bool, no_worker: bool) -> None:
     """Serve the extensions in files, folders or modules. Settings come from the environment."""
@@ -33,7 +33,7 @@ def serve(targets: tuple[str, ...], reload: bool, no_worker: bool) -> None:
 @click.argument("targets", nargs=-1, required=True, metavar="FILE_OR_MODULE...")
 @click.option("--supervisor", type=int, hidden=True)
 def worker(targets: tuple[str, ...], supervisor: int | None) -> None:
-    """Make the deliveries of durable listeners; any number of workers on any machine, with PostgreSQL."""
+    """Make the deliveries of durable listeners. With PostgreSQL, run any number of workers on any machine."""
     from extension_kit.settings.kit import Settings
     from extension_kit.worker import work
 
@@ -44,7 +44,7 @@ def worker(targets: tuple[str, ...], supervisor: int | None) -> None:
 @click.argument("targets", nargs=-1, required=True, metavar="FILE_OR_MODULE...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
 def openapi(targets: tuple[str, ...], as_json: bool) -> None:
-    """Print the OpenAPI document of the extensions in files, folders or modules, with their real paths."""
+    """Print the OpenAPI document of the extensions in files, folders or modules, with their paths."""
     from extension_kit.loading import load_extensions
     from extension_kit.runtime.service import Service
     from extension_kit.settings.kit import Settings
@@ -64,7 +64,7 @@ def openapi(targets: tuple[str, ...], as_json: bool) -> None:
 @click.option("--ecs", "ways", flag_value="ecs", multiple=True, help="Tags of the task definition.")
 @click.option("--agent-api", "ways", flag_value="agent-api", multiple=True, help="Body for the agent's API.")
 @click.option("--index", type=click.IntRange(min=0), default=0, show_default=True, help="Number in --env.")
-@click.option("--basic", is_flag=True, help="The extension asks for a user name and a password.")
+@click.option("--basic", is_flag=True, help="The extension requires a user name and a password.")
 @click.option(
     "--restricted-port",
     "restricted_ports",
@@ -75,7 +75,7 @@ def openapi(targets: tuple[str, ...], as_json: bool) -> None:
 )
 @click.option("--restricted-ip", "restricted_ips", multiple=True, help="Address that network attacks spare.")
 @click.option("--register", metavar="AGENT_URL", help="Register at this agent (key: STEADYBIT_AGENT_KEY, or _FILE).")
-@click.option("--unregister", metavar="AGENT_URL", help="Take the registration at this agent back.")
+@click.option("--unregister", metavar="AGENT_URL", help="Remove the registration from this agent.")
 def registration(
     url: str,
     ways: tuple[str, ...],
@@ -86,7 +86,7 @@ def registration(
     register: str | None,
     unregister: str | None,
 ) -> None:
-    """Say how agents find the extension at URL (http, https or unix:/path), or tell one agent."""
+    """Print how to register the extension at URL (http, https or unix:/path), or register it at one agent."""
     from extension_kit.agent.registration import (
         Address,
         AgentRefusedError,
@@ -114,7 +114,7 @@ def registration(
 
 @commands.command()
 @click.argument("name")
-@click.option("--directory", type=click.Path(path_type=Path), help="Where to write it (default: ./NAME).")
+@click.option("--directory", type=click.Path(path_type=Path), help="Directory to write to (default: ./NAME).")
 def new(name: str, directory: Path | None) -> None:
     """Write a small, complete extension: handlers, test, README, Dockerfile, values for Helm."""
     from extension_kit.cli.new import write_extension
@@ -144,26 +144,26 @@ def new(name: str, directory: Path | None) -> None:
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Seconds to say in Request-Timeout.",
+    help="Seconds sent as Request-Timeout.",
 )
-@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Seconds to wait until the extension is there.")
+@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Seconds to wait for the extension to start.")
 @click.option(
     "--concurrency", type=click.IntRange(1, 256), default=1, help="Events sent at a time; their order is lost."
 )
 @click.option("--redeliver", is_flag=True, help="Send every event twice.")
 @click.option(
-    "--fresh-ids", is_flag=True, help="Give events other ids: what an extension has got before, it does not run again."
+    "--fresh-ids", is_flag=True, help="Give events new ids: an extension does not run a repeated event again."
 )
 @click.option("--basic", metavar="USER", help="Password: STEADYBIT_AGENT_BASIC_PASSWORD, or _FILE, or a prompt.")
 @click.option("--client-cert", metavar="FILE", help="PEM file with the agent's certificate.")
-@click.option("--client-key", metavar="FILE", help="PEM file with its key, unless that is in the same file.")
+@click.option("--client-key", metavar="FILE", help="PEM file with its key, unless the certificate's file has it.")
 @click.option("--ca", metavar="FILE", help="PEM file with certificates to trust instead of the system's.")
 @click.option("--insecure", is_flag=True, help="Accept any certificate.")
 def agent(**options: Any) -> None:
     """Play a Steadybit agent against the extension at URL (http, https or unix:/path).
 
-    Asks the extension which events it wants, sends them as an agent would, and tells what came of it. The exit code is
-    0 when everything was accepted, and 1 when not.
+    Asks the extension for its event listeners, sends events as an agent would, and reports the answers. The exit code
+    is 0 if every event was accepted, and 1 if not.
     """
     from extension_kit.agent.command import run
 
@@ -175,7 +175,7 @@ commands.add_command(db)
 
 
 def main() -> None:
-    """Run the command line; a configuration error is one line on stderr and exit code 2."""
+    """Run the command line. A configuration error ends it with one line on stderr and exit code 2."""
     try:
         commands()
     except (ConfigurationError, StoreError) as error:

@@ -1,7 +1,6 @@
-"""``extension-kit deliveries`` and ``extension-kit db``: their arguments.
+"""Arguments of ``extension-kit deliveries`` and ``extension-kit db``.
 
-What they do is in ``delivery_commands`` and ``database_commands``, which are imported when they are needed: other
-commands should start as fast as if they did not exist.
+Their actions are in ``delivery_actions`` and ``database_actions``, imported on use, so that other commands start fast.
 """
 
 import re
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Commands(click.Group):
-    """Commands for a database: where it cannot be used they end with one line and exit code 1."""
+    """Commands for a database. If it cannot be used, they end with one line and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -33,7 +32,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class _Time(click.ParamType[datetime]):
-    """A point in time, as such or by its age."""
+    """Parameter type of a point in time, given as a time or an age."""
 
     name = "time"
 
@@ -50,7 +49,7 @@ _REF = click.IntRange(1, 2**63 - 1)
 
 
 def _examples(*arguments: str) -> str:
-    """The end of a help text."""
+    """Format the examples at the end of a help text."""
     return "\n".join(("\b", "Examples:", *(f"  extension-kit {line}" for line in arguments)))
 
 
@@ -62,7 +61,7 @@ def _database_url() -> str:
 
 @click.group(cls=_Commands)
 def deliveries() -> None:
-    """Look at deliveries; have them tried again, or throw them away.
+    """List, show, replay, retry and discard deliveries.
 
     A delivery is one event for one listener. It waits for its next attempt, was delivered, is a dead letter because it
     was given up, or was discarded. The database is that of EXTENSION_DATABASE_URL; the extension may be running.
@@ -70,7 +69,7 @@ def deliveries() -> None:
 
 
 def _filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say which deliveries are meant."""
+    """Add the options that filter deliveries."""
     for option in (
         click.option(
             "--before",
@@ -80,7 +79,7 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--after", type=_Time(), help="Created after a time, or less long ago."),
         click.option("--event-id", help="The id of the event."),
         click.option("--event", "event_name", help="The name of the event."),
-        click.option("--listener", help="What the listener's key begins with."),
+        click.option("--listener", help="Beginning of the listener's key."),
     ):
         command = option(command)
     return command
@@ -117,8 +116,8 @@ def list_deliveries(limit: int, as_json: bool, **wanted: Any) -> None:
 def show(ref: int, as_json: bool) -> None:
     """Show one delivery, its attempts, and the event's body.
 
-    What went wrong, and what the receiver answered, is shown as it was written down. Of the body, the values of keys
-    that sound secret are hidden, and long texts and lists are cut.
+    Errors and answers of the receiver are shown as recorded. In the body, values of keys that sound secret are hidden,
+    and long texts and lists are cut.
     """
     from extension_kit.cli.delivery_actions import show_delivery
 
@@ -126,7 +125,7 @@ def show(ref: int, as_json: bool) -> None:
 
 
 def _several(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the arguments that say which deliveries are meant."""
+    """Add the arguments that select deliveries: numbers, a filter or --all."""
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         command = click.option("--all", "everything", is_flag=True, help=f"All {what}.")(_filtered(command))
@@ -137,7 +136,7 @@ def _several(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 def _chosen(refs: tuple[int, ...], everything: bool, status: str | None, wanted: dict[str, Any]) -> "Filter":
     if (bool(refs), everything, any(wanted.values())).count(True) != 1:
-        raise click.UsageError("say which: numbers, or a filter, or --all")
+        raise click.UsageError("select deliveries by numbers, by a filter or by --all")
     return _filter(refs=refs, status=status, **wanted)
 
 
@@ -150,10 +149,10 @@ def _chosen(refs: tuple[int, ...], everything: bool, status: str | None, wanted:
 )
 @_several("dead letters")
 def replay(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
-    """Try dead letters again.
+    """Replay dead letters.
 
-    Those of the numbers, of a filter, or all; each with as many attempts as a new delivery. `list --status dead` with
-    the same filter shows which they are.
+    Select them by numbers, by a filter or by --all. Each gets as many attempts as a new delivery. `list --status dead`
+    with the same filter shows them.
     """
     from extension_kit.cli.delivery_actions import replay_deliveries
 
@@ -167,12 +166,12 @@ def replay(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
         "deliveries retry-now --listener oncall.page",
     ),
 )
-@_several("that wait")
+@_several("waiting deliveries")
 def retry_now(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
-    """Make the next attempt of deliveries that wait at once.
+    """Make the next attempt of waiting deliveries now.
 
-    Those of the numbers, of a filter, or all. The attempts that are left to them stay the same; what waits behind
-    another delivery goes on waiting for that.
+    Select them by numbers, by a filter or by --all. The number of their remaining attempts does not change. A delivery
+    behind another one still waits for it.
     """
     from extension_kit.cli.delivery_actions import retry_deliveries_now
 
@@ -189,24 +188,24 @@ def retry_now(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
 @click.option(
     "--status",
     type=click.Choice(["dead", "waiting"]),
-    help="With a filter or --all: dead letters (the default), or what waits.",
+    help="With a filter or --all: dead letters (the default), or waiting deliveries.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_several("dead letters, or with --status waiting all that wait")
+@_several("dead letters, or with --status waiting all waiting deliveries")
 def discard(refs: tuple[int, ...], everything: bool, status: str | None, yes: bool, **wanted: Any) -> None:
-    """Throw dead letters away, or deliveries that wait.
+    """Discard dead letters or waiting deliveries.
 
-    Those of the numbers, of a filter, or all; they cannot be replayed any more. `list` with the same filter and
-    `--status` shows which they are. What is being attempted right now is left alone.
+    Select them by numbers, by a filter or by --all. They cannot be replayed afterwards. `list` with the same filter and
+    `--status` shows them. Deliveries with a running attempt are skipped.
     """
     from extension_kit.cli.delivery_actions import discard_deliveries
 
     if refs and status:
-        raise click.UsageError("--status goes with a filter or --all: numbers say which by themselves")
+        raise click.UsageError("--status needs a filter or --all, and cannot be combined with numbers")
 
     def confirm(question: str) -> None:
         if not yes and not sys.stdin.isatty():
-            raise click.UsageError("there is nobody to ask: --yes throws away what waits")
+            raise click.UsageError("no terminal to confirm on: --yes discards waiting deliveries")
         if not yes:
             click.confirm(question, abort=True, err=True)
 
@@ -218,11 +217,11 @@ def discard(refs: tuple[int, ...], everything: bool, status: str | None, yes: bo
 @click.argument("new")
 @click.argument("targets", nargs=-1, metavar="[FILE_OR_MODULE]...")
 def adopt(old: str, new: str, targets: tuple[str, ...]) -> None:
-    """Hand over what the listener OLD has left to the listener NEW.
+    """Move deliveries of the listener OLD to the listener NEW.
 
-    For a function, a file or a path that was renamed: nothing handles what waits for the old name any more. Both are
-    keys of listeners, as `deliveries list` shows them. What waits is tried at once, with as many attempts as a new
-    delivery; dead letters stay dead, and can be replayed. With files or modules, NEW has to be in one of them.
+    For a renamed function, file or path: no function handles the waiting deliveries of the old name. OLD and NEW are
+    keys of listeners, as in `deliveries list`. Waiting deliveries are attempted at once, with as many attempts as a new
+    delivery; dead letters stay dead, and can be replayed. With files or modules, NEW must be in one of them.
     """
     from extension_kit.cli.delivery_actions import adopt_deliveries
 
@@ -231,10 +230,10 @@ def adopt(old: str, new: str, targets: tuple[str, ...]) -> None:
 
 @deliveries.command()
 def rebuild() -> None:
-    """Make the queue anew from the tables.
+    """Rebuild the queue from the tables.
 
-    For a queue that was lost or damaged, or after deliveries were changed by hand. Attempts under way go on, and events
-    that come in wait as long as it takes.
+    For a queue that was lost or damaged, or after deliveries were changed by hand. Running attempts continue; new
+    events wait until it is done.
     """
     from extension_kit.cli.delivery_actions import rebuild_queue
 
@@ -243,7 +242,7 @@ def rebuild() -> None:
 
 @click.group(cls=_Commands)
 def db() -> None:
-    """Make, upgrade, look at and copy the database of durable listeners.
+    """Create, upgrade, inspect and copy the database of durable listeners.
 
     It is that of EXTENSION_DATABASE_URL: a SQLite file (extension.db in the working directory), or PostgreSQL.
     """
@@ -252,9 +251,9 @@ def db() -> None:
 @db.command("upgrade")
 @click.argument("targets", nargs=-1, metavar="[FILE_OR_MODULE]...")
 def db_upgrade(targets: tuple[str, ...]) -> None:
-    """Make the tables, or bring them up to date. With SQLite, `serve` does it by itself.
+    """Create or upgrade the tables. With SQLite, `serve` does this itself.
 
-    Extensions that keep tables of their own, such as extensions/croneye, have to be named.
+    Extensions with their own tables, such as extensions/croneye, must be named.
     """
     from extension_kit.cli.database_actions import upgrade_database
 
@@ -263,7 +262,7 @@ def db_upgrade(targets: tuple[str, ...]) -> None:
 
 @db.command("status")
 def db_status() -> None:
-    """Say whether the database can be used, and what is in it. The exit code is 1 where it cannot."""
+    """Print version, size and row counts of the database. The exit code is 1 if it cannot be used."""
     from extension_kit.cli.database_actions import show_status
 
     show_status(_database_url())
@@ -276,9 +275,9 @@ def db_status() -> None:
 def db_copy(from_url: str, to_url: str, targets: tuple[str, ...]) -> None:
     """Copy everything to an empty database.
 
-    That is how an extension moves from SQLite to PostgreSQL, or back. Stop it first: what comes in meanwhile is not
-    copied. Extensions that keep tables of their own, such as extensions/croneye, have to be named. Passwords may be
-    left out of the URLs and given as PGPASSWORD, because everybody on a machine can read its command lines.
+    Use it to move an extension from SQLite to PostgreSQL, or back. Stop the extension first: events received meanwhile
+    are not copied. Extensions with their own tables, such as extensions/croneye, must be named. Passwords may be left
+    out of the URLs and given as PGPASSWORD, because everybody on a machine can read its command lines.
     """
     from extension_kit.cli.database_actions import copy_database
 

@@ -1,4 +1,4 @@
-"""``extension-kit db``: makes and upgrades the tables, says how they are, copies them to another database."""
+"""Actions of ``extension-kit db``: upgrade the tables, print their status, copy them to another database."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +19,12 @@ from extension_kit.store.extension_tables import Tables
 from extension_kit.store.migrate import extensions_in, upgrade
 from extension_kit.store.size import allocated_bytes
 
-_ANSWER = 10.0  # seconds within which a server has to be there
+_ANSWER = 10.0  # seconds a database server has to answer
 
 
 @contextmanager
 def opened(url: str) -> Iterator[Database]:
-    """A database, whose connections are closed afterwards. What is done in it may take long.
+    """Open a database without time limits for its statements, and close its connections afterwards.
 
     Raises:
         SettingError: the URL cannot be used.
@@ -43,26 +43,26 @@ def opened(url: str) -> Iterator[Database]:
 
 @contextmanager
 def existing(url: str) -> Iterator[Database]:
-    """A database that has been made before, closed afterwards.
+    """Open a database that exists, and close it afterwards.
 
     Raises:
         SettingError: the URL cannot be used.
-        StoreError: there is no such file: most often the command runs in another directory than the extension.
+        StoreError: the file does not exist; most often the command runs in another directory than the extension.
     """
     with opened(url) as database:
         if _is_missing(database):
             raise StoreError(
                 f"There is no database {database.path}: run this in the directory where the extension runs, "
-                "or set EXTENSION_DATABASE_URL to the one that it uses"
+                "or set EXTENSION_DATABASE_URL to its database"
             )
         yield database
 
 
 def upgrade_database(url: str, targets: Sequence[str]) -> None:
-    """Make the tables, or bring them up to date, with those of extensions.
+    """Create or upgrade the tables, including those of extensions.
 
     Args:
-        url: of the database.
+        url: URL of the database.
         targets: handler files, folders or modules with the extensions.
 
     Raises:
@@ -76,11 +76,11 @@ def upgrade_database(url: str, targets: Sequence[str]) -> None:
 
 
 def show_status(url: str) -> None:
-    """Write how a database is.
+    """Print version, size and row counts of a database.
 
     Raises:
         SettingError: the URL cannot be used.
-        StoreError: the database cannot be used, or has to be upgraded first, or needs a later release.
+        StoreError: the database cannot be used, must be upgraded first, or needs a later release.
     """
     with existing(url) as database:
         database.check_writable()
@@ -100,12 +100,12 @@ def show_status(url: str) -> None:
 
 
 def copy_database(from_url: str, to_url: str, targets: Sequence[str]) -> None:
-    """Copy all rows to an empty database, and fill the queue there; all or nothing.
+    """Copy all rows to an empty database, and build the queue there; all or nothing.
 
     Args:
-        from_url: of the database to copy.
-        to_url: of the other one.
-        targets: handler files, folders or modules with all extensions that have tables of their own in it.
+        from_url: URL of the database to copy.
+        to_url: URL of the empty database.
+        targets: handler files, folders or modules with all extensions that have their own tables in it.
 
     Raises:
         ConfigurationError: a URL cannot be used, both name the same database, a target cannot be loaded, or the

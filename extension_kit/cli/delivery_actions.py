@@ -1,4 +1,4 @@
-"""``extension-kit deliveries``: what people see of deliveries, and do with them."""
+"""Actions of ``extension-kit deliveries``: list, show, replay, retry now, discard, adopt, rebuild."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ _NOUNS = {DEAD: ("dead letter", "dead letters"), WAITING: ("waiting delivery", "
 
 
 def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> None:
-    """Write deliveries, newest first, and what of them waits for functions that are not there.
+    """Print deliveries, newest first, and the number of those waiting for unknown listeners.
 
     Raises:
         StoreError: the database cannot be used.
@@ -42,7 +42,7 @@ def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> N
     if found:
         write_list(found)
     elif everything:
-        click.echo(f"None of the deliveries in {database.name} is like that: there are {everything}.")
+        click.echo(f"No delivery in {database.name} matches, of {everything}.")
     else:
         click.echo(f"There are no deliveries in {database.name}.")
     if total > len(found):
@@ -52,7 +52,7 @@ def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> N
 
 
 def show_delivery(url: str, ref: int, *, as_json: bool) -> None:
-    """Write one delivery, the event's body without secrets, and the attempts.
+    """Print one delivery, the event's body without secrets, and the attempts.
 
     Raises:
         ClickException: there is no such delivery.
@@ -76,10 +76,10 @@ def show_delivery(url: str, ref: int, *, as_json: bool) -> None:
 
 
 def replay_deliveries(url: str, wanted: Filter) -> None:
-    """Try dead letters again.
+    """Replay dead letters.
 
     Raises:
-        ClickException: a delivery that is named is none of them; nothing was changed.
+        ClickException: a delivery named by number is no dead letter; nothing was changed.
         StoreError: the database cannot be used.
     """
     with _upgraded(url) as database:
@@ -92,10 +92,10 @@ def replay_deliveries(url: str, wanted: Filter) -> None:
 
 
 def retry_deliveries_now(url: str, wanted: Filter) -> None:
-    """Have deliveries that wait for their time attempted now.
+    """Make waiting deliveries due now.
 
     Raises:
-        ClickException: a delivery that is named does not wait; nothing was changed.
+        ClickException: a delivery named by number does not wait; nothing was changed.
         StoreError: the database cannot be used.
     """
     wanted = replace(wanted, status=WAITING)
@@ -107,22 +107,22 @@ def retry_deliveries_now(url: str, wanted: Filter) -> None:
             behind = _behind(connection, find(connection, wanted, len(wanted.refs))) if wanted.refs else {}
     click.echo(f"Due now: {_counted(changed.changed, WAITING)}.")
     for ref, first in sorted(behind.items()):
-        click.echo(f"Delivery {ref} goes on waiting behind delivery {first}, which has to end before.")
+        click.echo(f"Delivery {ref} still waits behind delivery {first}, which has to end first.")
     if changed.lost:
-        click.echo(f"{changed.lost} more not in the queue: `extension-kit deliveries rebuild` puts them there.")
+        click.echo(f"Not in the queue: {changed.lost} more, to be restored by `extension-kit deliveries rebuild`.")
     _say_attempted(changed)
 
 
 def discard_deliveries(url: str, wanted: Filter, confirm: Callable[[str], None]) -> None:
-    """Throw away dead letters, or what waits.
+    """Discard dead letters or waiting deliveries.
 
     Args:
-        url: of the database.
-        wanted: which; with numbers, whether dead or waiting.
-        confirm: asked before anything that waits is thrown away which was not named by its number; raises for a no.
+        url: URL of the database.
+        wanted: filter; numbers may be those of dead letters and of waiting deliveries.
+        confirm: called with a question before waiting deliveries are discarded by a filter; raises to refuse.
 
     Raises:
-        ClickException: a delivery that is named is none of them; nothing was changed.
+        ClickException: a delivery named by number is neither dead nor waiting; nothing was changed.
         StoreError: the database cannot be used.
     """
     with _upgraded(url) as database:
@@ -130,7 +130,7 @@ def discard_deliveries(url: str, wanted: Filter, confirm: Callable[[str], None])
             statuses = _statuses(connection, wanted.refs, DEAD, WAITING) or {wanted.status or DEAD}
             waiting = replace(wanted, status=WAITING)
             if WAITING in statuses and not wanted.refs:
-                confirm(f"Throw away {_counted(count(connection, waiting), WAITING)}?")
+                confirm(f"Discard {_counted(count(connection, waiting), WAITING)}?")
         said = []
         changed = Changed(0, 0, 0)
         if DEAD in statuses:
@@ -145,17 +145,17 @@ def discard_deliveries(url: str, wanted: Filter, confirm: Callable[[str], None])
 
 
 def adopt_deliveries(url: str, old: str, new: str, targets: Sequence[str]) -> None:
-    """Hand over what a listener has left to the one that it has become.
+    """Move the waiting deliveries and dead letters of a renamed listener to its new key.
 
     Args:
-        url: of the database.
-        old: the key of the one that is no more.
-        new: the key of the other.
-        targets: handler files, folders or modules, one of which has the other; none: that is not checked.
+        url: URL of the database.
+        old: former key of the listener.
+        new: its new key.
+        targets: handler files, folders or modules, one of which must have the new listener; if empty, no check is made.
 
     Raises:
         ConfigurationError: a target cannot be loaded.
-        ClickException: it cannot be right; nothing was changed.
+        ClickException: the keys do not fit; nothing was changed.
         StoreError: the database cannot be used.
     """
     if targets:
@@ -168,11 +168,11 @@ def adopt_deliveries(url: str, old: str, new: str, targets: Sequence[str]) -> No
                 adopted = adopt(connection, QueueByHand(), old, new)
         except AdoptionError as error:
             raise click.ClickException(f"{error}; nothing was changed") from None
-    click.echo(f"{new} has {_counted(adopted.waiting, WAITING)} and {_counted(adopted.dead, DEAD)} of {old} now.")
+    click.echo(f"Moved {_counted(adopted.waiting, WAITING)} and {_counted(adopted.dead, DEAD)} from {old} to {new}.")
 
 
 def rebuild_queue(url: str) -> None:
-    """Fill the engine's queue anew from the tables.
+    """Rebuild the engine's queue from the tables.
 
     Raises:
         StoreError: the database cannot be used; nothing was changed.
@@ -186,7 +186,7 @@ def rebuild_queue(url: str) -> None:
 
 @contextmanager
 def _upgraded(url: str) -> Iterator[Database]:
-    """A database that has the tables this release needs."""
+    """Open an existing database, and check that its tables are those of this release."""
     with existing(url) as database:
         version.check(current(database), database.name)
         yield database
@@ -202,7 +202,7 @@ def _behind(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, int]:
 
 
 def _all(database: Database, wanted: Filter, changes: Iterable[Changed]) -> Changed:
-    """Make changes batch by batch, showing how far they are."""
+    """Make changes batch by batch, showing progress. Return their sum."""
     with database.read() as connection:
         total = count(connection, wanted)
     done = [0, 0, 0]
@@ -214,7 +214,7 @@ def _all(database: Database, wanted: Filter, changes: Iterable[Changed]) -> Chan
 
 
 def _statuses(connection: Connection, refs: Sequence[int], *allowed: str) -> set[str]:
-    """The statuses of deliveries that were named by number, each of which has to be allowed."""
+    """Return the statuses of deliveries named by number. Raise ClickException if one is missing or not allowed."""
     status = {row.ref: row.status for row in find(connection, Filter(refs=tuple(refs)), len(refs))} if refs else {}
     for ref in refs:
         if ref not in status:
@@ -232,7 +232,7 @@ def _counted(number: int, status: str) -> str:
 
 def _say_attempted(changed: Changed) -> None:
     if changed.attempted:
-        click.echo(f"{changed.attempted} more being attempted right now, and left alone.")
+        click.echo(f"Skipped because an attempt is running: {changed.attempted}.")
 
 
 def _attempt(row: Row[Any]) -> dict[str, object]:

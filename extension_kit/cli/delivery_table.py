@@ -1,4 +1,4 @@
-"""How deliveries are shown to people: a line or two for each, all of one, times as it is easiest to think of them."""
+"""Delivery tables on the command line: a line or two per delivery, details of one, and relative times."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from extension_kit.observability.redaction import redact
 _COLUMNS = ("delivery", "status", "attempts", "event", "subject", "listener")
 _EVENT = _COLUMNS.index("event")
 _SHRINKABLE = (_EVENT, _COLUMNS.index("subject"), _COLUMNS.index("listener"))
-_LEAST = 8  # characters that are left of these, however narrow the terminal is
+_LEAST = 8  # minimum characters of these columns, however narrow the terminal
 _GAP = "  "
 _ERROR_CHARACTERS = 200
 _BODY_LINES = 200
@@ -25,12 +25,12 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def record(row: Row[Any], behind: Mapping[int, int], since: Mapping[int, datetime]) -> dict[str, object]:
-    """What is shown of a delivery.
+    """Return the fields of a delivery for display.
 
     Args:
-        row: as ``find`` returns it.
-        behind: the number of the one that it waits for, by the numbers of those that wait for one.
-        since: when the attempts began that are being made, by the numbers of their deliveries.
+        row: a row of ``find``.
+        behind: delivery number -> number of the delivery that it waits for.
+        since: delivery number -> start of its running attempt.
     """
     return {
         "delivery": row.ref,
@@ -52,7 +52,7 @@ def record(row: Row[Any], behind: Mapping[int, int], since: Mapping[int, datetim
 
 
 def write_list(records: Sequence[Mapping[str, Any]]) -> None:
-    """Write deliveries as a table, as wide as the terminal and errors below; without one each is a line of its own."""
+    """Print deliveries as a table. On a terminal, fit its width and print errors below; else one line per delivery."""
     console = Console()
     now = datetime.now(UTC)
     rows = [{**each, "status": status(each, now)} for each in records]
@@ -72,7 +72,7 @@ def write_list(records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def status(shown: Mapping[str, Any], now: datetime) -> str:
-    """Say in a few words how a delivery is, and since when or until when."""
+    """Return the status of a delivery in a few words, with a relative time."""
     if shown["status"] != WAITING:
         return f"{shown['status']} {_duration(now, shown['ended_at'])} ago" if shown["ended_at"] else shown["status"]
     if shown["attempted_since"]:
@@ -85,19 +85,19 @@ def status(shown: Mapping[str, Any], now: datetime) -> str:
 
 
 def write_json(value: object) -> None:
-    """Write JSON for programs."""
+    """Print indented JSON."""
     click.echo(json.dumps(value, indent=2, default=datetime.isoformat))
 
 
 def write_fields(fields: Mapping[str, object]) -> None:
-    """Write a line for each field that has a value."""
+    """Print a line for each field that has a value."""
     for name, value in fields.items():
         if value is not None:
             click.echo(f"{name + ':':<17}{_text(value)}")
 
 
 def shown_body(body: bytes) -> Any:
-    """What is shown of an event's body: no secrets, and long texts and lists cut."""
+    """Return an event's body for display: secrets hidden, long texts and lists cut."""
     try:
         return redact(orjson.loads(body))
     except orjson.JSONDecodeError:
@@ -105,7 +105,7 @@ def shown_body(body: bytes) -> Any:
 
 
 def write_body(body: object) -> None:
-    """Write an event's body, a line for each of its values."""
+    """Print an event's body, a line for each of its values."""
     lines = json.dumps(body, indent=2, ensure_ascii=False).splitlines()
     for line in lines[:_BODY_LINES]:
         click.echo("".join(character if character.isprintable() else " " for character in line))
@@ -124,7 +124,7 @@ def _shrink(widths: list[int], width: int) -> None:
 
 def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
     shown = [_cut(text, width) for text, width in zip(texts, widths, strict=True)]
-    if len(name := texts[_EVENT]) > widths[_EVENT]:  # what is different about names is at their end
+    if len(name := texts[_EVENT]) > widths[_EVENT]:  # event names differ at their end
         shown[_EVENT] = f"…{name[-widths[_EVENT] + 1 :]}"
     return _GAP.join(text.ljust(width) for text, width in zip(shown, widths, strict=True)).rstrip()
 
@@ -134,7 +134,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _duration(later: datetime, earlier: datetime) -> str:
-    """The time between two moments, in the largest unit that there is one of: ``3 h``."""
+    """Format the time between two moments in the largest unit that fits: ``3 h``."""
     seconds = max((later - earlier).total_seconds(), 0.0)
     size, unit = next((each for each in _UNITS if seconds >= each[0]), _UNITS[-1])
     return f"{seconds // size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""A new extension: a folder of small files that works as it stands."""
+"""New extension: writes a folder of small files that works as it stands."""
 
 import keyword
 import re
@@ -17,21 +17,21 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 53  # of a Helm release
 _WHEELS = "wheels"
 _ABOUT_WHEEL = f"""
-`{_WHEELS}/` holds extension-kit itself, as it was when this was made: keep it with the rest. For a later one, put its
-wheel there and name it in `requirements.txt`; extras follow it, as in `....whl[metrics]`.
+`{_WHEELS}/` holds extension-kit itself, in the version that made this extension: keep it with the rest. For a later
+version, put its wheel there and name it in `requirements.txt`; extras follow it, as in `....whl[metrics]`.
 """
 
 
 def write_extension(name: str, directory: Path) -> str:
     """Write the extension ``name`` into a directory that is empty or does not exist.
 
-    Where this kit did not come from an index, but from a checkout for example, it is put beside the extension as a
-    wheel: by its name nobody could install it.
+    If this kit was not installed from an index, but from a checkout for example, it is put beside the extension as a
+    wheel: pip could not install it by name.
 
     ``oncall`` and ``extension-oncall`` are the same: the module is oncall.py, the extension is called extension-oncall.
 
     Returns:
-        What was written and what to do next, for the user to read.
+        Message for the user: the written files and the next commands.
 
     Raises:
         ConfigurationError: the name is not allowed, the directory is not empty, or it cannot be written.

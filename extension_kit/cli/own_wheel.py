@@ -1,4 +1,4 @@
-"""The kit as a wheel, made of what is installed: for new extensions, as long as no index has this version of it."""
+"""Wheel of the installed kit, for new extensions: pip cannot install a version that is on no index."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ _METADATA = ("METADATA", "entry_points.txt", "licenses/LICENSE")
 
 
 def is_from_index(kit: Distribution) -> bool:
-    """Whether the kit was installed by name and version, so that others can install it so, too.
+    """Return True if the kit was installed from an index, so that pip can install it elsewhere.
 
-    What was installed from a checkout, an archive or a repository has a note of that (PEP 610).
+    An installation from a checkout, an archive or a repository has a file ``direct_url.json`` (PEP 610).
     """
     return kit.read_text("direct_url.json") is None
 
 
 def wheel_name(kit: Distribution) -> str:
-    """The wheel's file name."""
+    """Return the wheel's file name."""
     return f"extension_kit-{kit.version}-{_TAG}.whl"
 
 
@@ -30,7 +30,7 @@ def write_wheel(directory: Path) -> None:
     """Write the kit's wheel into a directory: the same bytes for the same files (PEP 427).
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the wheel cannot be written.
     """
     kit = distribution("extension-kit")
     records = []
@@ -54,7 +54,7 @@ def _files(kit: Distribution, info: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _entry(name: str) -> ZipInfo:
-    entry = ZipInfo(name)  # without the time, which would make every wheel another one
+    entry = ZipInfo(name)  # without the time, so that every build gives the same bytes
     entry.external_attr = 0o644 << 16
     entry.compress_type = ZIP_DEFLATED
     return entry

@@ -1,4 +1,4 @@
-"""How far a long command is, on a terminal."""
+"""Progress bar of long commands, on a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress(unit: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr, where that is a terminal, as long as the context is open.
+    """Show a bar on stderr, if that is a terminal, while the context is open.
 
     Args:
-        unit: what is counted, in the plural.
-        total: how many of them there are.
+        unit: noun for the counted things, in the plural.
+        total: their number.
 
     Yields:
-        A function to be told how many more are done.
+        A function that adds to the number of finished ones.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -101,7 +101,7 @@ def is_installed() -> bool:
 
 
 def start(part: str | None = None) -> None:
-    """Begin to count in this process, if the library is there.
+    """Start counting in this process if the library is installed.
 
     Args:
         part: name of this process within its server. A later process with the same name continues its numbers, so that

@@ -88,7 +88,7 @@ def _events(requests: "Metric") -> Iterator["Metric"]:
 
     labels = ("path", "status")
     received = CounterMetricFamily("extension_events_received", "Events by the status of their answer.", labels=labels)
-    refused = CounterMetricFamily("extension_events_refused", "Events that their sender has to mend.", labels=labels)
+    refused = CounterMetricFamily("extension_events_refused", "Events refused with a 4xx status.", labels=labels)
     for sample in requests.samples:
         if sample.name == f"{REQUEST_SECONDS}_count":
             path, status = (sample.labels[label] for label in labels)

@@ -1,4 +1,4 @@
-"""Arbiter: gunicorn's arbiter, which keeps web processes and the delivery worker running, and uvicorn in each."""
+"""Arbiter of gunicorn: keeps the web processes, each with uvicorn, and the delivery worker running."""
 
 import logging
 import mmap

@@ -105,7 +105,7 @@ def _hosts(host: str) -> tuple[list[str], str]:
         return [host], host
     try:
         with socket.socket(socket.AF_INET6) as probe:
-            # As the machine is configured: the socket that gunicorn makes has no option of its own.
+            # The machine's default, because gunicorn does not set this option on its socket.
             takes_ipv6_alone = probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
             probe.bind((host, 0))
     except OSError:

@@ -237,9 +237,7 @@ def test_an_empty_list_says_so(sqlite_url: str) -> None:
     assert invoke(sqlite_url, "list") == f"There are no deliveries in {name}.\n"
     assert records(sqlite_url, "list") == []
     record(sqlite_url, "a.b")
-    assert invoke(sqlite_url, "list", "--status", "dead") == (
-        f"None of the deliveries in {name} is like that: there are 2.\n"
-    )
+    assert invoke(sqlite_url, "list", "--status", "dead") == (f"No delivery in {name} matches, of 2.\n")
 
 
 def test_what_waits_behind_another_says_so(url: str) -> None:
@@ -432,7 +430,7 @@ def test_what_stands_behind_another_is_told_so_when_it_is_to_be_tried(url: str) 
     record(url, "a.b", "c.d")
     postpone(url, 1)
     assert invoke(url, "retry-now", "3") == (
-        "Due now: 1 waiting delivery.\nDelivery 3 goes on waiting behind delivery 1, which has to end before.\n"
+        "Due now: 1 waiting delivery.\nDelivery 3 still waits behind delivery 1, which has to end first.\n"
     )
 
 
@@ -441,7 +439,8 @@ def test_what_is_not_in_the_queue_is_told(url: str) -> None:
     become(url, DEAD, 1)
     become(url, WAITING, 1, ended_at=None)
     assert invoke(url, "retry-now", "1", "2") == (
-        "Due now: 1 waiting delivery.\n1 more not in the queue: `extension-kit deliveries rebuild` puts them there.\n"
+        "Due now: 1 waiting delivery.\nNot in the queue: 1 more, "
+        "to be restored by `extension-kit deliveries rebuild`.\n"
     )
 
 
@@ -462,7 +461,7 @@ def test_a_poison_delivery_is_thrown_away_and_those_behind_it_go_on(url: str, se
 def test_what_is_being_attempted_is_left_alone(url: str) -> None:
     record(url, "a.b", "c.d")
     with doing(url, 1):
-        left = "1 more being attempted right now, and left alone.\n"
+        left = "Skipped because an attempt is running: 1.\n"
         assert invoke(url, "retry-now", "1", "2") == f"Due now: 1 waiting delivery.\n{left}"
         assert invoke(url, "discard", "1", "2") == f"Discarded 1 waiting delivery.\n{left}"
         assert [each["status"] for each in records(url, "list")] == ["waiting", "waiting", "discarded", "waiting"]
@@ -472,8 +471,8 @@ def test_what_is_being_attempted_is_left_alone(url: str) -> None:
 
 def test_by_a_filter_what_waits_is_thrown_away_only_when_that_is_confirmed(filled: str) -> None:
     wanted = ["discard", "--status", "waiting", "--listener", "oncall"]
-    assert "there is nobody to ask: --yes throws away what waits" in invoke(filled, *wanted, code=2)
-    question = "Throw away 1 waiting delivery? [y/N]: "
+    assert "no terminal to confirm on: --yes discards waiting deliveries" in invoke(filled, *wanted, code=2)
+    question = "Discard 1 waiting delivery? [y/N]: "
     assert on_terminal(filled, *wanted, answer="n", code=1)[-1] == f"{question}Aborted!"
     assert len(records(filled, "list", "--status", "waiting")) == 3
     said = on_terminal(filled, *wanted, answer="y")
@@ -516,7 +515,7 @@ class TestAdopting:
             later = Entry("steadybit", "id-9", "g.h", None, NOW, BODY, series, (self.NEW,))
             Outbox(database, Engine(database)).record([later])
         assert run(url, "adopt", self.OLD, self.NEW) == (
-            f"{self.NEW} has 2 waiting deliveries and 1 dead letter of {self.OLD} now.\n"
+            f"Moved 2 waiting deliveries and 1 dead letter from {self.OLD} to {self.NEW}.\n"
         )
         rows = {each["delivery"]: each for each in records(url, "list", "--listener", self.NEW)}
         assert {ref: row["status"] for ref, row in rows.items()} == {
@@ -706,14 +705,14 @@ def _read(terminal: int) -> bytes:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["replay"], "say which: numbers, or a filter, or --all"),
-        (["discard"], "say which: numbers, or a filter, or --all"),
-        (["discard", "--listener", ""], "say which: numbers, or a filter, or --all"),
-        (["replay", "--all", "--listener", "x"], "say which: numbers, or a filter, or --all"),
-        (["replay", "3", "--event", "x"], "say which: numbers, or a filter, or --all"),
-        (["discard", "3", "--all"], "say which: numbers, or a filter, or --all"),
-        (["discard", "3", "--status", "dead"], "--status goes with a filter or --all"),
-        (["retry-now"], "say which: numbers, or a filter, or --all"),
+        (["replay"], "select deliveries by numbers, by a filter or by --all"),
+        (["discard"], "select deliveries by numbers, by a filter or by --all"),
+        (["discard", "--listener", ""], "select deliveries by numbers, by a filter or by --all"),
+        (["replay", "--all", "--listener", "x"], "select deliveries by numbers, by a filter or by --all"),
+        (["replay", "3", "--event", "x"], "select deliveries by numbers, by a filter or by --all"),
+        (["discard", "3", "--all"], "select deliveries by numbers, by a filter or by --all"),
+        (["discard", "3", "--status", "dead"], "--status needs a filter or --all"),
+        (["retry-now"], "select deliveries by numbers, by a filter or by --all"),
         (["replay", "three"], "'three' is not a valid integer range"),
         (["show"], "Missing argument 'DELIVERY'"),
         (["show", "99999999999999999999"], "is not in the range"),
