@@ -155,7 +155,7 @@ def test_in_another_directory_nobody_is_advised_to_make_an_empty_one(
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"Error: There is no database {tmp_path}/extension.db: run this in the directory where the extension runs, "
-        "or set EXTENSION_DATABASE_URL to the one that it uses\n"
+        "or set EXTENSION_DATABASE_URL to its database\n"
     )
     assert list(tmp_path.iterdir()) == []
 
