@@ -108,7 +108,7 @@ def test_a_worker_makes_what_has_lost_its_job(serve, work, ledger, event, databa
         with work() as worker:
             wait_until(lambda: ended(ledger) == ["1-0", "1-1"])
             wait_until(lambda: statuses(database_url) == {"delivered": 2})
-            assert worker.log.count("waited although nothing was to attempt them") == 1
+            assert worker.log.count("waiting deliveries had no job") == 1
 
 
 def test_an_attempt_whose_beginning_was_taken_back_is_not_lost_nor_made_again(serve, ledger, event, database_url):
