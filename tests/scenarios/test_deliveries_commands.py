@@ -631,7 +631,7 @@ class TestAdopting:
         said = invoke(sqlite_url, "adopt", self.OLD, "x.page@/y", str(tmp_path / "renamed.py"), code=1)
         assert said.startswith(f"Error: x.page@/y is not in {tmp_path}/renamed.py; there are: x.call@/y")
         said = run(sqlite_url, "adopt", self.OLD, "x.call@/y", str(tmp_path / "renamed.py"))
-        assert said.startswith("x.call@/y has 1 waiting delivery and 0 dead letters of")
+        assert said.startswith("Moved 1 waiting delivery and 0 dead letters from")
 
 
 def test_a_renamed_function_is_told_of_by_the_worker_and_the_list(tmp_path: Path, sqlite_url: str) -> None:
@@ -657,7 +657,7 @@ def test_a_renamed_function_is_told_of_by_the_worker_and_the_list(tmp_path: Path
         )
         wait_until(lambda: invoke(sqlite_url, "list").endswith(told))
         arguments = ["adopt", "oncall.page@/x", "x.page@/x", str(tmp_path / "renamed.py")]
-        assert run(sqlite_url, *arguments).startswith("x.page@/x has 2 waiting deliveries")
+        assert run(sqlite_url, *arguments).startswith("Moved 2 waiting deliveries")
         wait_until(lambda: worker.log.count("got one") == 2)
     assert "in vain" not in invoke(sqlite_url, "list")
 
