@@ -73,7 +73,7 @@ class TrueOrFalse(fields.Boolean):
     """A boolean of JSON; texts and numbers are refused."""
 
     def json_schema(self, ref: object) -> dict[str, Any]:
-        """Say what is accepted."""
+        """Return the JSON Schema of the accepted values."""
         return {"type": "boolean"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
@@ -86,7 +86,7 @@ class WholeNumber(fields.Integer):
     """An integer of JSON; a text of digits is refused."""
 
     def json_schema(self, ref: object) -> dict[str, Any]:
-        """Say what is accepted."""
+        """Return the JSON Schema of the accepted values."""
         return {"type": "integer"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
