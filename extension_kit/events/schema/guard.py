@@ -25,9 +25,28 @@ from extension_kit.events.schema.validator_keywords import SchemaError as Schema
 OPENAPI_VERSION = "3.1.0"
 
 _PLAIN_FIELDS = {
-    *(fields.String, fields.Email, fields.Url, fields.UUID, fields.IP, fields.IPv4, fields.IPv6, fields.Enum),
-    *(fields.DateTime, fields.AwareDateTime, fields.Date, fields.Time, fields.TimeDelta, fields.Boolean, fields.Raw),
-    *(fields.Integer, fields.Float, fields.Decimal, fields.List, fields.Tuple, fields.Dict, fields.Nested),
+    fields.String,
+    fields.Email,
+    fields.Url,
+    fields.UUID,
+    fields.IP,
+    fields.IPv4,
+    fields.IPv6,
+    fields.Enum,
+    fields.DateTime,
+    fields.AwareDateTime,
+    fields.Date,
+    fields.Time,
+    fields.TimeDelta,
+    fields.Boolean,
+    fields.Raw,
+    fields.Integer,
+    fields.Float,
+    fields.Decimal,
+    fields.List,
+    fields.Tuple,
+    fields.Dict,
+    fields.Nested,
 }
 _JUDGING = {"deserialize", "_deserialize", "_validate", "_validate_all", "_validate_missing", "_validated", "_load"}
 """Methods that decide about accepted values: a class that overrides one of them is not a plain field."""
