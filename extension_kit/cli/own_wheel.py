@@ -7,7 +7,7 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _TAG = "py3-none-any"
 _WHEEL = f"Wheel-Version: 1.0\nGenerator: extension-kit\nRoot-Is-Purelib: true\nTag: {_TAG}\n"
 _METADATA = ("METADATA", "entry_points.txt", "licenses/LICENSE")

@@ -90,8 +90,8 @@ def test_it_shows_retries_a_dead_letter_and_its_replay(demo):
     assert re.search(r"dead .* extension-pager\.report@", dead)
     assert "Replayed 1 dead letter." in replayed
     ended = replayed.split("$ extension-kit deliveries list --listener extension-pager.")[1]
-    assert re.search(r"delivered \d+ (s|min) ago +3 .* pager\.page@", ended)
-    assert re.search(r"delivered \d+ (s|min) ago +2 .* pager\.report@", ended)
+    assert re.search(r"delivered \d+ (s|min) ago +3 .* extension-pager\.page@", ended)
+    assert re.search(r"delivered \d+ (s|min) ago +2 .* extension-pager\.report@", ended)
     assert output.endswith("Rolling restart loses no request: failed (A check did not hold)\n")
 
 

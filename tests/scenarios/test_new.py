@@ -221,7 +221,7 @@ class TestInstalling:
         with ZipFile(made / WHEEL) as wheel:
             assert wheel.testzip() is None
             names = set(wheel.namelist())
-            assert wheel.read("extension_kit/cli.py") == (package / "cli.py").read_bytes()
+            assert wheel.read("extension_kit/loading.py") == (package / "loading.py").read_bytes()
         assert {name for name in names if ".dist-info/" not in name} == {
             f"extension_kit/{path.relative_to(package)}"
             for path in package.rglob("*")
