@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -112,6 +111,7 @@ class Durability:
         self.is_deliverable = Sampled(partial(self._is_writable, attempts=True))
         self._embedded: DeliveryWorker | None = None
         self._embedding = threading.Lock()
+        self._closed = threading.Event()
 
     @property
     def find_step(self) -> FindStep:
@@ -189,17 +189,17 @@ class Durability:
         Retention runs once an hour, the search for stranded and misdated deliveries once a minute, the checks of the
         database's size and file every few seconds; event protocols have tasks of their own.
         """
-        _repeat("retention", _HOUR, self._clean)
-        _repeat("queue-check", _MINUTE, self._check_queue)
+        self._repeat("retention", _HOUR, self._clean)
+        self._repeat("queue-check", _MINUTE, self._check_queue)
         room = KeptRoom(self.database, self._settings.retention_megabytes)
-        _repeat("room", _ROOM_CHECK if self.database.is_sqlite else _ROOM_CHECK_POSTGRESQL, room.look)
+        self._repeat("room", _ROOM_CHECK if self.database.is_sqlite else _ROOM_CHECK_POSTGRESQL, room.look)
         if self.database.is_sqlite:
             main = files_at(self.database.path).main
-            _repeat("file", _FILE_CHECK, partial(self._follow_file, main))
+            self._repeat("file", _FILE_CHECK, partial(self._follow_file, main))
         for protocol, settings in self._protocols:
             called = [f"{protocol.source}-{getattr(task.run, '__name__', 'task')}" for task in protocol.tasks]
             for number, (name, task) in enumerate(zip(called, protocol.tasks, strict=True), 1):
-                _repeat(
+                self._repeat(
                     name if called.count(name) == 1 else f"{name}-{number}",
                     task.every,
                     partial(task.run, self.host, settings),
@@ -249,35 +249,36 @@ class Durability:
             self._embedded.stop()
             thread.join(self._settings.grace_period + _HAND_BACK_TIMEOUT)
 
+    def _repeat(self, name: str, every: float, run: Callable[[], object]) -> None:
+        """Call ``run`` every ``every`` seconds until ``close``, in a daemon thread."""
+
+        def go_on() -> None:
+            said = ""
+            ended = False
+            while not ended:
+                try:
+                    with deadline.patiently():  # no caller waits for it
+                        refuse_unfinished(run(), f"the task {name}")
+                    said = ""
+                except StoreError as error:
+                    if str(error) != said:
+                        logger.warning("Periodic task %s postponed: %s", name, error)
+                    said = str(error)
+                except BaseException:  # SystemExit and CancelledError, too: a thread that ends is not replaced
+                    logger.exception("Periodic task %s failed, retrying in %g s", name, every)
+                ended = self._closed.wait(every)
+
+        threading.Thread(target=go_on, name=name, daemon=True).start()
+
     def close(self, timeout: float) -> None:
         """Commit the waiting events, end an embedded worker, and close connections."""
+        self._closed.set()
         self.recorder.close(timeout)
         if self._embedded is not None:
             self._embedded.stop()
         self.senders.close()
         self._unflushed.dispose()
         self.database.dispose()
-
-
-def _repeat(name: str, every: float, run: Callable[[], object]) -> None:
-    """Call ``run`` every ``every`` seconds, in a daemon thread."""
-
-    def go_on() -> None:
-        said = ""
-        while True:
-            try:
-                with deadline.patiently():  # no caller waits for it
-                    refuse_unfinished(run(), f"the task {name}")
-                said = ""
-            except StoreError as error:
-                if str(error) != said:
-                    logger.warning("Periodic task %s postponed: %s", name, error)
-                said = str(error)
-            except BaseException:  # SystemExit and CancelledError, too: a thread that ends is not replaced
-                logger.exception("Periodic task %s failed, retrying in %g s", name, every)
-            time.sleep(every)
-
-    threading.Thread(target=go_on, name=name, daemon=True).start()
 
 
 def _end_process() -> None:

@@ -165,7 +165,7 @@ class TestPublishing:
             b'\xef\xbb\xbf{"typeFilter": "jobs.*.*", "subjectFilter": "a", "deliveryTargets": %s, "ttlMinutes": NaN}'
         )
         subscribed.post("/subscriptions", wanted % targets, status=400)  # null is not allowed there
-        subscribed.post("/subscriptions", b"\xef\xbb\xbf" + wanted.replace(b"NaN", b"5") % targets, status=201)
+        subscribed.post("/subscriptions", wanted.replace(b"NaN", b"5") % targets, status=201)
         subscribed.ask("PATCH", "/subscriptions/byName/mine", b'{"description": "caf\\udce9"}')
         assert subscribed.found("mine")["description"] == "caf\ufffd"
 
