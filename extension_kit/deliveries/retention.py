@@ -44,7 +44,7 @@ def clean(database: Database, keep_days: float, keep_megabytes: float, now: date
       Series and subscriptions with a waiting delivery are kept.
 
     Raises:
-        StoreError: the database cannot be used; what was removed so far is gone.
+        StoreError: the database cannot be used; events removed before stay removed.
     """
     horizon = now - timedelta(days=keep_days)
     waiting = deliveries.c.status == WAITING
@@ -102,7 +102,7 @@ def make_room(database: Database, keep_megabytes: float, *, shrink: bool) -> int
         The number of deleted events.
 
     Raises:
-        StoreError: the database cannot be used; what was removed so far is gone.
+        StoreError: the database cannot be used; events removed before stay removed.
     """
     if shrink:
         with suppress(StoreFull):

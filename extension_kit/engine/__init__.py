@@ -1,1 +1,1 @@
-"""Who runs deliveries: procrastinate, with its jobs in the same database as ours."""
+"""Engine: runs deliveries with procrastinate, with its jobs in the same database as the deliveries."""

@@ -1,4 +1,4 @@
-"""The queue: one job for each delivery that has not ended, in the database where the deliveries are."""
+"""Queue: adds one job for each delivery that has not ended, in the transaction that stores the delivery."""
 
 # ruff: noqa: S608 (only constants are put into queries)
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from extension_kit.engine.store import Store
 
 QUEUE, TASK = "deliveries", "deliver"
-"""Every job is one of this queue and task."""
+"""Names of the queue and the task of every job."""
 
 _BATCH = 1000
 
@@ -45,9 +45,9 @@ FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::text[])
     WITH ORDINALITY AS job (ref, lock, due, listener, place) ORDER BY place
 """
 
-# Not those that are being done: their workers would go on with them, beside others who have found the new ones.
+# Jobs in progress stay: their workers would continue them while other workers start the new ones.
 _EMPTY_SQLITE = (f"DELETE FROM procrastinate_jobs WHERE queue_name = '{QUEUE}' AND status <> 'doing'",)
-# To disable a trigger locks the table, as it should be. With it, the time would grow with the square of the rows.
+# With the trigger, the time would grow with the square of the rows. Disabling it locks the table, as intended.
 _EMPTY_POSTGRESQL = (
     "SET LOCAL statement_timeout = 0",
     "ALTER TABLE procrastinate_jobs DISABLE TRIGGER extension_kit_jobs_deleted",
@@ -89,7 +89,7 @@ _STATS_POSTGRESQL = _STATS.format(
 
 @dataclass
 class Held:
-    """A job that a worker is doing; ``is_over`` once it has been taken off the queue, if that was committed."""
+    """A job that a worker is doing; ``is_over`` once it has been removed from the queue, if that was committed."""
 
     job_id: int | None
     worker_id: int | None
@@ -97,7 +97,7 @@ class Held:
 
 
 class Stats(NamedTuple):
-    """How many jobs wait, since when the first of them is there, and how many are being done."""
+    """Number of waiting jobs, the time when the oldest was added, and number of jobs in progress."""
 
     waiting: int
     waiting_since: datetime | None
@@ -108,7 +108,7 @@ class Engine:
     """The queue of a database.
 
     Args:
-        database: where deliveries are.
+        database: the database of the deliveries.
     """
 
     def __init__(self, database: Database) -> None:
@@ -117,19 +117,19 @@ class Engine:
         self._held = threading.local()
 
     def create_tables(self, connection: Connection) -> None:
-        """Create what is missing of the queue's tables, within the transaction of the connection."""
+        """Create missing tables, indexes and triggers of the queue, within the transaction of the connection."""
         schema.create_tables(connection)
 
     def defer(self, connection: Connection, jobs: Sequence[Job]) -> None:
-        """Add jobs within the transaction of the connection, so that they are there when it is committed.
+        """Add jobs within the transaction of the connection.
 
         Args:
-            connection: in a transaction that writes.
-            jobs: what to add.
+            connection: in a writing transaction.
+            jobs: the jobs to add.
         """
         if not jobs:
             return
-        # The driver's own connection, because this is on the way of every event.
+        # The driver's own connection is faster, and every event passes here.
         driver: Any = connection.connection.driver_connection
         if self.database.is_sqlite:
             rows = [(ref, lock, due and to_microseconds(due), listener) for ref, lock, due, listener in jobs]
@@ -140,13 +140,13 @@ class Engine:
             tell()
 
     def rebuild(self, connection: Connection, jobs: Iterable[Job]) -> int:
-        """Throw away the jobs that wait, and add these, but for deliveries of which an attempt is being made.
+        """Replace the waiting jobs by these, except for deliveries with an attempt in progress.
 
-        Nobody can add jobs meanwhile. For none to be thrown away that was added just before, ``jobs`` has to be read
-        from the database while this takes it in.
+        No other transaction can add jobs meanwhile. ``jobs`` must read the database lazily, while this consumes it:
+        else a job added just before would be lost.
 
         Returns:
-            How many were added.
+            The number of jobs added.
         """
         is_sqlite = self.database.is_sqlite
         for statement in _EMPTY_SQLITE if is_sqlite else _EMPTY_POSTGRESQL:
@@ -160,22 +160,24 @@ class Engine:
         return added
 
     def without_job(self, connection: Connection, wanted: Select[tuple[int]], limit: int) -> list[int]:
-        """Return those of the deliveries that a query finds for which there is no job: the first, so many at most.
+        """Return the first deliveries of a query that have no job, at most ``limit``.
 
-        The time it takes grows with the deliveries that are found and with the jobs: a second for a million of both.
+        The time grows with the deliveries found and with the jobs: a second for a million of both.
         """
         queued = text(_QUEUED_SQLITE if self.database.is_sqlite else _QUEUED_POSTGRESQL).columns(column("ref"))
         return list(connection.execute(except_(wanted, queued).order_by("ref").limit(limit)).scalars())
 
     def keep_filled(self, connection: Connection) -> None:
-        """Keep others from filling the queue anew until the end of a transaction that writes."""
+        """Prevent other transactions from rebuilding the queue until the end of this writing transaction."""
         if not self.database.is_sqlite:
             connection.exec_driver_sql("LOCK TABLE procrastinate_jobs IN ROW EXCLUSIVE MODE")
 
     def put_forward(self, connection: Connection, waits: Mapping[int, float]) -> None:
-        """Have jobs that wait begin in so many seconds, by the numbers of their deliveries, unless they are due before.
+        """Make waiting jobs due earlier, within the transaction of the connection; jobs due sooner are not changed.
 
-        Within the transaction of the connection.
+        Args:
+            connection: in a writing transaction.
+            waits: seconds from now, by delivery ref.
         """
         driver: Any = connection.connection.driver_connection
         if self.database.is_sqlite:
@@ -198,7 +200,7 @@ class Engine:
 
     @contextmanager
     def holding(self, held: Held) -> Iterator[None]:
-        """Let ``is_held`` know which job this thread does."""
+        """Set the job of this thread, for ``is_held`` and ``end_held``."""
         self._held.job = held
         try:
             yield
@@ -206,9 +208,9 @@ class Engine:
             del self._held.job
 
     def is_held(self, connection: Connection) -> bool:
-        """Whether the job that this thread does is still its worker's, which it then is until the transaction ends.
+        """Return True if this thread's job still belongs to its worker; then it does until the transaction ends.
 
-        A worker that was frozen, just when it had taken a job, finds here that others do it by now.
+        False if the worker was frozen after taking the job, and another worker has taken it over.
         """
         held: Held | None = getattr(self._held, "job", None)
         if held is None:
@@ -217,17 +219,17 @@ class Engine:
         return query.first(connection, job_id=held.job_id, worker_id=held.worker_id) is not None
 
     def end_held(self, connection: Connection) -> None:
-        """Take the job that this thread does off the queue, if it is still its worker's.
+        """Remove this thread's job from the queue, if it still belongs to its worker.
 
-        In the transaction that ends the delivery, it costs less than in one of its own.
+        Called in the transaction that ends the delivery, which costs less than a transaction of its own.
         """
         held: Held | None = getattr(self._held, "job", None)
         if held is not None:
             held.is_over = _END_HELD.rowcount(connection, job_id=held.job_id, worker_id=held.worker_id) == 1
 
     def connector(self) -> "Store":
-        """Make the connector of a worker, which opens and closes it."""
-        # Imported here because whoever only adds jobs needs nothing of procrastinate.
+        """Return a new connector for a worker; the worker opens and closes it."""
+        # Imported here because a process that only adds jobs needs nothing of procrastinate.
         if self.database.is_sqlite:
             from extension_kit.engine.sqlite_connector import SqliteConnector
 
@@ -240,7 +242,7 @@ class Engine:
 
     @contextmanager
     def telling(self, tell: Callable[[], object]) -> Iterator[None]:
-        """Call ``tell`` whenever this process adds jobs, a moment before it commits them; from any thread."""
+        """Call ``tell`` whenever this process adds jobs, just before they are committed; from any thread."""
         self._listeners = (*self._listeners, tell)
         try:
             yield

@@ -1,4 +1,4 @@
-"""What people change of the queue by hand: the jobs of some deliveries, but never one that is being done."""
+"""Manual changes of the queue: removes or reschedules waiting jobs, never a job in progress."""
 
 # ruff: noqa: S608 (only constants are put into queries)
 
@@ -22,7 +22,7 @@ _LINES = {
     "postgresql": "unnest(CAST(:locks AS text[])) AS lines (line)",
 }
 _BY_DOING = {"sqlite": "INDEXED BY procrastinate_jobs_lock_idx_v1", "postgresql": ""}
-"""SQLite would look through all jobs for the few that are being done, although this index has just them."""
+"""SQLite would scan all jobs for the few in progress, although this index holds only them."""
 
 _OURS = f"queue_name = '{QUEUE}'"
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)").bindparams(
@@ -32,41 +32,41 @@ _WITHOUT_NOTE = "waits_for = CASE WHEN waits_for = '{}' THEN NULL ELSE waits_for
 
 
 class QueueByHand:
-    """The queue of a database, for people.
+    """Changes waiting jobs for commands such as replay and discard.
 
-    A job that waits is locked, on PostgreSQL, by what changes it, and can be taken by no worker until the transaction
-    ends. So whoever finds a delivery's job changed here may change the delivery: no attempt of it begins meanwhile.
+    On PostgreSQL a change locks the waiting job, so no worker can take it until the transaction ends. So a caller may
+    change the delivery of a job that was changed here: no attempt of it begins meanwhile.
     """
 
     def take_out(self, connection: Connection, chosen: Sequence[Chosen]) -> set[int]:
-        """Take the jobs of deliveries that wait off the queue, and return the deliveries of those jobs."""
+        """Remove the waiting jobs of deliveries from the queue; return the delivery refs of the removed jobs."""
         return self._change(connection, "DELETE FROM procrastinate_jobs", chosen)
 
     def make_due(self, connection: Connection, chosen: Sequence[Chosen]) -> set[int]:
-        """Let jobs that wait for their time wait for it no more, and return the deliveries of those jobs."""
+        """Make the waiting jobs of deliveries due now; return the delivery refs of the changed jobs."""
         due = f"UPDATE procrastinate_jobs SET scheduled_at = NULL, {_WITHOUT_NOTE.format('time')}"
         changed = self._change(connection, due, chosen)
         self._tell(connection)
         return changed
 
     def hand_over(self, connection: Connection, old: str, new: str) -> int | None:
-        """Make the jobs that wait for one listener those of another; they keep their places in the line.
+        """Assign the waiting jobs of the listener ``old`` to the listener ``new``; they keep their order.
 
-        Until the end of the transaction no job is added, begun or ended. So it has to come before any other change:
-        whoever ends a delivery locks that first and its job second.
+        Until the end of the transaction no job is added, begun or ended. So call this before any other change:
+        a transaction that ends a delivery locks the delivery first and its job second.
 
         Returns:
-            A delivery to the first listener that is being attempted, in which case nothing is changed; else None.
+            The ref of a delivery to ``old`` with an attempt in progress, in which case nothing is changed; else None.
         """
         dialect = connection.dialect.name
-        if dialect == "postgresql":  # a transaction of SQLite is alone by itself
+        if dialect == "postgresql":  # SQLite has one writing transaction at a time
             connection.execute(text("LOCK TABLE procrastinate_jobs IN EXCLUSIVE MODE"))
         theirs = f"FROM procrastinate_jobs WHERE {_OURS} AND status = 'doing' AND listener = :old"
         doing = text(f"SELECT {_REF[dialect]} {theirs} LIMIT 1")
         attempted: int | None = connection.execute(doing, {"old": old}).scalar()
         if attempted is not None:
             return attempted
-        # A note that a job waits for one before it may not hold in the other line. Without it, it is looked at again.
+        # A note that a job waits for an earlier one may be wrong for the new lock. Without a note it is checked again.
         connection.execute(
             text(
                 "UPDATE procrastinate_jobs SET listener = :new, lock = :new || substr(lock, :rest), "
@@ -78,7 +78,7 @@ class QueueByHand:
         return None
 
     def doing(self, connection: Connection) -> set[int]:
-        """The deliveries that are being attempted, by a worker that lives or is believed to."""
+        """Return the refs of deliveries with an attempt in progress, including those of workers not yet found dead."""
         dialect = connection.dialect.name
         query = (
             f"SELECT {_REF[dialect]} FROM procrastinate_jobs {_BY_DOING[dialect]} WHERE {_OURS} AND status = 'doing'"
@@ -86,7 +86,7 @@ class QueueByHand:
         return set(connection.execute(text(query)).scalars())
 
     def first_in_line(self, connection: Connection, locks: Collection[str]) -> dict[str, int]:
-        """Find the delivery of each lock that the others wait for: the one that is attempted, or is to be next."""
+        """Return the delivery of each lock that the others wait for: the one in progress, or else the next one."""
         dialect = connection.dialect.name
         mine = f"SELECT {_REF[dialect]} FROM procrastinate_jobs WHERE lock = line"
         doing = f"{mine} AND status = 'doing'"
@@ -96,13 +96,13 @@ class QueueByHand:
         return {lock: ref for lock, ref in connection.execute(query, {"locks": lines}) if ref is not None}
 
     def _change(self, connection: Connection, change: str, chosen: Sequence[Chosen]) -> set[int]:
-        """Change the jobs that wait; those with a lock are found by it, for which there is an index."""
+        """Change waiting jobs. Jobs with a lock are found by it, because the lock has an index."""
         dialect = connection.dialect.name
         among, ref = _AMONG[dialect], _REF[dialect]
         locked = [each for each in chosen if each.lock is not None]
         unlocked = [each for each in chosen if each.lock is None]
         changed: set[int] = set()
-        # Two statements: with an OR between them, SQLite would look through all jobs.
+        # Two statements: with an OR between them, SQLite would scan all jobs.
         for some, line in ((locked, f"lock {among.format(':locks')}"), (unlocked, "lock IS NULL")):
             if some:
                 where = f"status = 'todo' AND {line} AND {_OURS} AND {ref} {among.format(':refs')}"
@@ -115,6 +115,6 @@ class QueueByHand:
         return changed
 
     def _tell(self, connection: Connection) -> None:
-        """Tell workers; on SQLite they look by themselves, every other second."""
+        """Notify workers on PostgreSQL; on SQLite they poll every two seconds."""
         if connection.dialect.name == "postgresql":
             connection.execute(_NOTIFY)

@@ -1,4 +1,4 @@
-"""What is between procrastinate's worker and the store: it outlasts outages, keeps to its own jobs, and wakes up."""
+"""Worker connector: sits between procrastinate's worker and the job store, retries outages, shares out threads."""
 
 import asyncio
 import logging
@@ -19,32 +19,32 @@ from extension_kit.errors import StoreError
 
 logger = logging.getLogger("extension_kit.engine")
 
-_MOST_LISTENERS = 1000  # looked at for whose turn it is; others when these have had theirs
+_MOST_LISTENERS = 1000  # considered at a time for the next job; the others follow in later rounds
 
 Experience = Callable[[], Iterable[tuple[str, float, bool]]]
-"""Says of earlier attempts which listeners they were for, their seconds, and whether their deliveries ended by them."""
+"""Returns earlier attempts: listener, seconds, and True if the attempt ended its delivery."""
 
 TenantsOf = Callable[[Sequence[str]], Mapping[str, str]]
-"""Says whose listeners are, by their names; those of nobody in particular are ``""``."""
+"""Returns the tenant of each listener, by name; ``""`` for listeners without a tenant."""
 
 
 def nobodys(listeners: Sequence[str]) -> Mapping[str, str]:
-    """The tenants of listeners where there are none."""
+    """Return no tenant, ``""``, for every listener."""
     return dict.fromkeys(listeners, "")
 
 
 class WorkerConnector(BaseAsyncConnector):
-    """Stands between one worker and the store.
+    """Connects one worker with the job store.
 
     Args:
-        store: where jobs are.
-        outages: outlasts those of the store.
-        threads: how many jobs may be done at the same time.
-        abandoned: how many threads each listener keeps busy with what the worker has ceased to wait for.
-        is_stopping: whether no job is to be begun any more.
-        is_over: whether a job has been taken off the queue already.
-        tenants_of: whose listeners are; called in a thread, for each of them once.
-        experience: what is known of listeners at the beginning; called in a thread.
+        store: the job store.
+        outages: retries queries while the database is unavailable.
+        threads: the number of jobs that may be done at the same time.
+        abandoned: returns the number of threads that each listener keeps busy with attempts past their timeout.
+        is_stopping: returns True if no more jobs may begin.
+        is_over: returns True if a job has already been removed from the queue.
+        tenants_of: returns the tenants of listeners; called in a thread, once for each listener.
+        experience: returns earlier attempts, at the start; called in a thread.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class WorkerConnector(BaseAsyncConnector):
         self._heard = False
         self._alarm: asyncio.TimerHandle | None = None
         self.disowned = asyncio.Event()
-        """Set when others have thought this worker dead, and so may have taken over its jobs."""
+        """Set when other workers have declared this one dead, and so may have taken over its jobs."""
 
     @property
     def has_jobs(self) -> bool:
-        """Whether jobs are being done."""
+        """True if jobs are in progress."""
         return bool(self._own)
 
     async def open_async(self, pool: Any = None) -> None:
@@ -87,7 +87,7 @@ class WorkerConnector(BaseAsyncConnector):
             for listener, seconds, for_good in await asyncio.to_thread(self._experience):
                 self._own.learn(listener, seconds, for_good=for_good)
         except StoreError as error:
-            logger.debug("nothing is known of the listeners yet: %s", error)
+            logger.debug("Cannot read earlier attempts of listeners: %s", error)
 
     async def close_async(self) -> None:
         """Disconnect."""
@@ -121,14 +121,14 @@ class WorkerConnector(BaseAsyncConnector):
     async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[Row]:
         """Execute one of procrastinate's queries and return its rows."""
         if QUERIES[query] == "prune_stalled_workers":
-            # Procrastinate looks once, when a worker starts, and would forget one with jobs, too: where the clock has
-            # been set, or the machine was suspended, one that lives. That is the reaper's to find out.
+            # Procrastinate does this once, when a worker starts, and would also remove workers with jobs. After a clock
+            # change or a suspended machine such a worker may be alive, so the reaper decides about it.
             await self._outages.outlast(lambda: self._store.forget_idle(arguments["seconds_since_heartbeat"]))
             return []
         return await self._outages.outlast(lambda: self._store.execute_query_all_async(query, **arguments))
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        """Tell of jobs that others have added or changed, and of what this worker has found out itself."""
+        """Report jobs added or changed by other processes, and calls of ``wake``."""
 
         async def hear(*, channel: str, payload: str) -> None:
             self.wake()
@@ -136,7 +136,7 @@ class WorkerConnector(BaseAsyncConnector):
         channel = next(iter(channels))
 
         async def listen() -> None:
-            # It fails only when the worker ends without the database, which is said elsewhere.
+            # Fails only when the worker ends while the database is unavailable, which is logged elsewhere.
             with suppress(ConnectorException, TimeoutError):
                 await self._outages.outlast(lambda: self._store.listen_notify(hear, [channel]), timeout=None)
 
@@ -157,9 +157,9 @@ class WorkerConnector(BaseAsyncConnector):
             self._alarm.cancel()
         if overdue := self._delays.overdue():
             await self._outages.outlast(lambda: self._store.bring_back(overdue))
-            logger.warning("The clock was set back: %d deliveries that are due do not wait for it", len(overdue))
+            logger.warning("The clock was set back: %d due deliveries rescheduled", len(overdue))
         while True:
-            # The worker forgets what it is told while it asks for a job, so it is asked for again here.
+            # The worker ignores notifications while it fetches a job, so this loop fetches again.
             self._heard = False
             if self._is_stopping():
                 return {"id": None}
@@ -169,10 +169,10 @@ class WorkerConnector(BaseAsyncConnector):
                 self._own.begin(row["id"], row["listener"])
                 return row
             if row["wait"] is not None and row["wait"] <= 0:
-                await asyncio.sleep(0)  # there is more to look through, but others have their turn
+                await asyncio.sleep(0)  # more jobs to check, after other tasks of the loop
             elif not self._heard:
                 break
-        # What becomes slow leaves its place to what is new.
+        # When an attempt becomes slow, a new listener may begin in its place.
         possible = (row["wait"], self._own.look().becomes_slow, self._delays.wait)
         waits = [wait for wait in possible if wait is not None]
         if waits:
@@ -182,22 +182,25 @@ class WorkerConnector(BaseAsyncConnector):
     async def _next_job(self, **arguments: Any) -> Row:
         failures = self._outages.failures
         if failures != self._failures_checked:
-            # A job may have been given to this worker, or its end been forgotten: it would be this worker's for ever.
+            # An outage may have hidden the start of a job, or undone its end: the job would stay in progress for ever.
             nothing = dict.fromkeys(("id", "queue_name", "task_name", "lock", "queueing_lock"))
             mine = {**nothing, "status": "doing", "worker_id": self._worker_id}
             for row in await self._store.execute_query_all_async(sql.queries["list_jobs"], **mine):
                 if row["id"] not in self._own:
-                    return {**row, "listener": ""}  # only in whose share it counts is not known
+                    return {
+                        **row,
+                        "listener": "",
+                    }  # counts in no listener's share
             self._failures_checked = failures
         outlook = self._own.look()
         choose = self._choose if outlook.is_full or self._own.has_tenants else self._take_next
         try:
             return await choose(outlook, arguments)
-        except UniqueViolation:  # somebody else was quicker
+        except UniqueViolation:  # another worker has started a job of the same lock
             return {"id": None, "wait": 0}
 
     async def _take_next(self, outlook: Outlook, arguments: Mapping[str, Any]) -> Row:
-        """Start the next job of the next listener: the short way, where who may not begin is known."""
+        """Start the next job of the next listener; the quick way, when all listeners to skip are known."""
         resting = outlook.resting
         row = await self._store.fetch_job(**arguments, turn=Turn(self._own.last, resting))
         borrowing = frozenset(filter(outlook.may_borrow, resting))
@@ -206,7 +209,7 @@ class WorkerConnector(BaseAsyncConnector):
         return await self._store.fetch_job(**arguments, turn=Turn(self._own.last, resting - borrowing))
 
     async def _choose(self, outlook: Outlook, arguments: Mapping[str, Any]) -> Row:
-        """Start the next job of one of the listeners that have some."""
+        """Start the next job, choosing among all listeners that may have one: tenants in turn, then listeners."""
         ready = await self._store.ready_listeners(self._place, _MOST_LISTENERS)
         self._place = Turn.after(ready[-1]) if len(ready) == _MOST_LISTENERS else ""
         await self._introduce(ready)
@@ -218,23 +221,23 @@ class WorkerConnector(BaseAsyncConnector):
         return await self._store.fetch_job(**arguments, turn=Turn(resting=all_of_them | outlook.resting))
 
     async def _introduce(self, listeners: Sequence[str]) -> None:
-        """Find out whose listeners are."""
+        """Look up the tenants of new listeners."""
         if strangers := self._own.strangers(listeners):
             try:
                 self._own.introduce(await asyncio.to_thread(self._tenants_of, strangers))
             except StoreError as error:
-                logger.debug("whose the listeners are is not known yet: %s", error)
+                logger.debug("Cannot read the tenants of listeners: %s", error)
 
     async def _end_job(self, end: Callable[..., Awaitable[bool]], *, for_good: bool, **arguments: Any) -> None:
         try:
             own = self._is_over(arguments["job_id"]) or await self._outages.outlast(
                 lambda: end(**arguments, worker_id=self._worker_id)
             )
-        except (ConnectorException, TimeoutError):  # the worker ends without the database, which is said elsewhere
+        except (ConnectorException, TimeoutError):  # the worker ends without the database, which is logged elsewhere
             return
         self._own.end(arguments["job_id"], for_good=for_good)
         if not for_good:
             self._delays.add(arguments["job_id"], arguments["retry_at"])
         if not own:
-            logger.warning("Job %d is another worker's by now, and left alone", arguments["job_id"])
+            logger.warning("Job %d belongs to another worker by now, left unchanged", arguments["job_id"])
         self.wake()

@@ -1,4 +1,4 @@
-"""When jobs that a worker has put off are due, by a clock that nobody sets."""
+"""Delays: due times of postponed jobs by the monotonic clock, which no clock change affects."""
 
 import heapq
 import time
@@ -10,10 +10,10 @@ _TOLERANCE = timedelta(seconds=0.5)  # between the two clocks
 
 
 class Delays:
-    """Finds jobs whose time has come although the system's clock, which has been set back, says that it has not.
+    """Finds jobs that are due by the monotonic clock, but not by the system's clock, because it was set back.
 
     Args:
-        clock: seconds that never go back.
+        clock: returns seconds of a monotonic clock.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,17 +22,17 @@ class Delays:
 
     @property
     def wait(self) -> float | None:
-        """The seconds until the next of them is due; None without any."""
+        """Seconds until the next job is due; None without jobs."""
         return max(self._due[0][0] - self._clock(), 0.0) if self._due else None
 
     def add(self, job_id: int, due_at: datetime) -> None:
-        """Remember when a job is due, unless very many are remembered already."""
+        """Remember the due time of a job, for 10,000 jobs at most."""
         seconds = (due_at - datetime.now(UTC)).total_seconds()
         if seconds > 0 and len(self._due) < _REMEMBERED:
             heapq.heappush(self._due, (self._clock() + seconds, job_id, due_at))
 
     def overdue(self) -> list[int]:
-        """Forget the jobs that are due, and return those which the system's clock still keeps waiting."""
+        """Forget the jobs that are due, and return those that are not due by the system's clock."""
         found = []
         while self._due and self._due[0][0] <= self._clock():
             _, job_id, due_at = heapq.heappop(self._due)

@@ -1,4 +1,4 @@
-"""An attempt that is being made: what it does itself, and what it leaves to others because it may never return."""
+"""Running attempts: a handler that exceeds its timeout keeps its thread, and the attempt goes on in another one."""
 
 import logging
 from collections.abc import Callable, Generator
@@ -14,41 +14,41 @@ from extension_kit.errors import StoreError
 logger = logging.getLogger("extension_kit.engine")
 
 _LONGEST_PAUSE = 3600.0  # seconds after an attempt that raised
-_STORE_PAUSE = 1.0  # seconds after an attempt for which the database was not there
+_STORE_PAUSE = 1.0  # seconds after an attempt without the database
 
 
 class Retry(NamedTuple):
-    """When a delivery is to be attempted again, and under which lock if not under its own."""
+    """Time of the next attempt of a delivery, and its lock; None keeps the lock."""
 
     due_at: datetime
     lock: str | None = None
 
 
 Again = datetime | Retry | None
-"""When to make the next attempt; None when the delivery has ended."""
+"""Time of the next attempt; None if the delivery has ended."""
 
 Steps = Generator[Limited, bool, Again]
 
 Attempt = Callable[[int], Again | Steps]
-"""Makes one attempt of the delivery of this number, and says when to make the next.
+"""Makes one attempt of the delivery with this ref, and returns the time of the next.
 
-One that does what may never return is a generator, which leaves that to others: it yields it, and is sent whether it
-has returned in time. If not, it is resumed on another thread, because the one it was on may be lost.
+An attempt with a handler that may never return is a generator. It yields the call with its timeout, and is sent True
+if the call returned in time. If not, it is resumed on another thread, because the first one may never be free again.
 """
 
 Rest = Callable[[], bool]
-"""What is left of an attempt; it returns False where another thread has taken the place of the one that called it."""
+"""Runs the remaining steps of an attempt; returns False if a replacement thread has taken over from the caller."""
 
 
 class Making:
-    """An attempt that is being made: on one thread, or on several if it takes too long.
+    """A running attempt: on one thread, or on several if it exceeds its timeout.
 
     Args:
-        attempt: makes it.
-        delivery_ref: of this delivery.
-        earlier: how often its job was done before.
-        within: makes the context in which each of its steps is made.
-        tell: told when the next is to be made, or None when the delivery has ended.
+        attempt: makes the attempt.
+        delivery_ref: the delivery.
+        earlier: the number of earlier runs of its job.
+        within: returns the context of each step.
+        tell: called with the time of the next attempt, or None if the delivery has ended.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class Making:
         self._steps: Steps
 
     def go_on(self, watch: Watch, replace: Callable[[Rest], None], *, in_time: bool | None = None) -> bool:
-        """Make the attempt, or what is left of it.
+        """Run the attempt, or its remaining steps.
 
         Args:
-            watch: finds out what is late.
-            replace: has the rest done by a thread that takes the place of this one.
-            in_time: whether what the attempt has left to others has returned in time; None at the beginning.
+            watch: the deadlines.
+            replace: runs the remaining steps on a replacement thread.
+            in_time: True if the last call returned in time, False if not; None at the start.
 
         Returns:
-            False where another thread has taken the place of this one.
+            False if a replacement thread has taken over, because the attempt timed out.
         """
         step = self._step(in_time)
         while isinstance(step, Limited):
@@ -92,11 +92,11 @@ class Making:
             with self._within():
                 return self._advance(in_time)
         except StoreError as error:
-            logger.warning("The attempt of delivery %d is made again: %s", self._ref, error)
+            logger.warning("Attempt of delivery %d repeated: %s", self._ref, error)
             return Retry(_in_seconds(_STORE_PAUSE))
         except BaseException:
             pause = min(2.0 ** min(self._earlier, 20), _LONGEST_PAUSE)
-            logger.exception("The attempt of delivery %d raised, and is made again in %g s", self._ref, pause)
+            logger.exception("Unhandled exception in the attempt of delivery %d, retry in %g s", self._ref, pause)
             return Retry(_in_seconds(pause))
 
     def _advance(self, in_time: bool | None) -> Limited | Retry | None:
@@ -114,7 +114,7 @@ class Making:
 def _checked(again: datetime | Retry | None) -> Retry | None:
     retry = Retry(again) if isinstance(again, datetime) else again
     if retry is not None and retry.due_at.utcoffset() is None:
-        raise ValueError(f"to try again at {retry.due_at} says nothing without a time zone")
+        raise ValueError(f"the time of the next attempt needs a time zone: {retry.due_at}")
     return retry
 
 

@@ -1,4 +1,4 @@
-"""Waits until a database that is gone comes back, and says so in one line."""
+"""Outages: queries are retried until the database is back, with one log line at each end."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ _ANSWER_TIMEOUT = 40.0  # seconds; longer than the databases themselves let a qu
 
 
 class Outages:
-    """Asks the database until it answers.
+    """Retries queries while the database is unavailable.
 
     Args:
         database: its name in the log, without a password.
@@ -30,23 +30,23 @@ class Outages:
         self._database = database
         self._since: float | None = None
         self.failures = 0
-        """How often the database has not answered; what it has done then, or undone by crashing, is not known."""
+        """Number of queries without an answer. They may have been executed, and a crash may have undone changes."""
         self._over = asyncio.Event()
 
     def give_up(self) -> None:
-        """Ask once more at most, because the time to end has come."""
+        """Retry at most once more, because the worker stops."""
         self._over.set()
 
     async def outlast(self, ask: Callable[[], Awaitable[T]], timeout: float | None = _ANSWER_TIMEOUT) -> T:
-        """Return the answer, however long the database is gone.
+        """Return the answer of a query, retried for as long as the database is unavailable.
 
         Args:
-            ask: asks it once.
-            timeout: seconds after which a database that does not answer counts as gone.
+            ask: executes the query once.
+            timeout: seconds after which a database that does not answer counts as unavailable.
 
         Raises:
-            ConnectorException, TimeoutError: there is none, and ``give_up`` has been called.
-            UniqueViolation: the database is there, and refuses.
+            ConnectorException, TimeoutError: the database is unavailable, and ``give_up`` has been called.
+            UniqueViolation: the database refuses the query.
         """
         pause = _FIRST_PAUSE
         while True:
@@ -72,9 +72,9 @@ class Outages:
             self._since = time.monotonic()
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             meaning = translate(cause, self._database)
-            logger.error("Deliveries wait: %s", meaning or repr(cause))
+            logger.error("Database unavailable, deliveries paused: %s", meaning or repr(cause))
 
     def _end(self) -> None:
         if self._since is not None:
-            logger.info("Deliveries go on after %.1f s: the database is back", time.monotonic() - self._since)
+            logger.info("Deliveries resumed after %.1f s", time.monotonic() - self._since)
             self._since = None

@@ -1,4 +1,4 @@
-"""Procrastinate's connector for PostgreSQL, with what the kit asks beyond it."""
+"""PostgreSQL connector: procrastinate's connector, with the queries of the kit's job store."""
 
 # ruff: noqa: S608 (only constants are put into queries)
 
@@ -20,25 +20,25 @@ from extension_kit.engine.store import JOB_INSERTED, Row, Turn
 from extension_kit.store.postgresql import BoundedAsyncConnection
 
 _MOST_CONNECTIONS = 3
-_LISTEN_CHECK = 10.0  # seconds without a notification, after which it is seen whether the server is still there
+_LISTEN_CHECK = 10.0  # seconds without a notification, after which the server is checked
 
-# A job which is still this worker's. The row is locked first, and only then the function is called.
+# A job that still belongs to this worker. The row must be locked before the function is called.
 _OWN = """
 WITH own AS MATERIALIZED (
     SELECT id FROM procrastinate_jobs
     WHERE id = %(job_id)s AND status = 'doing' AND worker_id = %(worker_id)s FOR UPDATE
 )
 """
-# Without waiting for the disk: where a crash of the server takes this back, the job is done again, and finds that its
-# delivery has ended, which is in the table of deliveries, and was waited for.
+# Without waiting for the disk: if a crash of the server undoes this, the job is done again, and finds that its delivery
+# has ended, because the end of the delivery was flushed to the disk.
 _FINISH = f"""
 {_OWN}
 SELECT procrastinate_finish_job_v1(id, %(status)s, %(delete_job)s), set_config('synchronous_commit', 'off', true)
 FROM own
 """
-# Procrastinate's triggers do not tell of jobs that are to be done again, and when: others would hear of them too late.
+# Procrastinate's triggers do not notify workers of retried jobs, so other workers would learn of them too late.
 _NOTIFY = f"pg_notify('procrastinate_queue_v1#{QUEUE}', '{JOB_INSERTED}')"
-# In so many seconds by the server's clock, which says when it is due, and may differ from this machine's.
+# Seconds from now by the server's clock, which decides when a job is due and may differ from this machine's.
 _RETRY = f"""
 {_OWN}
 SELECT procrastinate_retry_job_v2(
@@ -90,11 +90,11 @@ SELECT procrastinate_retry_job_v2(id, now(), NULL, NULL, NULL), {_NOTIFY} FROM o
 
 
 class PostgresqlConnector(PsycopgConnector):
-    """The connector of one worker.
+    """The PostgreSQL connector of one worker.
 
     Args:
-        conninfo: where to, in libpq's words.
-        timeout: seconds after which a server that does not answer counts as gone.
+        conninfo: libpq's connection string.
+        timeout: seconds after which a server that does not answer counts as unavailable.
     """
 
     def __init__(self, conninfo: str, timeout: float = 5.0) -> None:
@@ -102,7 +102,7 @@ class PostgresqlConnector(PsycopgConnector):
         self._connections = _Connections(conninfo, timeout)
 
     async def open_async(self, pool: Any = None) -> None:
-        """Do nothing yet: connections are made when they are needed."""
+        """Set the connections, which are opened at their first use."""
         await super().open_async(cast(Any, self._connections))
 
     async def close_async(self) -> None:
@@ -110,63 +110,63 @@ class PostgresqlConnector(PsycopgConnector):
         await self._connections.close()
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        """Tell what the server tells, until cancelled or until it is gone."""
+        """Pass on the server's notifications, until cancelled or until the server is unavailable."""
         async with wrap_exceptions(), await self._connections.connect(_LISTEN_CHECK) as connection:
             for channel in channels:
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-                await on_notification(channel=channel, payload=JOB_INSERTED)  # of what nobody has listened to
+                await on_notification(channel=channel, payload=JOB_INSERTED)  # jobs may have been added before LISTEN
             while True:
                 async for notification in connection.notifies(timeout=_LISTEN_CHECK):
                     await on_notification(channel=notification.channel, payload=notification.payload)
                 await connection.execute("SELECT 1")
 
     def expect_jobs(self) -> None:
-        """Do nothing: the server tells of jobs as soon as they are committed."""
+        """Do nothing: the server notifies workers when jobs are committed."""
 
     async def fetch_job(self, queues: Sequence[str] | None, worker_id: int, turn: Turn) -> Row:
-        """Start the next job; without one, return the seconds until the next is due."""
+        """Start the next job; if there is none, return the seconds until the next is due."""
         row: Row = await self.execute_query_one_async(
             _FETCH, queues=queues, worker_id=worker_id, last=turn.last, resting=list(turn.resting)
         )
         return row
 
     async def ready_listeners(self, place: str, limit: int) -> list[str]:
-        """Return the listeners, from a place on and so many at most, for which there may be a job to start, sorted."""
+        """Return the listeners that may have a job to start, sorted, from ``place`` on, at most ``limit``."""
         await self.execute_query_async(_DUE)
         rows = await self.execute_query_all_async(_READY, place=place, limit=limit)
         return [row["listener"] for row in rows]
 
     async def finish_own_job(self, **arguments: Any) -> bool:
-        """End a job if it is still this worker's, and say whether it was."""
+        """End a job if it still belongs to this worker; return True if it did."""
         return bool(await self.execute_query_all_async(_FINISH, **arguments))
 
     async def retry_own_job(self, **arguments: Any) -> bool:
-        """Have a job done again later if it is still this worker's, and say whether it was."""
+        """Reschedule a job if it still belongs to this worker; return True if it did."""
         seconds = (arguments.pop("retry_at") - datetime.now(UTC)).total_seconds()
         return bool(await self.execute_query_all_async(_RETRY, seconds=seconds, **arguments))
 
     async def bring_back(self, job_ids: Sequence[int]) -> None:
-        """Make jobs due now that wait for a later time."""
+        """Make postponed jobs due now."""
         await self.execute_query_async(_BRING_BACK, job_ids=list(job_ids))
 
     async def beat(self, worker_id: int) -> bool:
-        """Write down that a worker lives; False where it is not known."""
+        """Record a worker's heartbeat; return False if the worker is not registered."""
         return bool(await self.execute_query_all_async(_BEAT, worker_id=worker_id))
 
     async def forget_idle(self, seconds: float) -> None:
-        """Forget workers that have no jobs and have given no sign of life for so long."""
+        """Delete workers without jobs that have sent no heartbeat for ``seconds``."""
         await self.execute_query_async(_FORGET_IDLE, seconds=seconds)
 
     async def take_over(self, worker_ids: Sequence[int], seconds: float) -> int:
-        """Forget dead workers, and have all jobs without worker done anew."""
+        """Delete dead workers and reschedule all jobs without a worker; return the number of jobs."""
         await self.execute_query_async(_FORGET, worker_ids=list(worker_ids), seconds=seconds)
         return len(await self.execute_query_all_async(_RESUME))
 
 
 class _Connections:
-    """A few connections for a connector which calls it a pool.
+    """At most three connections, with the interface of the pool that procrastinate expects.
 
-    What fails, fails at once, for who asked to say so and to try again. A pool would try again by itself, out of sight.
+    Errors are raised at once, so that the caller logs them and retries. A real pool would retry by itself, silently.
     """
 
     def __init__(self, conninfo: str, timeout: float) -> None:
@@ -176,7 +176,7 @@ class _Connections:
         self._free = asyncio.Semaphore(_MOST_CONNECTIONS)
 
     async def connect(self, silence: float = 0.0) -> AsyncConnection:
-        """Connect to a server that may be silent for some seconds, and then longer than these it is gone."""
+        """Open a connection to a server that counts as unavailable after ``silence`` seconds and the timeout."""
         connection = await BoundedAsyncConnection.connect(
             self._conninfo, autocommit=True, connect_timeout=math.ceil(self._timeout)
         )
@@ -193,10 +193,10 @@ class _Connections:
                 status = connection.info.transaction_status
                 if status is TransactionStatus.IDLE:
                     self._idle.append(connection)
-                else:  # broken, or a query is still under way whose answer nobody waits for
+                else:  # broken, or with a cancelled query still running
                     await connection.close()
                 if status is TransactionStatus.UNKNOWN:
-                    await self.close()  # where one is gone, the others are
+                    await self.close()  # the others are broken, too
 
     async def close(self) -> None:
         while self._idle:

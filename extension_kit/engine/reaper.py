@@ -1,4 +1,4 @@
-"""Finds workers that died, and has their jobs done again."""
+"""Reaper: finds dead workers by their missing heartbeats, and reschedules their jobs."""
 
 import asyncio
 import logging
@@ -13,20 +13,20 @@ from extension_kit.engine.store import Store
 
 logger = logging.getLogger("extension_kit.engine")
 
-_LOOKS = 3  # in a row, after which a worker that has given no sign of life is dead
+_LOOKS = 3  # in a row without a heartbeat, after which a worker is dead
 
 
 class Reaper:
-    """Runs in every worker.
+    """Finds dead workers. Every worker runs one.
 
-    A worker is dead when it is silent for half of ``stalled_after``, and still is after a third more. That it is seen
-    again and again makes it safe to set the clock, or to suspend the machine: those who live have given a sign by then.
+    A worker is dead when it has sent no heartbeat for half of ``stalled_after``, and none for a third more. The
+    repeated checks make clock changes and suspended machines safe: living workers have sent a heartbeat by then.
 
     Args:
-        manager: knows which jobs are stalled.
-        store: where jobs are.
-        outages: outlasts those of the store.
-        stalled_after: seconds within which the jobs of a dead worker are done by others.
+        manager: finds stalled jobs.
+        store: the job store.
+        outages: retries queries while the database is unavailable.
+        stalled_after: seconds within which other workers take over the jobs of a dead worker.
     """
 
     def __init__(self, manager: JobManager, store: Store, outages: Outages, stalled_after: float) -> None:
@@ -38,18 +38,18 @@ class Reaper:
         self._silent: Counter[int] = Counter()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check regularly, until cancelled."""
         while True:
             await asyncio.sleep(self._interval)
             await self.look()
 
     async def look(self) -> None:
-        """Look once."""
+        """Check once."""
         stalled = await self._manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=self._silence)
         workers = {job.worker_id for job in stalled}
         self._silent = Counter({worker: self._silent[worker] + 1 for worker in workers if worker is not None})
         dead = [worker for worker, looks in self._silent.items() if looks >= _LOOKS]
         if dead or None in workers:
             taken = await self._outages.outlast(partial(self._store.take_over, dead, self._silence))
-            if taken:  # and not by another worker in the same moment
-                logger.warning("%d deliveries of workers that died are taken over", taken)
+            if taken:  # else another worker did it in the same moment
+                logger.warning("Took over %d deliveries of dead workers", taken)

@@ -1,16 +1,16 @@
-"""The queue's tables.
+"""Schema of the queue: tables, indexes, triggers and functions.
 
-On PostgreSQL they are procrastinate's own; on SQLite they are the same ones, with times in microseconds since 1970.
+On PostgreSQL the tables are procrastinate's own. On SQLite they are the same, with times in microseconds since 1970.
 
-Finding the next job must not take longer the more jobs wait, so each job has a note, ``waits_for``: ``lock`` means that
-a job of the same lock is before it, ``time`` that it is not due; looking for the next job passes over both. A note is
-written when somebody looking for a job comes across one that cannot start yet. ``lock`` is wiped out by a trigger
-whenever a job before it leaves the line, whoever removed it; ``time`` by those who look for jobs, when it has come.
-A job without a note may still have to wait: what decides is always the rule, the note only saves looking at it again.
+The time to find the next job must not grow with the number of waiting jobs. So each job has a note, ``waits_for``:
+``lock`` if an earlier job of the same lock has not ended, ``time`` if it is not due. The search for the next job skips
+jobs with a note. A worker writes a note when its search meets a job that cannot start yet. A trigger clears ``lock``
+whenever an earlier job is removed, by any transaction; the search clears ``time`` when the job is due. A job without a
+note may still have to wait: procrastinate's rule always decides, the note only saves checking the job again.
 
-Each job says which ``listener`` it is for. Listeners take turns: the next job is that of the listener after the one
-that had its turn before, by name, and only among the jobs of one listener the oldest comes first. So one with a long
-backlog does not keep others waiting, and one that already keeps too many threads busy can be passed over at once.
+Each job has the name of its ``listener``. Listeners take turns: the next job is taken from the listener that follows
+the last one by name, and for each listener the oldest job comes first. So a listener with a long backlog does not
+delay others, and a listener that occupies too many threads is skipped at once.
 """
 
 # ruff: noqa: S608 (only constants are put into queries)
@@ -26,7 +26,7 @@ _SQLITE = (
         last_heartbeat INTEGER NOT NULL
     )
     """,
-    # A number is never given twice: by it a worker that was thought dead could end a job that is not its own.
+    # Worker ids are never reused: else a worker that was declared dead could end a job of another worker.
     """
     CREATE TABLE IF NOT EXISTS procrastinate_jobs (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -88,7 +88,7 @@ CREATE INDEX IF NOT EXISTS extension_kit_jobs_due
 CREATE INDEX IF NOT EXISTS extension_kit_jobs_line
     ON procrastinate_jobs (lock, priority DESC, id) WHERE status = 'todo';
 
--- What became of a job is in the tables of deliveries and attempts; its rows here would only grow with every retry.
+-- The history of a job is in the tables of deliveries and attempts; its rows here would only grow with every retry.
 DROP TRIGGER IF EXISTS procrastinate_trigger_status_events_update_v1 ON procrastinate_jobs;
 DROP TRIGGER IF EXISTS procrastinate_trigger_scheduled_events_v1 ON procrastinate_jobs;
 
@@ -103,7 +103,7 @@ CREATE TRIGGER extension_kit_jobs_scheduled BEFORE INSERT OR UPDATE OF status ON
     WHEN (NEW.status = 'todo' AND NEW.scheduled_at > now())
     EXECUTE FUNCTION extension_kit_note_time();
 
--- The row has to be locked before its note is read: whoever is looking for a job may be writing "lock" into it.
+-- The row has to be locked before its note is read: a worker that searches for a job may be writing "lock" into it.
 CREATE OR REPLACE FUNCTION extension_kit_move_up() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     next record;
@@ -139,8 +139,8 @@ BEGIN
 END;
 $$;
 
--- Finds the next job and starts it: of the next listener after "last" in the circle that is not "resting", the first by
--- procrastinate's rule. Without one, "wait" is the seconds until the next is due.
+-- Starts the next job: the first by procrastinate's rule, of the first listener after "last" in name order, wrapping
+-- around, that is not in "resting". If there is none, "wait" is the seconds until the next job is due.
 CREATE OR REPLACE FUNCTION extension_kit_fetch_job(
     queues varchar[], worker bigint, last text, resting text[],
     OUT job procrastinate_jobs, OUT wait double precision
@@ -183,11 +183,11 @@ BEGIN
             WHERE status = 'todo' AND waits_for IS NULL AND listener = next
             AND (queues IS NULL OR queue_name = ANY(queues))
             ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED;
-        IF NOT FOUND THEN -- others are about to start them
+        IF NOT FOUND THEN -- other workers are about to start them
             place := next || chr(1);
             CONTINUE;
         END IF;
-        -- Asked in a statement of its own, after the one that locked the row: it sees what has been committed since.
+        -- A statement of its own, after the one that locked the row, because it must see changes committed since then.
         IF extension_kit_waits_for(job) IS NULL THEN
             UPDATE procrastinate_jobs SET status = 'doing', worker_id = worker WHERE id = job.id RETURNING * INTO job;
             RETURN;
@@ -199,7 +199,7 @@ BEGIN
                 AND (queues IS NULL OR queue_name = ANY(queues)) ORDER BY priority DESC, id LIMIT 100
             ) FOR UPDATE SKIP LOCKED
         );
-        -- A job whose end is about to be committed would not wipe out a note that it cannot see: no note behind it.
+        -- No note for jobs behind a job that is just being ended: its trigger could not see the note, nor clear it.
         held := ARRAY(
             SELECT lock FROM procrastinate_jobs WHERE status = 'doing' AND lock IN (
                 SELECT lock FROM procrastinate_jobs WHERE id = ANY(passed)
@@ -219,12 +219,12 @@ $$;
 
 
 def create_tables(connection: Connection) -> None:
-    """Create what is missing of the queue's tables, indexes, triggers and functions."""
+    """Create missing tables, indexes, triggers and functions of the queue."""
     if connection.dialect.name == "sqlite":
         for statement in _SQLITE:
             connection.exec_driver_sql(statement)
         return
-    # By the driver itself, which sends many statements at once, and leaves percent signs alone.
+    # The driver itself sends many statements at once, and does not interpret percent signs.
     driver: Any = connection.connection.driver_connection
     if driver.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()[0] is None:
         from procrastinate.schema import SchemaManager

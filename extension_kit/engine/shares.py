@@ -1,4 +1,4 @@
-"""Who may begin an attempt: how a worker's threads are shared, so that nobody waits for those who are slow."""
+"""Fair shares: divides a worker's threads among listeners, so that slow listeners do not delay others."""
 
 import time
 from collections import Counter, OrderedDict
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 SLOW = 1.0
-"""Seconds after which an attempt is slow."""
+"""Seconds from which an attempt is slow."""
 
 _REMEMBERED = 1000  # listeners that were quick, those that were slow, and tenants
 
@@ -17,21 +17,22 @@ class _Run(NamedTuple):
 
 
 class Shares:
-    """The jobs that a worker does, by the listeners that they are for, and what it knows of these.
+    """The jobs in progress of a worker, by listener, and the speed of these listeners.
 
-    * A listener is *quick* if its last attempt that ended with its delivery took less than a second, and *slow* if one
-      took longer, or does so just now. A new one gets a single thread until it is known.
-    * Slow and new listeners together get half of the threads at most, and one of these is left to the new.
-    * A listener gets no more than it leaves free: one alone half, of two each a third, and so on. It borrows the rest
-      while nobody else has something to do, if it is quick, or alone, and all of its runs return. What it has borrowed
-      others get beyond the number of threads, up to half as many: a thread that is in use cannot be taken away.
-    * Tenants take turns, the listeners of each take turns within that. The slow and new listeners of a tenant leave as
-      many of their half free as they use.
+    * A listener is *quick* if its last attempt that ended its delivery took less than a second, and *slow* if an
+      attempt took longer, or is taking longer now. A new listener gets a single thread until it is known.
+    * Slow and new listeners together get half of the threads at most, and one of these is reserved for new listeners.
+    * A listener gets no more threads than it leaves free: half if it is the only one, a third if there are two, and so
+      on. It borrows the rest while no other listener has jobs, if it is quick or the only one, and if none of its
+      attempts is past its timeout. A thread in use cannot be taken back, so other listeners get extra threads
+      instead, up to half of the number of threads.
+    * Tenants take turns, and the listeners of a tenant take turns within that. The slow and new listeners of a tenant
+      leave as many threads of their half free as they use.
 
     Args:
-        threads: how many jobs are done at the same time, but for what others get beyond that.
-        abandoned: how many threads each listener keeps busy with what the worker has ceased to wait for.
-        clock: seconds that never go back.
+        threads: the number of jobs done at the same time, without the extra threads.
+        abandoned: returns the number of threads that each listener keeps busy with attempts past their timeout.
+        clock: returns seconds of a monotonic clock.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Shares:
         self._tenants: dict[str, str] = {}
         self._last_tenant = ""
         self.has_tenants = False
-        """Whether there are listeners of several tenants, as far as is known."""
+        """True if a listener with a tenant is known."""
         self._last: OrderedDict[str, str] = OrderedDict()
 
     def __contains__(self, job_id: int) -> bool:
@@ -59,18 +60,18 @@ class Shares:
 
     @property
     def last(self) -> str:
-        """The listener that had its turn last."""
+        """The listener of the last job started, for the tenant of that job."""
         return self._last.get(self._last_tenant, "")
 
     def begin(self, job_id: int, listener: str) -> None:
-        """Take note that a job has begun."""
+        """Record that a job has begun."""
         self._runs[job_id] = _Run(listener, self._clock())
         self._busy[listener] = self._busy.get(listener, 0) + 1
         self._last_tenant = self._tenants.get(listener, "")
         _remember(self._last, self._last_tenant, listener)
 
     def end(self, job_id: int, *, for_good: bool) -> None:
-        """Take note that a job has ended, and whether it is done again later."""
+        """Record that a job has ended; ``for_good`` is False if it is rescheduled."""
         run = self._runs.pop(job_id, None)
         if run is None:
             return
@@ -80,27 +81,27 @@ class Shares:
         self.learn(run.listener, self._clock() - run.since, for_good=for_good)
 
     def learn(self, listener: str, seconds: float, *, for_good: bool) -> None:
-        """Take note of how long an attempt took, and whether its delivery has ended by it."""
+        """Record the seconds of an attempt; ``for_good`` is True if it ended its delivery."""
         if seconds >= SLOW:
             self._quick.pop(listener, None)
             _remember(self._slow, listener, None)
-        elif for_good:  # else its target may just be at rest
+        elif for_good:  # else the circuit breaker of its target may be open
             self._slow.pop(listener, None)
             _remember(self._quick, listener, None)
 
     def strangers(self, listeners: Iterable[str]) -> list[str]:
-        """Those of which it is not known whose they are."""
+        """Return the listeners without a known tenant."""
         return [listener for listener in listeners if listener not in self._tenants]
 
     def introduce(self, tenants: Mapping[str, str]) -> None:
-        """Take note of the tenants of listeners."""
+        """Record the tenants of listeners."""
         if len(self._tenants) > 10 * _REMEMBERED:
             self._tenants.clear()
         self._tenants.update(tenants)
         self.has_tenants = self.has_tenants or any(tenants.values())
 
     def in_turn(self, listeners: Iterable[str]) -> Iterator[str]:
-        """Sort listeners: tenants in turn, and each with its listeners in turn."""
+        """Sort listeners round robin: tenants in turn, and the listeners of each tenant in turn."""
         by_tenant: dict[str, list[str]] = {}
         for listener in listeners:
             by_tenant.setdefault(self._tenants.get(listener, ""), []).append(listener)
@@ -111,7 +112,7 @@ class Shares:
             yield from (turn[place] for turn in turns if place < len(turn))
 
     def look(self) -> "Outlook":
-        """See who may begin at the moment."""
+        """Return the listeners' shares at this moment."""
         abandoned, now = self._abandoned(), self._clock()
         busy, slow = dict(self._busy), set(abandoned)
         for listener, number in abandoned.items():
@@ -127,7 +128,7 @@ class Shares:
 
 
 class _Known(NamedTuple):
-    """Which listeners are quick, or slow, and whose they are."""
+    """Quick and slow listeners, and the tenants of listeners."""
 
     quick: Mapping[str, None]
     slow: Mapping[str, None]
@@ -135,15 +136,15 @@ class _Known(NamedTuple):
 
 
 class Outlook:
-    """Who may begin at a moment.
+    """The shares at one moment: decides for each listener if it may begin another attempt.
 
     Args:
-        threads: how many there are.
-        busy: how many each listener keeps busy.
-        slow: the listeners with something that is slow at the moment.
-        abandoned: those with something that nobody waits for any more.
-        known: what is known of listeners.
-        becomes_slow: the seconds until the next attempt that is not slow yet will be; None without one.
+        threads: the number of threads.
+        busy: the number of busy threads, by listener.
+        slow: the listeners with a slow attempt in progress.
+        abandoned: the listeners with an attempt past its timeout.
+        known: earlier attempts of listeners, and their tenants.
+        becomes_slow: seconds until the next running attempt becomes slow; None without one.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Outlook:
         self._abandoned = abandoned
         self._known = known
         self._total = sum(busy.values())
-        self._half = max(threads // 2, min(2, threads))  # of three two: else one that hangs would keep out what is new
+        self._half = max(threads // 2, min(2, threads))  # two of three: a hanging attempt must not block new listeners
         self._slow_limit = max(self._half - 1, 1)
         share = max(threads // (len(busy) + 1), 1)
         self._room = most(threads) if any(number > share for number in busy.values()) else threads
@@ -177,17 +178,17 @@ class Outlook:
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody may begin who is not known to be quick."""
+        """True if only quick listeners may begin."""
         return self._used >= self._half
 
     @property
     def resting(self) -> frozenset[str]:
-        """The listeners that may not begin, of those of which something is known."""
+        """The known listeners that may not begin another attempt."""
         slow = self._known.slow if self._used >= self._slow_limit else ()
         return frozenset(listener for listener in (*self._busy, *slow) if not self.may_begin(listener))
 
     def may_begin(self, listener: str) -> bool:
-        """Whether a listener may begin another attempt."""
+        """Return True if a listener may begin another attempt within its share."""
         busy = self._busy.get(listener, 0)
         if self._total >= self._room or busy >= (self._share if busy else self._share_of_others):
             return False
@@ -201,7 +202,7 @@ class Outlook:
         return busy == 0 and not self.is_full
 
     def may_borrow(self, listener: str) -> bool:
-        """Whether a listener that may not begin by itself may do so while nobody else can."""
+        """Return True if a listener may begin an attempt beyond its share, while no other listener can begin one."""
         if self._total >= self._threads or listener in self._abandoned:
             return False
         return self._busy.get(listener, 0) == self._total or self._is_quick(listener)
@@ -211,12 +212,12 @@ class Outlook:
 
 
 def most(threads: int) -> int:
-    """How many jobs a worker of so many threads does at the same time, with those that others have borrowed."""
+    """Return the number of jobs that a worker does at the same time, with the extra threads of ``Shares``."""
     return threads + threads // 2
 
 
 def _after(last: str, names: Iterable[str]) -> list[str]:
-    """Sort names so that those after the last one come first."""
+    """Sort names round robin: names after ``last`` come first."""
     return sorted(names, key=lambda name: (name <= last, name))
 
 

@@ -1,4 +1,4 @@
-"""Procrastinate's connector for a SQLite file."""
+"""SQLite connector: procrastinate's connector for a file."""
 
 import asyncio
 import sqlite3
@@ -17,19 +17,19 @@ from extension_kit.store import sqlite
 
 T = TypeVar("T")
 
-# Seconds until it is looked again whether others have written: when this process is about to, when they just have, and
-# after some seconds without news. To look costs about 0.1 ms, most of it for being awake.
+# Seconds between checks for commits of other connections: when this process adds jobs, after such a commit, and after
+# some seconds without one. A check costs about 0.1 ms, most of it for waking up.
 _EXPECTING, _AFTER_NEWS, _LONGEST = 0.001, 0.005, 0.020
 
 
 class SqliteConnector(BaseAsyncConnector):
-    """The connector of one worker.
+    """The SQLite connector of one worker.
 
-    A query takes some microseconds and is made at once, unless others are writing for longer than a moment. Then a
-    thread waits for its turn, so that the event loop does not.
+    A query takes some microseconds and is executed at once. If another connection holds the write lock for longer than
+    a moment, the query is executed in a thread, so that the event loop does not wait.
 
     Args:
-        path: the file.
+        path: the database file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,14 +41,14 @@ class SqliteConnector(BaseAsyncConnector):
         self._nap: asyncio.Future[None] | None = None
 
     def get_sync_connector(self) -> BaseConnector:
-        """Return itself: its methods without ``async`` are made from the others."""
+        """Return itself: procrastinate derives the synchronous methods from the asynchronous ones."""
         return self
 
     async def open_async(self, pool: Any = None) -> None:
         """Open the file.
 
         Raises:
-            ConnectorException: it is not there, or cannot be used.
+            ConnectorException: the file does not exist, or cannot be used.
         """
         self._opened = await self._ask_in_thread(_open, self._path)
 
@@ -74,41 +74,41 @@ class SqliteConnector(BaseAsyncConnector):
         return await self._ask(SqliteJobs.execute, QUERIES[query], **arguments)
 
     async def fetch_job(self, queues: Sequence[str] | None, worker_id: int, turn: Turn) -> Row:
-        """Start the next job; without one, return the seconds until the next is due."""
+        """Start the next job; if there is none, return the seconds until the next is due."""
         return await self._ask(SqliteJobs.fetch_job, queues, worker_id, turn)
 
     async def ready_listeners(self, place: str, limit: int) -> list[str]:
-        """Return the listeners, from a place on and so many at most, for which there may be a job to start, sorted."""
+        """Return the listeners that may have a job to start, sorted, from ``place`` on, at most ``limit``."""
         return await self._ask(SqliteJobs.ready_listeners, place, limit)
 
     async def finish_own_job(self, **arguments: Any) -> bool:
-        """End a job if it is still this worker's, and say whether it was."""
+        """End a job if it still belongs to this worker; return True if it did."""
         return await self._ask(SqliteJobs.finish_own_job, **arguments)
 
     async def retry_own_job(self, **arguments: Any) -> bool:
-        """Have a job done again later if it is still this worker's, and say whether it was."""
+        """Reschedule a job if it still belongs to this worker; return True if it did."""
         return await self._ask(SqliteJobs.retry_own_job, **arguments)
 
     async def bring_back(self, job_ids: Sequence[int]) -> None:
-        """Make jobs due now that wait for a later time."""
+        """Make postponed jobs due now."""
         await self._ask(SqliteJobs.bring_back, job_ids)
 
     async def beat(self, worker_id: int) -> bool:
-        """Write down that a worker lives; False where it is not known."""
+        """Record a worker's heartbeat; return False if the worker is not registered."""
         return bool(await self._ask(SqliteJobs.execute, "update_heartbeat", worker_id=worker_id))
 
     async def forget_idle(self, seconds: float) -> None:
-        """Forget workers that have no jobs and have given no sign of life for so long."""
+        """Delete workers without jobs that have sent no heartbeat for ``seconds``."""
         await self._ask(SqliteJobs.forget_idle, seconds)
 
     async def take_over(self, worker_ids: Sequence[int], seconds: float) -> int:
-        """Forget dead workers, and have all jobs without worker done anew."""
+        """Delete dead workers and reschedule all jobs without a worker; return the number of jobs."""
         return await self._ask(SqliteJobs.take_over, worker_ids, seconds)
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        """Tell of whatever others have committed, within 20 ms, until cancelled.
+        """Report commits of other connections within 20 ms, until cancelled.
 
-        SQLite does not tell by itself, but asking it for ``data_version`` takes some microseconds only.
+        SQLite has no notifications, but reading ``data_version`` takes only some microseconds.
         """
         try:
             with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as reader:
@@ -124,7 +124,7 @@ class SqliteConnector(BaseAsyncConnector):
             raise ConnectorException from error
 
     def expect_jobs(self) -> None:
-        """Look more often for a moment: this process is adding jobs."""
+        """Check more often for a moment, because this process is adding jobs."""
         self._pause = _EXPECTING
         self._wake()
 
@@ -156,7 +156,7 @@ class SqliteConnector(BaseAsyncConnector):
 
     async def _ask_in_thread(self, function: Callable[..., T], *arguments: Any, **more: Any) -> T:
         future = self._thread.submit(function, *arguments, **more)
-        # Until it has really ended, which may be long after somebody has ceased to wait for it.
+        # Until the call has really ended, which may be long after its caller was cancelled.
         self._in_thread.add(future)
         future.add_done_callback(self._in_thread.discard)
         try:
@@ -166,5 +166,5 @@ class SqliteConnector(BaseAsyncConnector):
 
 
 def _open(path: Path) -> SqliteJobs:
-    # What a power failure would take back is only that something was done, and it is done again then.
+    # Without flush: a power failure can only undo ends of jobs, and then these jobs are done again.
     return SqliteJobs(sqlite.connect(path, flush=False), sqlite.turn(path))

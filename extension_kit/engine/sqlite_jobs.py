@@ -1,4 +1,4 @@
-"""Procrastinate's queries on a SQLite connection, where they do what its functions do on PostgreSQL."""
+"""SQLite jobs: the transactions of the queue, equivalent to procrastinate's functions on PostgreSQL."""
 
 import json
 import sqlite3
@@ -19,8 +19,8 @@ from extension_kit.store import sqlite
 T = TypeVar("T")
 Execute = Callable[..., list[Row]]
 
-_MOMENT = 0.002  # seconds that others of this process are waited for
-_MOST_NOTES = 100  # written while others wait for the file's write lock
+_MOMENT = 0.002  # seconds to wait for other threads of this process
+_MOST_NOTES = 100  # written in one transaction, while others wait for the write lock
 _PYTHON: dict[str, Callable[[Any], Any]] = {
     "args": json.loads,
     "scheduled_at": from_microseconds,
@@ -30,29 +30,29 @@ _PYTHON: dict[str, Callable[[Any], Any]] = {
 
 
 class Busy(Exception):
-    """Another connection is writing."""
+    """Another connection holds the write lock."""
 
 
 class SqliteJobs:
     """The queue in a SQLite file.
 
     Args:
-        connection: to be used by nobody else.
-        turn: what the threads of this process take to write.
+        connection: used by this object only.
+        turn: the lock that the threads of this process take before they write.
     """
 
     def __init__(self, connection: sqlite3.Connection, turn: "threading.Lock | None" = None) -> None:
         self._connection = connection
         self._turn = turn or threading.Lock()
         self._patient = False
-        self._found = False  # a job, when this was last asked for one
+        self._found = False  # True if the last fetch found a job
         connection.row_factory = _row
 
     def patiently(self, question: Callable[..., T], *arguments: Any, **more: Any) -> T:
-        """Call a method, and wait while others are writing.
+        """Call a method, waiting for the write lock.
 
         Raises:
-            sqlite3.OperationalError: they have been for too long.
+            sqlite3.OperationalError: the lock was not free in time.
         """
         self._patient = True
         try:
@@ -68,10 +68,10 @@ class SqliteJobs:
         """Execute one of procrastinate's queries and return its rows.
 
         Raises:
-            NotImplementedError: it is one that deliveries do not need.
-            ConnectorException: there is no job with this number which the query could change.
-            Busy: others are writing.
-            sqlite3.Error: the database refuses.
+            NotImplementedError: the query is not needed for deliveries.
+            ConnectorException: no job with this id can be changed by the query.
+            Busy: another connection holds the write lock.
+            sqlite3.Error: the database refuses the query.
         """
         if name == "fetch_job":
             return [self.fetch_job(**arguments, turn=Turn())]
@@ -80,12 +80,12 @@ class SqliteJobs:
         if name in _WRITING:
             with self._transaction() as execute:
                 return _WRITING[name](execute, **arguments)
-        raise NotImplementedError(f"procrastinate's query {name} is not needed for deliveries, and not there on SQLite")
+        raise NotImplementedError(f"procrastinate's query {name} is not implemented on SQLite")
 
     def fetch_job(self, queues: Sequence[str] | None, worker_id: int, turn: Turn) -> Row:
-        """Start the next job; without one, return the seconds until the next is due."""
+        """Start the next job; if there is none, return the seconds until the next is due."""
         wanted = {"queues": None if queues is None else json.dumps(list(queues))}
-        # Asked without the write lock, which a worker without work leaves to others.
+        # Read first without the write lock, so that an idle worker does not take it from others.
         if not self._found and (wait := self._wait(wanted, worker_id, turn)) != 0:
             return {"id": None, "wait": wait}
         self._found = False
@@ -103,36 +103,36 @@ class SqliteJobs:
             return {"id": None, "wait": self._wait(wanted, worker_id, turn)}
 
     def ready_listeners(self, place: str, limit: int) -> list[str]:
-        """Return the listeners, from a place on and so many at most, for which there may be a job to start, sorted."""
+        """Return the listeners that may have a job to start, sorted, from ``place`` on, at most ``limit``."""
         if self._execute(queries.ANY_DUE, now(), {}):
             with self._transaction() as execute:
                 execute(queries.COME_DUE)
         return [row["listener"] for row in self._execute(queries.ALL_READY, now(), {"place": place, "limit": limit})]
 
     def finish_own_job(self, job_id: int, status: str, delete_job: bool, worker_id: int) -> bool:
-        """End a job if it is still this worker's, and say whether it was."""
+        """End a job if it still belongs to this worker; return True if it did."""
         with self._transaction() as execute:
             own = execute(queries.OWN, job_id=job_id, worker_id=worker_id)
             return bool(own and _finish(execute, job_id, status, delete_job))
 
     def retry_own_job(self, job_id: int, worker_id: int, **changes: Any) -> bool:
-        """Have a job done again later if it is still this worker's, and say whether it was."""
+        """Reschedule a job if it still belongs to this worker; return True if it did."""
         with self._transaction() as execute:
             own = execute(queries.OWN, job_id=job_id, worker_id=worker_id)
             return bool(own and _retry(execute, job_id, **changes))
 
     def bring_back(self, job_ids: Sequence[int]) -> None:
-        """Make jobs due now that wait for a later time."""
+        """Make postponed jobs due now."""
         with self._transaction() as execute:
             execute(queries.BRING_BACK, job_ids=json.dumps(list(job_ids)))
 
     def forget_idle(self, seconds: float) -> None:
-        """Forget workers that have no jobs and have given no sign of life for so long."""
+        """Delete workers without jobs that have sent no heartbeat for ``seconds``."""
         with self._transaction() as execute:
             execute(queries.FORGET_IDLE, seconds=seconds)
 
     def take_over(self, worker_ids: Sequence[int], seconds: float) -> int:
-        """Forget dead workers, and have all jobs without worker done anew."""
+        """Delete dead workers and reschedule all jobs without a worker; return the number of jobs."""
         with self._transaction() as execute:
             for worker in execute(queries.STALLED, seconds=seconds):
                 if worker["id"] in worker_ids:
@@ -143,7 +143,7 @@ class SqliteJobs:
             return len(orphans)
 
     def _next_listener(self, wanted: Row, turn: Turn) -> str | None:
-        """The listener whose turn it is, of those for which there may be a job to start and that do not rest."""
+        """Return the next listener that may have a job to start and is not resting; None without one."""
         for place, end in ((turn.after(turn.last), None), ("", turn.last)):
             while ready := self._execute(queries.READY, now(), {**wanted, "place": place}):
                 listener: str = ready[0]["listener"]
@@ -155,7 +155,7 @@ class SqliteJobs:
         return None
 
     def _wait(self, wanted: Row, worker_id: int, turn: Turn) -> float | None:
-        """The seconds until a job may be found: none where there may be one now, None where it takes a new one."""
+        """Return the seconds until a job may be due: 0 if there may be one now, None if the queue must change first."""
         moment = now()
         outlook = self._execute(queries.OUTLOOK, moment, {"worker_id": worker_id})[0]
         if not outlook["known"]:

@@ -1,4 +1,4 @@
-"""Procrastinate's queries, by name, in SQLite's SQL: those which read only, and the parts of the others."""
+"""SQLite queries: procrastinate's queries in SQLite's SQL, reading queries by name and the parts of the others."""
 
 # ruff: noqa: S608 (only constants are put into queries)
 
@@ -53,7 +53,7 @@ VALUES (:queue_name, :task_name, :priority, :lock, :queueing_lock, :args, :sched
 RETURNING id
 """
 
-# Whether the worker is known, and when the next job is due.
+# True if the worker is registered, and the due time of the next job.
 OUTLOOK = """
 SELECT
     EXISTS (SELECT 1 FROM procrastinate_workers WHERE id = :worker_id) AS known,
@@ -63,14 +63,14 @@ SELECT
     ) AS due
 """
 
-# The first listener from a place on for which there may be a job to start.
+# The first listener from :place on that may have a job to start.
 READY = """
 SELECT listener FROM procrastinate_jobs WHERE status = 'todo' AND waits_for IS NULL AND listener >= :place
 AND (:queues IS NULL OR queue_name IN (SELECT value FROM json_each(:queues)))
 ORDER BY listener, priority DESC, id LIMIT 1
 """
 
-# The listeners from a place on for which there may be a job to start.
+# The listeners from :place on that may have a job to start.
 ALL_READY = """
 WITH RECURSIVE ready (listener) AS (
     SELECT min(listener) FROM procrastinate_jobs
@@ -84,7 +84,7 @@ WITH RECURSIVE ready (listener) AS (
 SELECT listener FROM ready WHERE listener IS NOT NULL LIMIT :limit
 """
 
-# Some of the jobs whose time has come need not wait for it any more.
+# Clears the note of due jobs, 100 at a time to keep the transaction short.
 ANY_DUE = """
 SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' AND waits_for = 'time' AND scheduled_at <= :now LIMIT 1
 """
@@ -95,7 +95,7 @@ UPDATE procrastinate_jobs SET waits_for = NULL WHERE id IN (
 )
 """
 
-# A listener's first job without a note, and what it has to wait for by procrastinate's rule.
+# A listener's first job without a note, and the note it gets by procrastinate's rule.
 CANDIDATE = """
 SELECT id, CASE
     WHEN scheduled_at > :now THEN 'time'
@@ -111,7 +111,7 @@ AND (:queues IS NULL OR queue_name IN (SELECT value FROM json_each(:queues)))
 ORDER BY priority DESC, id LIMIT 1
 """
 NOTE = "UPDATE procrastinate_jobs SET waits_for = :waits_for WHERE id = :id"
-# Nothing for a worker that is not known: others have thought it dead.
+# No job for a worker that is not registered: other workers have declared it dead.
 START = f"""
 UPDATE procrastinate_jobs SET status = 'doing', worker_id = :worker_id
 WHERE id = :id AND EXISTS (SELECT 1 FROM procrastinate_workers AS worker WHERE worker.id = :worker_id)
@@ -153,7 +153,7 @@ WHERE id = :job_id AND status IN ('todo', 'doing') RETURNING id
 
 REGISTER = "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (:now) RETURNING id AS worker_id"
 BEAT = "UPDATE procrastinate_workers SET last_heartbeat = :now WHERE id = :worker_id RETURNING id"
-# One that has given a sign of life in the future has not given any since the clock was set back.
+# A heartbeat in the future is older than the change of a clock that was set back.
 STALLED = "SELECT id FROM procrastinate_workers WHERE abs(:now - last_heartbeat) > :seconds * 1000000"
 DISOWN = "UPDATE procrastinate_jobs SET worker_id = NULL WHERE worker_id = :worker_id"
 FORGET_IDLE = """

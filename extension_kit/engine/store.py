@@ -1,4 +1,4 @@
-"""What a worker needs of the place where jobs are, whichever it is."""
+"""Job store: the protocol of the connectors for SQLite and PostgreSQL."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -7,37 +7,40 @@ from procrastinate import sql
 from procrastinate.connector import Notify
 
 QUERIES = {str(text): name for name, text in sql.queries.items()}
-"""The names of procrastinate's queries: what it hands to a connector are their texts."""
+"""Names of procrastinate's queries by their texts, because procrastinate passes the texts to a connector."""
 
 JOB_INSERTED = '{"type": "job_inserted", "job_id": 0}'
-"""Says to a worker that it may find a job, in the words in which PostgreSQL says it."""
+"""Payload that tells a worker to look for a job, as procrastinate's trigger on PostgreSQL sends it."""
 
 Row = dict[str, Any]
 
 
 class Turn(NamedTuple):
-    """Whose job is next: that of the first listener after ``last``, by name and around, which is not ``resting``."""
+    """Round-robin position: the next job is that of the first listener after ``last`` in name order.
+
+    The order wraps around. Listeners in ``resting`` are skipped, because they have used up their share of threads.
+    """
 
     last: str = ""
     resting: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, listener: str, ready: frozenset[str]) -> "Turn":
-        """The turn of one of the listeners that have jobs."""
+        """Return the position at which ``listener`` is next, among listeners that have jobs."""
         before = listener[:-1] + chr(ord(listener[-1]) - 1) if listener else chr(0x10FFFF)
         return cls(before, ready - {listener})
 
     @staticmethod
     def after(listener: str) -> str:
-        """What comes right after a name: no name has such a character."""
+        """Return the text that sorts directly after a listener's name; names have no such character."""
         return listener + "\x01"
 
 
 class Store(Protocol):
-    """A connector of procrastinate, and what goes beyond it.
+    """The store of a worker's jobs: a connector of procrastinate, with more queries.
 
-    Procrastinate ends a job by its number alone. A worker which was frozen so long that others have taken over its jobs
-    must not touch them any more; so here it says who it is, and is told whether the job was still its own.
+    Procrastinate ends a job by its id alone. A worker that was frozen for so long that others have taken over its jobs
+    must not change them. So these queries take the worker's id, and return False if the job belongs to another worker.
     """
 
     async def open_async(self) -> None:
@@ -56,50 +59,50 @@ class Store(Protocol):
         """Execute one of procrastinate's queries and return its rows."""
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        """Tell of jobs that others have added or changed, until cancelled."""
+        """Report jobs added or changed by other processes, until cancelled."""
 
     def expect_jobs(self) -> None:
-        """Listen more closely: this process is adding jobs. Called in the thread of the event loop."""
+        """Check more often, because this process is adding jobs. Called in the thread of the event loop."""
 
     async def fetch_job(self, queues: Sequence[str] | None, worker_id: int, turn: Turn) -> Row:
-        """Start the next job of the listener whose turn it is; none for a worker that is not known.
+        """Start the next job of the next listener; none for a worker that is not registered.
 
-        Among the jobs of one listener, it is the one that procrastinate's query of this name starts.
+        Among the jobs of one listener, procrastinate's query of this name decides.
 
         Returns:
-            The job, with its ``listener``. Without one its ``id`` is None, and ``wait`` the seconds until the next is
-            due, or None.
+            The job, with its ``listener``. If there is none, ``id`` is None, and ``wait`` is the seconds until the next
+            job is due, or None.
         """
 
     async def ready_listeners(self, place: str, limit: int) -> list[str]:
-        """Return the listeners, from a place on and so many at most, for which there may be a job to start, sorted."""
+        """Return the listeners that may have a job to start, sorted, from ``place`` on, at most ``limit``."""
 
     async def finish_own_job(self, **arguments: Any) -> bool:
-        """End a job if it is still this worker's, and say whether it was.
+        """End a job if it still belongs to this worker; return True if it did.
 
         Args:
-            arguments: those of procrastinate's query ``finish_job``, and ``worker_id``.
+            arguments: the arguments of procrastinate's query ``finish_job``, and ``worker_id``.
         """
 
     async def retry_own_job(self, **arguments: Any) -> bool:
-        """Have a job done again later if it is still this worker's, and say whether it was.
+        """Reschedule a job if it still belongs to this worker; return True if it did.
 
         Args:
-            arguments: those of procrastinate's query ``retry_job``, and ``worker_id``.
+            arguments: the arguments of procrastinate's query ``retry_job``, and ``worker_id``.
         """
 
     async def bring_back(self, job_ids: Sequence[int]) -> None:
-        """Make jobs due now that wait for a later time."""
+        """Make postponed jobs due now."""
 
     async def beat(self, worker_id: int) -> bool:
-        """Write down that a worker lives; False where it is not known, because others have thought it dead."""
+        """Record a worker's heartbeat; return False if other workers have declared it dead and deleted it."""
 
     async def forget_idle(self, seconds: float) -> None:
-        """Forget workers that have no jobs and have given no sign of life for so long."""
+        """Delete workers without jobs that have sent no heartbeat for ``seconds``."""
 
     async def take_over(self, worker_ids: Sequence[int], seconds: float) -> int:
-        """Forget those workers that have given no sign of life for so long, and have all jobs without worker done anew.
+        """Delete those workers that have sent no heartbeat for ``seconds``, and reschedule all jobs without a worker.
 
         Returns:
-            How many jobs.
+            The number of rescheduled jobs.
         """

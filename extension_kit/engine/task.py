@@ -1,4 +1,4 @@
-"""The task of every job: make one attempt of a delivery on a thread, and come again if it says so."""
+"""Task: procrastinate's task of every job, which makes one attempt of a delivery on a thread."""
 
 import asyncio
 import queue
@@ -17,7 +17,7 @@ from extension_kit.engine.watch import Watch
 
 
 class _Again(Exception):
-    """How a task of procrastinate says that it is to be done again."""
+    """Raised in procrastinate's task to reschedule its job."""
 
     def __init__(self, retry: Retry) -> None:
         super().__init__()
@@ -25,23 +25,23 @@ class _Again(Exception):
 
 
 class When(BaseRetryStrategy):
-    """Tells procrastinate when a job is done again: when its task says so, or at once if a stop has broken it off."""
+    """Tells procrastinate when to do a job again: at the time of its retry, or at once if a stop has interrupted it."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
-        """Take the task's word."""
+        """Return the time and the lock of the retry."""
         if isinstance(exception, _Again):
             return RetryDecision(retry_at=exception.retry.due_at, lock=exception.retry.lock)
         return RetryDecision()
 
 
 class Task:
-    """Runs jobs.
+    """Runs jobs on a pool of threads.
 
     Args:
-        attempt: makes one. Raising is a mistake in it: that is logged, and it is made again, later each time.
-        threads: how many attempts are made at the same time at most.
-        holding: the context in which an attempt is made.
-        hand_back: told of a delivery whose attempt is broken off by a stop, before others can begin another.
+        attempt: makes an attempt. An exception is a bug: it is logged, and the attempt repeated, later each time.
+        threads: the maximum number of attempts at the same time.
+        holding: returns the context of an attempt.
+        hand_back: called with the ref of a delivery if a stop interrupts its attempt, before another can begin.
     """
 
     def __init__(
@@ -60,19 +60,19 @@ class Task:
         self._watch = Watch()
 
     def open(self) -> None:
-        """Start the threads. They are daemons: an attempt that never ends keeps its thread, but not the process."""
+        """Start the threads. They are daemons: an attempt that never ends does not keep the process alive."""
         self._watch.open()
         for number in range(self._threads):
             threading.Thread(target=self._run_attempts, name=f"delivery-{number}", daemon=True).start()
 
     def close(self) -> None:
-        """Let the threads end, each after its attempt."""
+        """Tell the threads to end, each after its current attempt."""
         for _ in range(self._threads):
             self._work.put(None)
         self._watch.close()
 
     async def run(self, context: JobContext, delivery_ref: int) -> None:
-        """Make an attempt of the delivery that a job is for."""
+        """Make an attempt of the delivery of a job."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Retry | None] = loop.create_future()
         held = Held(context.job.id, context.job.worker_id)
@@ -80,7 +80,7 @@ class Task:
         def tell(again: Retry | None) -> None:
             if held.is_over and not again:
                 self._over.add(held.job_id)
-            with suppress(RuntimeError):  # the worker has stopped without waiting any longer
+            with suppress(RuntimeError):  # the worker has stopped, and its loop is closed
                 loop.call_soon_threadsafe(_tell, ended, again)
 
         making = Making(self._attempt, delivery_ref, context.job.attempts, partial(self._holding, held), tell)
@@ -94,14 +94,14 @@ class Task:
             raise _Again(again)
 
     def is_over(self, job_id: int) -> bool:
-        """Whether the attempt has taken its job off the queue by itself; to be asked once for each job."""
+        """Return True if the attempt has removed its job from the queue itself; call this once for each job."""
         if job_id not in self._over:
             return False
         self._over.remove(job_id)
         return True
 
     def _replace(self, rest: Rest) -> None:
-        """Have a thread begin with the rest of an attempt, in place of the one that the attempt keeps."""
+        """Start a replacement thread, which begins with the remaining steps of an attempt past its timeout."""
         threading.Thread(target=self._run_attempts, args=(rest,), name="delivery-more", daemon=True).start()
 
     def _run_attempts(self, first: Rest | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Times as SQLite's tables of the queue hold them."""
+"""Times: microseconds since 1970, as SQLite's tables of the queue store them."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -8,15 +8,15 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_microseconds(moment: datetime) -> int:
-    """Turn an aware time into microseconds since 1970."""
+    """Convert an aware time to microseconds since 1970."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def from_microseconds(number: int) -> datetime:
-    """Turn microseconds since 1970 into a time in UTC."""
+    """Convert microseconds since 1970 to a time in UTC."""
     return _EPOCH + number * _MICROSECOND
 
 
 def now() -> int:
-    """Microseconds since 1970."""
+    """Return the current time in microseconds since 1970."""
     return time.time_ns() // 1000

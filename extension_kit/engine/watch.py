@@ -1,4 +1,4 @@
-"""Watches over what may never return."""
+"""Deadlines of running attempts, because a handler may never return."""
 
 import logging
 import math
@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 logger = logging.getLogger("extension_kit.engine")
 
-_PAUSE = 1.0  # seconds after which what could not be called is called again
+_PAUSE = 1.0  # seconds until a failed callback is called again
 
 
 class Watch:
-    """Calls what has not ended in time, from a thread of its own."""
+    """Deadlines: one thread calls each callback with a deadline that passes before ``end``."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -25,13 +25,13 @@ class Watch:
         threading.Thread(target=self._watch, name="deliveries-watch", daemon=True).start()
 
     def close(self) -> None:
-        """Let the thread end when nothing is left to watch."""
+        """Let the thread end after the last deadline."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     def begin(self, seconds: float, late: Callable[[], None]) -> object:
-        """Call ``late`` after so many seconds, unless what this returns is handed to ``end`` before."""
+        """Call ``late`` after ``seconds``, unless the returned token is passed to ``end`` before."""
         token, until = object(), time.monotonic() + seconds
         with self._changed:
             self._watched[token] = until, late
@@ -40,7 +40,7 @@ class Watch:
         return token
 
     def end(self, token: object) -> bool:
-        """Cease to watch; False where it is too late for that."""
+        """Cancel a deadline; return False if it has already passed."""
         with self._changed:
             return self._watched.pop(token, None) is not None
 
@@ -50,11 +50,11 @@ class Watch:
                 try:
                     call()
                 except Exception:  # no thread can be started
-                    logger.exception("What did not return in time is given up in %g s", _PAUSE)
+                    logger.exception("Cannot start a replacement thread, retrying in %g s", _PAUSE)
                     self.begin(_PAUSE, call)
 
     def _wait(self) -> list[Callable[[], None]] | None:
-        """Wait until something is late; return what is, or None at the end."""
+        """Wait for the next deadline; return the callbacks that are due, or None at the end."""
         with self._changed:
             while self._watched or not self._closed:
                 now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Runs the jobs of the queue: procrastinate's worker, in an event loop of its own, started again whatever happens."""
+"""Delivery worker: procrastinate's worker in an event loop of its own, restarted after every failure."""
 
 import asyncio
 import logging
@@ -22,28 +22,28 @@ from extension_kit.engine.task import Task, When
 
 logger = logging.getLogger("extension_kit.engine")
 
-_POLL = 2.0  # seconds after which it is looked for jobs although nobody told of one
-_FORGET_IDLE = 86400.0  # seconds after which a worker without jobs and without a sign of life is forgotten
+_POLL = 2.0  # seconds after which the worker looks for jobs without a notification
+_FORGET_IDLE = 86400.0  # seconds after which a worker without jobs and without a heartbeat is deleted
 _RESTART_PAUSE = 1.0  # seconds
 
 
 class DeliveryWorker:
-    """Makes the attempts of deliveries that are due: those of one lock one after the other, others at the same time.
+    """Makes the attempts of due deliveries: one after the other for each lock, otherwise at the same time.
 
-    Tenants take turns, and their listeners. How they share the threads is said in ``Shares``.
+    Tenants and their listeners take turns. ``Shares`` describes how they share the threads.
 
     Args:
         engine: the queue.
         attempt: makes an attempt, on one of ``concurrency`` threads.
-        concurrency: how many attempts are made at the same time at most; half as many more while one listener has
-            borrowed what others now need.
-        stalled_after: seconds within which others go on with what this worker was doing, if it dies.
-        grace_period: seconds that attempts have to end after ``stop``; those that have not are made again by others.
+        concurrency: the maximum number of attempts at the same time; up to half as many more while one listener uses
+            borrowed threads that other listeners need.
+        stalled_after: seconds within which other workers take over the jobs of this worker, if it dies.
+        grace_period: seconds that attempts have to end after ``stop``; other workers repeat unfinished attempts.
         name: the worker's name in the log.
-        abandoned: says how many threads each listener keeps busy with attempts that did not end in time.
-        hand_back: told of a delivery whose attempt has not ended within the grace period.
-        tenants_of: whose listeners are, so that tenants take turns; called in a thread.
-        experience: which listeners are known to be quick, or slow, by earlier attempts; called in a thread.
+        abandoned: returns the number of threads that each listener keeps busy with attempts past their timeout.
+        hand_back: called with the ref of a delivery if its attempt has not ended within the grace period.
+        tenants_of: returns the tenants of listeners, so that tenants take turns; called in a thread.
+        experience: returns earlier attempts, to tell quick from slow listeners; called in a thread.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class DeliveryWorker:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self) -> None:
-        """Work until ``stop``, in any thread. Signals are left to the caller."""
+        """Work until ``stop``, in any thread. The caller handles signals."""
         self._task.open()
         try:
             asyncio.run(self._run())
@@ -81,7 +81,7 @@ class DeliveryWorker:
             self._task.close()
 
     def stop(self) -> None:
-        """Let ``run`` begin nothing more, and return within the grace period; from any thread or signal handler."""
+        """Begin no more attempts and make ``run`` return within the grace period; from any thread or signal handler."""
         self._stop_asked = True
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has been closed
@@ -115,16 +115,16 @@ class DeliveryWorker:
                 await session
             except Exception:
                 if not threading.main_thread().is_alive():
-                    return  # the interpreter ends, and with it what an embedded worker needs
+                    return  # the interpreter ends, and an embedded worker cannot go on
                 if self._stopping.is_set():
-                    logger.warning("The worker %s has stopped without the database: others go on later", self._name)
+                    logger.warning("Worker %s stopped while the database was unavailable", self._name)
                     return
-                logger.exception("The worker %s has failed, and begins anew", self._name)
+                logger.exception("Worker %s failed, restarting", self._name)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), _RESTART_PAUSE)
 
     async def _work(self, store: Store, connector: WorkerConnector) -> None:
-        """Be one worker until it is stopped, or has been given up by others."""
+        """Run one worker until it is stopped, or declared dead by other workers."""
         loop = asyncio.get_running_loop()
         await connector.open_async()
         app = App(connector=connector)
@@ -160,19 +160,17 @@ class DeliveryWorker:
         finally:
             await connector.close_async()
         if connector.disowned.is_set():
-            logger.warning(
-                "The worker %s was silent for so long that others go on with its work; it begins anew", self._name
-            )
+            logger.warning("Worker %s missed its heartbeats and others took over its jobs, restarting", self._name)
 
 
 class _Worker(Worker):
     def _log_extra(self, *arguments: Any, **more: Any) -> dict[str, Any]:
-        """Leave out what is put together for every record of procrastinate's, and which nobody reads."""
+        """Return no extra fields for procrastinate's log records, because they cost time and are not used."""
         return {}
 
 
 class _Demote(logging.Filter):
-    """What procrastinate tells of every job is of interest only when something is wrong with the kit."""
+    """Lowers procrastinate's INFO records to DEBUG: one for every job, useful only for debugging the kit."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno == logging.INFO:
@@ -187,4 +185,4 @@ def _demote_logs(worker: str) -> None:
     for name in ("worker", f"worker.{worker}", "periodic", "blueprints"):
         logging.getLogger(f"procrastinate.{name}").addFilter(_demote)
     if not logger.isEnabledFor(logging.DEBUG):
-        logging.getLogger("procrastinate").setLevel(logging.WARNING)  # not to make these records at all is much faster
+        logging.getLogger("procrastinate").setLevel(logging.WARNING)  # much faster than to make and drop these records

@@ -1,4 +1,4 @@
-"""Test support for extensions: the fixture ``agent``, what it returns, and made-up events.
+"""Test support for extensions: the fixture ``agent``, its results, and made-up events.
 
 The names are imported at their first use: every pytest run in an environment with the kit loads this package.
 """

@@ -52,7 +52,7 @@ def test_attempts_under_way_go_on_and_new_events_are_delivered(
             for key in range(3, 6):
                 assert server.post("/events/slow", run_event(event, key, 0)).status == 200
             wait_until(lambda: statuses(database_url) == {"delivered": 9})
-        assert "begins anew" not in one.log
+        assert "restarting" not in one.log
     assert strictly_ordered(ledger)
     assert Counter(ended(ledger)).most_common(1)[0][1] == 1
     assert len(ended(ledger)) == len(lines(ledger, "start")) == 9

@@ -548,11 +548,11 @@ class TestDyingAndFreezing:
             wait_until(lambda: attempts.started == [1])
             other_worker.send_signal(signal.SIGCONT)
             (tmp_path / "go").touch()
-            wait_until(lambda: "another worker's" in (tmp_path / "log").read_text())
+            wait_until(lambda: "belongs to another worker" in (tmp_path / "log").read_text())
             assert self.started(tmp_path, "end") == [1]
             assert attempts.started == [1]
             assert engine.stats()[::2] == (1, 1)
-            wait_until(lambda: "begins anew" in (tmp_path / "log").read_text())
+            wait_until(lambda: "restarting" in (tmp_path / "log").read_text())
             hold[1].set()
             wait_until(lambda: empty(engine))
         add(engine, Job(3, "a", None))
@@ -597,8 +597,8 @@ class TestOutages:
         engine.database.dispose()
         assert attempts.started == [1, 1, 2, 3, 4]
         first, second = self.lines(caplog)
-        assert first.startswith("Deliveries wait: The database postgresql://")
-        assert second.startswith("Deliveries go on after ")
+        assert first.startswith("Database unavailable, deliveries paused: The database postgresql://")
+        assert second.startswith("Deliveries resumed after ")
 
     def test_a_postgresql_that_is_gone_does_not_keep_a_worker_from_stopping(self, own_postgresql, caplog):
         engine = open_engine(own_postgresql.url)
@@ -613,7 +613,7 @@ class TestOutages:
             wait_until(lambda: attempts.ended)
         engine.database.dispose()
         assert len(self.lines(caplog)) == 2
-        assert "has stopped without the database" in self.lines(caplog)[1]
+        assert "stopped while the database was unavailable" in self.lines(caplog)[1]
 
     def test_a_worker_starts_before_its_database(self, own_postgresql, caplog):
         engine = open_engine(own_postgresql.url)
@@ -643,4 +643,4 @@ class TestOutages:
         assert attempts.started == [1, 2]
         first, second = self.lines(caplog)
         assert "is locked" in first
-        assert second.startswith("Deliveries go on after ")
+        assert second.startswith("Deliveries resumed after ")

@@ -434,7 +434,7 @@ class TestFrozenWorker:
                 wait_until(lambda: statuses(database_url) == {"delivered": 15})
                 frozen.process.send_signal(signal.SIGCONT)
                 wait_until(lambda: frozen.log.count("ended too late") == 5)
-                wait_until(lambda: "begins anew" in frozen.log)
+                wait_until(lambda: "others took over its jobs" in frozen.log)
                 for key in range(5):
                     assert server.post("/events/slow", run_event(event, key, 3)).status == 200
                 wait_until(lambda: len(set(ended(ledger))) == 20)

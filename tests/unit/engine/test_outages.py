@@ -64,9 +64,9 @@ def test_one_line_says_what_is_wrong_and_one_that_it_is_over(run, lines, error, 
 
     run(ask())
     first, second = lines()
-    assert first.startswith("Deliveries wait: ")
+    assert first.startswith("Database unavailable, deliveries paused: ")
     assert said in first
-    assert second.startswith("Deliveries go on after ")
+    assert second.startswith("Deliveries resumed after ")
 
 
 def test_every_outage_has_its_lines(run, lines):

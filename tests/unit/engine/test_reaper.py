@@ -59,7 +59,7 @@ def test_a_worker_that_is_silent_at_three_looks_is_dead_and_its_jobs_keep_their_
 
     assert scene(play) == [(1, "doing", 1), (2, "doing", 0), (3, "todo", 0)]
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, "1 deliveries of workers that died are taken over")
+        (logging.WARNING, "Took over 1 deliveries of dead workers")
     ]
 
 

@@ -57,7 +57,7 @@ def test_a_reaper_that_fails_has_the_worker_begin_anew(engine, add, caplog, monk
         monkeypatch.undo()
         add((1, None, None))
         wait_until(lambda: attempted)
-    assert "begins anew" in caplog.text
+    assert "failed, restarting" in caplog.text
 
 
 def test_a_worker_that_fails_can_be_stopped(engine, caplog, monkeypatch):
