@@ -187,10 +187,7 @@ class WorkerConnector(BaseAsyncConnector):
             mine = {**nothing, "status": "doing", "worker_id": self._worker_id}
             for row in await self._store.execute_query_all_async(sql.queries["list_jobs"], **mine):
                 if row["id"] not in self._own:
-                    return {
-                        **row,
-                        "listener": "",
-                    }  # counts in no listener's share
+                    return {**row, "listener": ""}  # counts in no listener's share
             self._failures_checked = failures
         outlook = self._own.look()
         choose = self._choose if outlook.is_full or self._own.has_tenants else self._take_next

@@ -455,7 +455,7 @@ class TestMistakes:
         assert pauses == [1, 2, 4]
         errors = [record for record in caplog.records if record.levelno == logging.ERROR]
         assert len(errors) == 3
-        assert "delivery 1 raised" in errors[0].getMessage()
+        assert "Unhandled exception in the attempt of delivery 1" in errors[0].getMessage()
         assert "oops" in caplog.text
 
     def test_procrastinate_says_nothing_of_ordinary_work(self, engine, caplog):
