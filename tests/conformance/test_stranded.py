@@ -63,11 +63,15 @@ class TestTakingUp:
 
     @pytest.mark.parametrize(
         "options",
-        [{"due_at": datetime.now(UTC) + timedelta(hours=1)}, {"due_at": datetime.now(UTC)}, {"status": DELIVERED}],
+        [
+            lambda: {"due_at": datetime.now(UTC) + timedelta(hours=1)},
+            lambda: {"due_at": datetime.now(UTC)},
+            lambda: {"status": DELIVERED},
+        ],
         ids=["due later", "due a moment ago", "ended"],
     )
     def test_others_are_left_alone(self, engine, caplog, options):
-        add(engine, 3, jobs=False, **options)
+        add(engine, 3, jobs=False, **options())
         assert take_up(engine.database, engine) == 0
         assert queued(engine) == []
 

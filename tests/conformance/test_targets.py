@@ -205,7 +205,7 @@ class TestDelivering:
         """Publishers at the same time, each with runs of its own, and a receiver that fails now and then."""
         server, database, *_ = shared
         names = [f"experiment.execution.{part}" for part in ("requested", "created", "completed")]
-        hook = Hook(receiver, lambda number: 503 if number < 3 else 200)
+        hook = Hook(receiver, lambda number: 503 if number == 1 else 200)
         patterns = [names[0], names[1], "*.*.completed"]
         key = subscribe(shared, {"url": hook.url}, patterns=patterns, retry=SOON).key
 
@@ -217,7 +217,7 @@ class TestDelivering:
             list(publishers.map(publish, range(8)))
         wait_until(lambda: Counter(row.status for row in made(database, key)) == {"delivered": 24})
         assert in_order(hook.taken, 8, 3)
-        assert set(hook.ids.values()) == {3}
+        assert set(hook.ids.values()) == {2}
 
     def test_only_to_who_wants_it(self, shared, subscribe, receiver, event):
         server, database, *_ = shared

@@ -115,9 +115,9 @@ def test_make_run_says_how_to_take_other_ports(which):
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         ports = {"PORT": str(free_port()), "HEALTH_PORT": str(free_port()), which: str(taken.getsockname()[1])}
-        environment = BIN.parent
+        environment = os.path.relpath(BIN.parent, ROOT)  # make knows no names with blanks
         done = subprocess.run(
-            ["make", "-o", environment / ".installed", f"VENV={environment}", "run", *map("=".join, ports.items())],
+            ["make", "-o", f"{environment}/.installed", f"VENV={environment}", "run", *map("=".join, ports.items())],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,

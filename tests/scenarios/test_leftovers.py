@@ -125,7 +125,7 @@ def test_a_postgresql_that_was_started_for_the_tests_ends_with_them(broken):
     run = broken(own_server=True)
     said = run.wait()
     processes = [process for run_id, *_ in said for process in started_by(run_id)]
-    servers = [number for number, command in processes if re.match(r"\S*postgres .*-D", command)]
+    servers = [number for number, command in processes if re.search(r"/postgres .*-D", command)]
     assert servers, processes
     maps = "".join(Path(f"/proc/{number}/maps").read_text() for number in servers)
     shared = set(re.findall("/dev/shm/PostgreSQL\\S+", maps))
