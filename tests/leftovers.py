@@ -87,7 +87,7 @@ def _end(run: str) -> None:
     while found := dict(started_by(run)):
         for number, command in found.items():
             # A PostgreSQL that is killed leaves its shared memory. One that crashes in good order removes it.
-            in_good_order = re.match(r"\S*postgres ", command) and time.monotonic() < deadline
+            in_good_order = re.search(r"(^|/)postgres ", command) and time.monotonic() < deadline
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGQUIT if in_good_order else signal.SIGKILL)
         if time.monotonic() > 2 * _PATIENCE + deadline:
