@@ -39,7 +39,8 @@ run: $(INSTALLED) ## Serve two examples, play recorded events, replay a dead let
 
 .PHONY: test
 test: $(INSTALLED) $(VENV)/.tapipy-installed ## Run all tests this machine can run
-	@$(BIN)/pytest --numprocesses 3 --dist worksteal $(ARGS)
+	@# Hundreds of processes import the same modules, which must not be compiled each time, as in many containers.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: soak
 soak: $(INSTALLED) ## Test durability under one trouble after the other, for SOAK_SECONDS=300
@@ -83,8 +84,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 .PHONY: lock
 lock: $(INSTALLED) ## Choose the versions of what is in the image anew
 	@$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
-	@$(LOCK) pyproject.toml --extra amqp --extra metrics --extra apscheduler --extra croneye --extra tapis \
-		--output-file requirements.lock
+	@$(LOCK) pyproject.toml --extra image --output-file requirements.lock
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
 		| tr ' ' '\n' | $(LOCK) - --output-file requirements-build.lock
 

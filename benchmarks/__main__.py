@@ -16,12 +16,16 @@ from rich.console import Console
 from benchmarks.environment import machine, versions
 from benchmarks.processes import wait_for_quiet
 from benchmarks.report import Report, Settings
-from benchmarks.servers import ServerError
+from benchmarks.servers import ROOT, ServerError
+
+_EXTENSIONS = sorted(path.parent.name for path in (ROOT / "extensions").glob("*/__init__.py"))
 
 NAMES = (
     *("receive", "matching", "validation", "startup", "blocking"),
-    *("durable", "backlog", "deliver", "latency", "croneye", "tapis"),
+    *("durable", "backlog", "deliver", "latency"),
+    *(name for name in _EXTENSIONS if Path(__file__).with_name(f"{name}.py").exists()),
 )
+"""The measurements: those of the kit, and those that are called like an extension."""
 
 
 @click.command()

@@ -1,11 +1,11 @@
-"""What accepting an event and doing a job cost when few, or very many, events are stored and deliveries wait.
+"""What accepting an event and making a delivery cost when few, or very many, events are stored and deliveries wait.
 
 Everything but the database is in this process: the outbox that accepts events, and a worker whose attempts do nothing.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -13,16 +13,19 @@ from statistics import median
 from uuid import uuid4
 
 import psycopg
-from sqlalchemy import Connection
 
 from benchmarks import events
 from benchmarks.report import Report, Settings, microseconds, times
 from benchmarks.servers import ServerError
 from benchmarks.stores import WITHOUT_POSTGRESQL, Store, entry, stores
-from extension_kit.deliveries.outbox import Entry, Outbox
+from extension_kit.deliveries.entries import Entry
+from extension_kit.deliveries.handler import Due, Handler
+from extension_kit.deliveries.hung_runs import HungRuns
+from extension_kit.deliveries.outbox import Outbox
+from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import DELIVERED
-from extension_kit.engine.app import Engine
 from extension_kit.engine.worker import DeliveryWorker
+from extension_kit.senders import Outcome
 from extension_kit.store.database import Database
 
 _LISTENER = "benchmark.receive@/events"
@@ -31,7 +34,7 @@ _FEW = 10
 _GROUP = 16  # events of a commit, as in the benchmark ``durable``
 _AT_ONCE = 2000  # events of a commit, when a database is filled
 _THREADS = 16
-_PATIENCE = 60.0  # seconds for the jobs of a round
+_PATIENCE = 60.0  # seconds for the deliveries of a round
 
 _body = events.encoded(events.small())
 _numbers = count()
@@ -52,34 +55,35 @@ class _Filled:
     waiting: int
     url: str
     accept_us: list[float] = field(default_factory=list)
-    job_us: list[float] = field(default_factory=list)
+    delivery_us: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._database = Database(self.url)
-        self._engine = Engine(self._database)
-        self._outbox = Outbox(self._database, self._engine)
+        self._outbox = Outbox(self._database)
 
     def fill(self, stored: Callable[[int], None]) -> None:
         """Add the events; ``stored`` is told how many there are."""
         ended = self.stored - self.waiting
-        self._add(Outbox(self._database, _NoJobs()), range(ended), stored)
+        self._add(range(ended), stored)
         with self._database.transaction() as connection:
             if self.store.server:
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql(f"UPDATE deliveries SET status = '{DELIVERED}', ended_at = created_at")
-        self._add(self._outbox, range(ended, self.stored), stored)
+            connection.exec_driver_sql(
+                f"UPDATE deliveries SET status = '{DELIVERED}', stage = NULL, ended_at = created_at"
+            )
+        self._add(range(ended, self.stored), stored)
         if self.store.server and self.stored > _FEW:  # as it does by itself when so much has changed
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute("VACUUM (ANALYZE)")
 
-    def _add(self, outbox: Outbox, places: range, stored: Callable[[int], None]) -> None:
+    def _add(self, places: range, stored: Callable[[int], None]) -> None:
         for place in places[::_AT_ONCE]:
             end = min(place + _AT_ONCE, places.stop)
-            outbox.record(_entries(end - place))
+            self._outbox.record(_entries(end - place))
             stored(end)
 
     def measure(self, number: int) -> None:
-        """Accept so many events, and do as many jobs."""
+        """Accept so many events, and make as many deliveries."""
         groups = [_entries(_GROUP) for _ in range(number // _GROUP)]
         began = time.perf_counter()
         for group in groups:
@@ -88,31 +92,32 @@ class _Filled:
         done: list[float] = []
         enough = threading.Event()
 
-        def attempt(ref: int) -> None:
+        def make(due: Due) -> Outcome:
             done.append(time.perf_counter())
             if len(done) >= number:
                 enough.set()
+            return Outcome("delivered")
 
-        with _working(self._engine, attempt):
+        with _working(self.url, make):
             if not enough.wait(_PATIENCE):
-                raise ServerError(f"{self.store.name}: {len(done)} of {number} jobs done in {_PATIENCE:g} s")
-        self.job_us.append((done[number - 1] - done[0]) / (number - 1) * 1e6)
+                raise ServerError(f"{self.store.name}: {len(done)} of {number} deliveries made in {_PATIENCE:g} s")
+        self.delivery_us.append((done[number - 1] - done[0]) / (number - 1) * 1e6)
 
     def close(self) -> None:
         self._database.dispose()
 
 
-class _NoJobs:
-    """The engine for events whose deliveries have ended."""
-
-    def defer(self, connection: Connection, jobs: Sequence[object]) -> None:
-        pass
-
-
 @contextmanager
-def _working(engine: Engine, attempt: Callable[[int], None]) -> Iterator[None]:
+def _working(url: str, make: Callable[[Due], Outcome]) -> Iterator[None]:
+    handler = Handler(make, RetrySchedule(), 60.0)
     worker = DeliveryWorker(
-        engine, attempt, concurrency=_THREADS, stalled_after=30, grace_period=10, name=f"benchmark-{uuid4()}"
+        Database(url, flush=False),
+        lambda listener, connection: handler,
+        HungRuns(_THREADS, lambda: None),
+        threads=_THREADS,
+        stalled_after=30,
+        grace_period=10,
+        name=f"benchmark-{uuid4()}",
     )
     thread = threading.Thread(target=worker.run)
     thread.start()
@@ -126,7 +131,7 @@ def _working(engine: Engine, attempt: Callable[[int], None]) -> Iterator[None]:
 def run(settings: Settings) -> list[Report]:
     """Fill databases, and measure them in turn."""
     rounds, number = (2, 64) if settings.quick else (9, 640)
-    sizes = [(_FEW, _FEW), (5_000, 1_000)] if settings.quick else [(_FEW, _FEW), (1_000_000, 100_000)]
+    sizes = [(_FEW, _FEW), (5_000, 1_000)] if settings.quick else [(_FEW, _FEW), (1_000_000, 1_000_000)]
     with ExitStack() as stack:
         found = stack.enter_context(stores())
         filled = []
@@ -158,17 +163,17 @@ def _report(filled: list[_Filled], rounds: int, number: int, notes: list[str]) -
                 f"{each.waiting:,}",
                 microseconds(median(each.accept_us)),
                 _ratio(each.accept_us, few.accept_us) if each is not few else "",
-                microseconds(median(each.job_us)),
-                _ratio(each.job_us, few.job_us) if each is not few else "",
+                microseconds(median(each.delivery_us)),
+                _ratio(each.delivery_us, few.delivery_us) if each is not few else "",
             ]
         )
     return Report(
-        f"Accepting an event, and doing a job, beside many others: {rounds} interleaved rounds of {number} each",
-        ["", "events stored", "deliveries waiting", "us to accept", "of few", "us for a job", "of few"],
+        f"Accepting an event, and making a delivery, beside many others: {rounds} interleaved rounds of {number} each",
+        ["", "events stored", "deliveries waiting", "us to accept", "of few", "us for a delivery", "of few"],
         rows,
         [
             f"to accept: {_GROUP} events a commit, each with a body of 0.8 KB, for one listener",
-            f"a job: fetched, an attempt that does nothing, and ended, by a worker with {_THREADS} threads",
+            f"a delivery: claimed, an attempt that does nothing, and ended, by a worker with {_THREADS} threads",
             "of the waiting deliveries every other one waits for those before it; goal: flat, so ratios near 1",
             *notes,
         ],
@@ -178,7 +183,7 @@ def _report(filled: list[_Filled], rounds: int, number: int, notes: list[str]) -
                 "stored": each.stored,
                 "waiting": each.waiting,
                 "accept_us": each.accept_us,
-                "job_us": each.job_us,
+                "delivery_us": each.delivery_us,
             }
             for each in filled
         ],

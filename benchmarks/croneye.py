@@ -16,7 +16,6 @@ from benchmarks.measure import CONNECTIONS, Sample, sample
 from benchmarks.report import Report, Settings, times
 from benchmarks.servers import ROOT, Server, app_file, kit, kit_command
 from benchmarks.stores import WITHOUT_POSTGRESQL, Store, stores
-from extension_kit.engine.app import Engine
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extensions.croneye.tables import TABLES
@@ -61,7 +60,7 @@ class _Case:
 def _database(store: Store) -> Iterator[str]:
     with store.database() as url:
         database = Database(url)
-        upgrade(database, Engine(database).create_tables, [TABLES])
+        upgrade(database, [TABLES])
         database.dispose()
         yield url
 

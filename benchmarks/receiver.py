@@ -31,12 +31,18 @@ class Received:
 
     wanted: int
     seconds: float = 0.0  # from the first to the last
+    later_seconds: float = 0.0  # from the middle one to the last
     again: int = 0
     overtaken: int = 0
 
     @property
     def per_second(self) -> float:
         return (self.wanted - 1) / self.seconds
+
+    @property
+    def later_per_second(self) -> float:
+        """Of the second half, when all workers run for sure."""
+        return (self.wanted - self.wanted // 2) / self.later_seconds
 
 
 class Ledger:
@@ -46,7 +52,7 @@ class Ledger:
         self.received = Received(wanted)
         self._seen: set[tuple[str, int]] = set()
         self._last: dict[str, int] = {}
-        self._began = 0.0
+        self._began = self._half_at = 0.0
 
     def add(self, key: str, number: int) -> bool:
         """Count one, and say whether it was the first or the last that had not come yet."""
@@ -61,6 +67,9 @@ class Ledger:
         received.overtaken += number < last
         self._last[key] = max(number, last)
         received.seconds = now - self._began
+        if len(self._seen) == received.wanted // 2:
+            self._half_at = now
+        received.later_seconds = now - self._half_at
         return len(self._seen) in (1, received.wanted)
 
 

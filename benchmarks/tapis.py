@@ -25,17 +25,16 @@ from benchmarks.servers import ROOT, Server, kit, kit_command, process, running
 from benchmarks.stores import WITHOUT_POSTGRESQL, Store, stores
 from extension_kit.deliveries.tables import subscription_patterns
 from extension_kit.deliveries.tables import subscriptions as kit_subscriptions
-from extension_kit.engine.app import Engine
-from extension_kit.protocol import Host
+from extension_kit.protocol import Kit
 from extension_kit.runtime.service import Service
 from extension_kit.settings.kit import Settings as KitSettings
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extensions import tapis
 from extensions.tapis import events, subscriptions
+from extensions.tapis.delivery_targets import Targets
 from extensions.tapis.settings import TapisSettings
 from extensions.tapis.tables import TABLES
-from extensions.tapis.targets import Targets
 from extensions.tapis.tokens import Caller
 
 _PATIENCE = 600.0  # seconds
@@ -75,7 +74,7 @@ class _World:
     store: Store
     crowd: _Crowd
     url: str
-    host: Host
+    kit: Kit
     settings: TapisSettings
 
     @property
@@ -231,7 +230,7 @@ def _delivered(store: Store, work: _Work) -> Received:
 
 
 def _publish(world: _World, work: _Work) -> None:
-    with world.host.transaction() as transaction:
+    with world.kit.transaction() as transaction:
         for number in range(work.events):
             event: dict[str, Any] = {
                 "source": "benchmark",
@@ -243,7 +242,7 @@ def _publish(world: _World, work: _Work) -> None:
                 "end_series": False,
                 "delete_subscriptions_matching_subject": False,
             }
-            events.publish(transaction, world.host, world.settings, event, tenant=_BENCH.tenant, user=_BENCH.user)
+            events.publish(transaction, world.kit, world.settings, event, tenant=_BENCH.tenant, user=_BENCH.user)
 
 
 @contextmanager
@@ -251,27 +250,27 @@ def _world(store: Store, crowd: _Crowd, hook: str) -> Iterator[_World]:
     """A database with a crowd whose notifications go to a webhook."""
     with store.database() as url:
         database = Database(url)
-        upgrade(database, Engine(database).create_tables, [TABLES])
+        upgrade(database, [TABLES])
         database.dispose()
         with mock.patch.dict("os.environ", _ENVIRONMENT):
-            service = Service.of([tapis.extension], KitSettings(database_url=url))
-        assert service.durability
-        host, (_, own) = service.durability.host, service.protocols[0]
+            service = Service.of([tapis.extension], KitSettings(database_url=url)).open()
+        assert service.runtime
+        kit, own = service.runtime.kit, service.protocols[0].settings
         try:
-            _subscribe(host, own, crowd, hook)
-            yield _World(store, crowd, url, host, own)
+            _subscribe(kit, own, crowd, hook)
+            yield _World(store, crowd, url, kit, own)
         finally:
-            service.durability.close(5)
+            service.runtime.close(5)
 
 
-def _subscribe(host: Host, settings: TapisSettings, crowd: _Crowd, hook: str) -> None:
+def _subscribe(kit: Kit, settings: TapisSettings, crowd: _Crowd, hook: str) -> None:
     target = {"delivery_method": "WEBHOOK", "delivery_address": hook}
     wanted = {"name": None, "description": None, "owner": "anna", "enabled": True, "ttl_minutes": 0}
-    with host.transaction() as transaction:
+    with kit.transaction() as transaction:
         connection = transaction.connection
         for number in range(crowd.matching):
             subscriptions.create(
-                Targets(connection, host, settings),
+                Targets(connection, kit, settings),
                 connection,
                 _BENCH,
                 {
@@ -283,10 +282,10 @@ def _subscribe(host: Host, settings: TapisSettings, crowd: _Crowd, hook: str) ->
                 },
             )
     for start in range(0, crowd.others, _CHUNK):
-        _add_others(host, range(start, min(start + _CHUNK, crowd.others)), hook)
+        _add_others(kit, range(start, min(start + _CHUNK, crowd.others)), hook)
 
 
-def _add_others(host: Host, numbers: range, hook: str) -> None:
+def _add_others(kit: Kit, numbers: range, hook: str) -> None:
     """Add subscriptions that want other subjects, or other tenants' events; in bulk, because they are many."""
     rows, patterns = [], []
     now = datetime.now(UTC)
@@ -311,6 +310,6 @@ def _add_others(host: Host, numbers: range, hook: str) -> None:
             }
         )
         patterns.append({"subscription_ref": ref, "pattern": "bench.*.*", **wanted})
-    with host.transaction() as transaction:
+    with kit.transaction() as transaction:
         transaction.connection.execute(insert(kit_subscriptions), rows)
         transaction.connection.execute(insert(subscription_patterns), patterns)

@@ -84,7 +84,7 @@ def _libraries() -> list[Library]:
     from benchmarks.apps import msgspec_structs, pydantic_models
     from extension_kit.events.event import Event
     from extension_kit.events.schema.bodies import EventRequestBody
-    from extension_kit.events.schema.openapi import REFERENCE, event_components
+    from extension_kit.events.schema.modes import REFERENCE, event_components
     from extension_kit.events.schema.validation import EventValidator
 
     tolerant, strict = EventValidator("tolerant").is_valid, EventValidator("strict").is_valid
@@ -137,7 +137,8 @@ def _checked(validator: Any, data: object) -> object:
 
 def _receive_path() -> Callable[[bytes], object]:
     from extension_kit.events.answers import Answer
-    from extension_kit.events.receive import Receiver, Run
+    from extension_kit.events.pending import ImmediateRun
+    from extension_kit.events.receive import Receiver
     from extension_kit.events.registry import Listener, Registry
 
     registry = Registry()
@@ -153,7 +154,7 @@ def _receive_path() -> Callable[[bytes], object]:
     receiver = Receiver(registry, "tolerant", duplicate_window=3600, duplicate_limit=10_000)
     route = receiver.routes["/events"]
 
-    def run_here(run: Run) -> bool:
+    def run_here(run: ImmediateRun) -> bool:
         run()
         return True
 

@@ -5,15 +5,12 @@ protocol of another system also imports ``extension_kit.protocol``, and tests us
 """
 
 from extension_kit.errors import ConfigurationError, ExtensionKitError, GiveUp, RegistrationError, RetryLater
-from extension_kit.events.event import (
-    AccessTokenPrincipal,
-    BatchPrincipal,
-    Event,
+from extension_kit.events.event import Event
+from extension_kit.events.principals import AccessTokenPrincipal, BatchPrincipal, Principal, UserPrincipal
+from extension_kit.events.steadybit import (
     ExperimentExecution,
     ExperimentStepExecution,
     ExperimentStepTargetExecution,
-    Principal,
-    UserPrincipal,
 )
 from extension_kit.extension import Extension
 

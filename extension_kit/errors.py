@@ -1,11 +1,18 @@
 """Exceptions of the kit. The first line of a class's docstring is its default message."""
 
+import shlex
+from collections.abc import Sequence
+
 
 class ExtensionKitError(Exception):
     """Something in extension-kit went wrong."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or type(self).__name__).partition("\n")[0])
+
+
+class RenamedWarning(DeprecationWarning):
+    """A public name is used that will be removed in the next minor release; the message has the new one."""
 
 
 class ConfigurationError(ExtensionKitError):
@@ -49,7 +56,19 @@ class StoreFull(StoreUnavailable):
 
 
 class OlderSchema(StoreError):
-    """The database has to be upgraded: run `extension-kit db upgrade`."""
+    """The database has to be upgraded by ``extension-kit db upgrade``, as the message says.
+
+    Args:
+        problem: a sentence with the database, without the remedy.
+        extension: name of the extension with the tables to upgrade; None: the kit's.
+        targets: files, folders or modules of the extensions for the command, if they are known.
+    """
+
+    def __init__(self, problem: str, extension: str | None = None, targets: Sequence[str] = ()) -> None:
+        self.problem = problem
+        command = shlex.join(["extension-kit", "db", "upgrade", *targets])
+        whose = f" with the file or module of {extension}" if extension and not targets else ""
+        super().__init__(f"{problem}: run `{command}`{whose}")
 
 
 class NewerSchema(StoreError):

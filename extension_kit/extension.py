@@ -1,11 +1,14 @@
 """The class ``Extension``: registers event listeners, is served by the command line or as a Flask application."""
 
+import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from extension_kit.deliveries.retry import MAX_DELAY, RetrySchedule, is_number
-from extension_kit.errors import RegistrationError
+from extension_kit.errors import RegistrationError, RenamedWarning
 from extension_kit.events.event import STEADYBIT
 from extension_kit.events.patterns import check_pattern
 from extension_kit.events.registry import IndexProvider, Listener, Registry
@@ -16,7 +19,7 @@ from extension_kit.settings.kit import Settings
 if TYPE_CHECKING:
     from flask import Flask
 
-    from extension_kit.protocol import EventProtocol
+    from extension_kit.runtime.contract import EventProtocol
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
@@ -43,7 +46,7 @@ class Extension:
         self.version = version
         self.registry = Registry()
         self.protocols: list[EventProtocol[Any]] = []
-        """Event protocols of other systems, added with ``speak``."""
+        """Event protocols of other systems, added with ``add_protocol``."""
 
     def listen_to(
         self,
@@ -124,7 +127,7 @@ class Extension:
         for pattern in protocol.names:
             check_pattern(pattern)
         self.protocols.append(protocol)
-        self.registry.foreign.extend(protocol.names)
+        self.registry.other_protocols.extend(protocol.names)
 
     def extend_index(self, provider: IndexProvider) -> None:
         """Add keys of other kits, such as ``actions`` or ``discoveries``, to the registration document.
@@ -143,18 +146,36 @@ class Extension:
 
     def speak(self, protocol: "EventProtocol[Any]") -> None:
         """Call ``add_protocol``, by its former name."""
-        warnings.warn("extension.speak is called extension.add_protocol now", DeprecationWarning, stacklevel=2)
+        warnings.warn("extension.speak is called extension.add_protocol now", RenamedWarning, stacklevel=2)
         self.add_protocol(protocol)
 
     def index(self, provider: IndexProvider) -> None:
         """Call ``extend_index``, by its former name."""
-        warnings.warn("extension.index is called extension.extend_index now", DeprecationWarning, stacklevel=2)
+        warnings.warn("extension.index is called extension.extend_index now", RenamedWarning, stacklevel=2)
         self.extend_index(provider)
 
     @property
     def listeners(self) -> list[Listener]:
         """The listeners registered so far."""
         return self.registry.listeners
+
+    def serve(self) -> NoReturn:
+        """Serve the calling script, as ``extension-kit serve FILE`` does, until a signal arrives.
+
+        For the end of a script: ``if __name__ == "__main__": extension.serve()``. The process becomes that command, and
+        its web processes load the file again, as a module.
+
+        Raises:
+            RegistrationError: it is not called by the script, or module, that Python was started with.
+        """
+        caller = sys._getframe(1).f_globals
+        spec, file = caller.get("__spec__"), caller.get("__file__")
+        if caller.get("__name__") != "__main__" or not file:
+            raise RegistrationError("extension.serve() is for scripts: call it below  if __name__ == '__main__':")
+        target = spec.name if spec is not None else str(Path(file).resolve())  # a name after python -m
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "extension_kit", "serve", target])  # noqa: S606 (no shell)
 
     def create_app(self, settings: Settings | None = None, *, durable: bool = True) -> "Flask":
         """Make the Flask application of this extension, for any WSGI server and for tests.
@@ -169,4 +190,4 @@ class Extension:
         # Imported here because workers and commands do without Flask, which takes long to import.
         from extension_kit.web.app import create_app
 
-        return create_app(Service.of([self], settings or Settings.from_environment(), durable=durable))
+        return create_app(Service.of([self], settings or Settings.from_environment(), durable=durable).open())

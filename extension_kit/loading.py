@@ -3,22 +3,23 @@
 import importlib
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from importlib.metadata import metadata
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import TextIO
 
-from extension_kit.errors import ConfigurationError, HandlerFileError
+from extension_kit.errors import ConfigurationError, HandlerFileError, OlderSchema, RenamedWarning
 from extension_kit.extension import Extension
+from extension_kit.runtime.service import Service
+from extension_kit.settings.kit import Settings
 
-_EXTRAS = {
-    "apscheduler": ("apscheduler",),
-    "cryptography": ("tapis",),
-    "jwt": ("croneye", "tapis"),
-    "kombu": ("amqp",),
-    "prometheus_client": ("metrics",),
-    "pytest": ("testing",),
-}
-"""Module name -> extras of this package that install the module."""
+_READY_MADE = Path("extensions")  # in a checkout, and in the image
+_EXTRAS = {"apscheduler": "apscheduler", "kombu": "amqp", "prometheus_client": "metrics", "pytest": "testing"}
+"""Module name -> extra of this package that installs the module. Others belong to the extension of their name."""
 
 
 def load_extensions(targets: Sequence[str]) -> list[Extension]:
@@ -35,7 +36,8 @@ def load_extensions(targets: Sequence[str]) -> list[Extension]:
     folders: set[Path] = set()
     for target in targets:
         name, folder = _module_of(target)
-        module = _import(target, name, folder)
+        with _renamed_names() as renamed:
+            module = _import(target, name, folder)
         _refuse_helpers_of_others(module, target, folder, folders - {folder})
         folders.add(folder)
         found = [value for value in vars(module).values() if isinstance(value, Extension)]
@@ -43,8 +45,72 @@ def load_extensions(targets: Sequence[str]) -> list[Extension]:
             raise HandlerFileError(
                 f"{target} defines no extension: write  extension = Extension('extension-...')  at its top level"
             )
+        found[0].registry.renamed.extend(renamed)
         extensions.update((id(extension), extension) for extension in found)
     return list(extensions.values())
+
+
+def open_service(targets: Sequence[str], settings: Settings) -> Service:
+    """Load every target, and return a service of the extensions that is ready to serve.
+
+    Args:
+        targets: as for ``load_extensions``.
+        settings: the kit's settings.
+
+    Raises:
+        ConfigurationError: a target cannot be loaded, there is nothing to serve, or a setting has a bad value.
+        StoreError: the database cannot be used, or has to be upgraded first, with the command for that.
+    """
+    service = Service.of(load_extensions(targets), settings)
+    with upgrade_advice(targets, service):
+        return service.open()
+
+
+@contextmanager
+def upgrade_advice(targets: Sequence[str], service: Service) -> Iterator[None]:
+    """Have the error of a database that has to be upgraded name the targets of a service, if any has tables.
+
+    Raises:
+        OlderSchema: with the targets.
+    """
+    try:
+        yield
+    except OlderSchema as error:
+        if not any(bound.protocol.tables for bound in service.protocols):
+            raise
+        raise OlderSchema(error.problem, targets=targets) from None
+
+
+def is_target(word: str) -> bool:
+    """Return True for a path, and for the name of a module that can be found, which is not imported."""
+    return (
+        _looks_like_path(word) or PathFinder.find_spec(word.partition(".")[0], [str(Path.cwd()), *sys.path]) is not None
+    )
+
+
+@contextmanager
+def _renamed_names() -> Iterator[list[str]]:
+    """Collect warnings about former names of the kit, for the log; Python shows them to no user of a server."""
+    lines: list[str] = []
+    show = warnings.showwarning
+
+    def collect(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, RenamedWarning):
+            lines.append(f"{message} ({Path(filename).name}, line {lineno})")
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=RenamedWarning)
+        warnings.showwarning = collect
+        yield lines
 
 
 def _import(target: str, name: str, folder: Path) -> ModuleType:
@@ -55,7 +121,7 @@ def _import(target: str, name: str, folder: Path) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise HandlerFileError(f"{target}: {_missing(error)}{_place(error, folder)}") from error
+        raise HandlerFileError(f"{target}: {_missing(error, target)}{_place(error, folder)}") from error
     except ConfigurationError as error:
         raise HandlerFileError(f"{target}: {error}{_place(error, folder)}") from error
     except (Exception, SystemExit) as error:
@@ -65,19 +131,31 @@ def _import(target: str, name: str, folder: Path) -> ModuleType:
 def _module_of(target: str) -> tuple[str, Path]:
     """Return the module name of a target, and the folder that must be on ``sys.path`` to import it."""
     path = Path(target)
-    looks_like_path = "/" in target or target.endswith(".py") or path.exists()
-    if not looks_like_path:
+    if not _looks_like_path(target):
         return target, Path.cwd()
     if not path.exists():
-        raise HandlerFileError(f"{target}: there is no such file or folder")
+        hint = _did_you_mean(Path(f"{path}.py")) or (_ready_made_hint(path.name) if path.parent == _READY_MADE else "")
+        raise HandlerFileError(f"{target}: there is no such file or folder{hint}")
     if path.is_dir() and not (path / "__init__.py").exists():
-        raise HandlerFileError(f"{target}: a folder needs an __init__.py that defines or imports the extension")
+        handlers = [file for file in path.glob("*.py") if not file.name.startswith("test_")]
+        hint = _did_you_mean(*[Path(f"{path}.py"), *handlers])
+        raise HandlerFileError(f"{target}: a folder needs an __init__.py that defines or imports the extension{hint}")
     if path.is_file() and path.suffix != ".py":
         raise HandlerFileError(f"{target}: a handler file ends in .py")
     path = path.resolve()
     if not path.stem.isidentifier():
         raise HandlerFileError(f"{target}: {path.stem} cannot be imported, name it with letters, digits and _")
     return path.stem, path.parent
+
+
+def _looks_like_path(target: str) -> bool:
+    return "/" in target or target.endswith(".py") or Path(target).exists()
+
+
+def _did_you_mean(*files: Path) -> str:
+    """Return the end of a message that names the one of these files that exists, or "" if there is none or several."""
+    found = [file for file in files if file.is_file()]
+    return f"; did you mean {found[0]}?" if len(found) == 1 else ""
 
 
 def _is_from(module: ModuleType, target: str) -> bool:
@@ -106,15 +184,35 @@ def _refuse_helpers_of_others(module: ModuleType, target: str, folder: Path, oth
             raise HandlerFileError(f"{target}: another module called {name} is loaded already, rename {beside[0]}")
 
 
-def _missing(error: ModuleNotFoundError) -> str:
-    """Return the message for a missing module: the extra to install, that of the failing extension if several fit."""
+def _missing(error: ModuleNotFoundError, target: str) -> str:
+    """Return the message for a missing module: the extra to install, which may be that of a ready-made extension."""
     name = (error.name or "").partition(".")[0]
-    extras = _EXTRAS.get(name, ())
-    folders = {Path(frame.filename).parent.name for frame in traceback.extract_tb(error.__traceback__)}
-    named = [extra for extra in extras if len(extras) == 1 or extra in folders]
-    if not named:
+    if name == target and name not in _EXTRAS:
+        return f"there is no such file, folder or module{_ready_made_hint(name)}"
+    if (extra := _EXTRAS.get(name) or _extra_of_extension(error, name)) is None:
         return f"{type(error).__name__}: {error}"
-    return f"{name} is not installed: pip install 'extension-kit[{named[0]}]'"
+    return f"{name} is not installed: pip install 'extension-kit[{extra}]'"
+
+
+def _ready_made_hint(name: str) -> str:
+    """Return the end of a message for the name of a ready-made extension, or "" for other names."""
+    if (_READY_MADE / name / "__init__.py").exists():
+        return f"; did you mean {_READY_MADE / name}?"
+    if name in _extension_extras():
+        return f": the folder {_READY_MADE / name} is in a checkout of extension-kit, and in its image; run this there"
+    return ""
+
+
+def _extension_extras() -> set[str]:
+    """Return the extras that are called like ready-made extensions."""
+    return set(metadata("extension-kit").get_all("Provides-Extra") or ()) - {*_EXTRAS.values(), "image", "all"}
+
+
+def _extra_of_extension(error: BaseException, missing: str) -> str | None:
+    """Return the extra that is called like the extension whose files import a missing module, if there is one."""
+    extras = _extension_extras()
+    folders = (Path(frame.filename).parent.name for frame in traceback.extract_tb(error.__traceback__))
+    return next((folder for folder in folders if folder in extras and folder != missing), None)
 
 
 def _place(error: BaseException, folder: Path) -> str:

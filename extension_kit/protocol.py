@@ -7,92 +7,169 @@ Decorated functions and subscriptions get them like the events of Steadybit's ag
     extension.add_protocol(EventProtocol("croneye", names=("croneye.*",), settings=CronEyeSettings, routes=routes))
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from extension_kit.deliveries import subscription_groups as subscription_groups
-from extension_kit.deliveries import subscriptions as subscriptions
-from extension_kit.deliveries.attempt import Due as Due
-from extension_kit.deliveries.outbox import Recorded as Recorded
-from extension_kit.deliveries.subscription_handlers import Manner as Manner
-from extension_kit.deliveries.subscription_handlers import message_id as message_id
-from extension_kit.deliveries.subscriptions import Subscription as Subscription
-from extension_kit.deliveries.subscriptions import SubscriptionError as SubscriptionError
-from extension_kit.errors import RegistrationError
-from extension_kit.errors import SettingError as SettingError
-from extension_kit.errors import StoreError as StoreError
-from extension_kit.errors import StoreUnavailable as StoreUnavailable
-from extension_kit.events.foreign_json import ForeignJson as ForeignJson
-from extension_kit.events.foreign_json import read_foreign_json as read_foreign_json
-from extension_kit.events.published import PublishedEvent as PublishedEvent
-from extension_kit.events.schema.guard import OPENAPI_VERSION as OPENAPI_VERSION
-from extension_kit.events.schema.guard import json_schema_components as json_schema_components
-from extension_kit.events.unfinished import unfinished_kind
-from extension_kit.runtime.kit import Host as Host
-from extension_kit.runtime.kit import Transaction as Transaction
-from extension_kit.senders import Message as Message
-from extension_kit.settings.declare import TEXT as TEXT
-from extension_kit.settings.declare import Kind as Kind
-from extension_kit.settings.declare import one_of as one_of
-from extension_kit.settings.declare import seconds as seconds
-from extension_kit.settings.declare import setting as setting
-from extension_kit.settings.declare import whole_number as whole_number
-from extension_kit.store.batches import batches as batches
-from extension_kit.store.extension_tables import Tables as Tables
-from extension_kit.store.types import NUMBER as NUMBER
-from extension_kit.store.types import UtcDateTime as UtcDateTime
-from extension_kit.store.types import new_metadata as new_metadata
-from extension_kit.web.openapi import to_yaml as to_yaml
-from extension_kit.web.protocol_routes import Routes as Routes
+from extension_kit.deliveries import subscription_groups, subscriptions
+from extension_kit.deliveries.entries import Recorded
+from extension_kit.deliveries.handler import Due
+from extension_kit.deliveries.subscription_deliveries import Delivery, DeliveryAttempt, DeliveryStatus
+from extension_kit.deliveries.subscription_handlers import DeliveryFormat, message_id
+from extension_kit.deliveries.subscriptions import Subscription, SubscriptionError
+from extension_kit.deliveries.tables import bounded
+from extension_kit.errors import RegistrationError, RenamedWarning, SettingError, StoreError, StoreUnavailable
+from extension_kit.events.answers import Answer as RouteAnswer
+from extension_kit.events.foreign_json import ForeignJson, read_foreign_json
+from extension_kit.events.patterns import PatternIndex, check_pattern
+from extension_kit.events.published import PublishedEvent
+from extension_kit.events.schema.camel_case import CamelCase, camel_case
+from extension_kit.events.schema.openapi import OPENAPI_VERSION, json_schema_components
+from extension_kit.events.times import parse_time
+from extension_kit.runtime.basic_auth import BasicCredentials
+from extension_kit.runtime.contract import EventProtocol, Routes, Task
+from extension_kit.runtime.grouped_routes import GroupedRoute, ReceivedRequest
+from extension_kit.runtime.kit import Kit, Transaction
+from extension_kit.senders import Message, Outcome
+from extension_kit.senders.http_calls import Answer, CallFailed, HttpCalls
+from extension_kit.settings.declare import TEXT, TRUE_OR_FALSE, Kind, one_of, seconds, setting, whole_number
+from extension_kit.settings.kinds import MOST_WAITS, SCHEDULE, SECRET, SECRETS, Schedule
+from extension_kit.store.batches import batches, delete_in_batches
+from extension_kit.store.bulk_insert import BulkInsert
+from extension_kit.store.extension_tables import Tables
+from extension_kit.store.lists import IsAnyOf
+from extension_kit.store.local_secret import local_secret, refuse_missing_secrets
+from extension_kit.store.locks import lock_name
+from extension_kit.store.numbers import new_numbers
+from extension_kit.store.prepared import PreparedStatement
+from extension_kit.store.types import NUMBER, UtcDateTime, driver_time, new_metadata
+from extension_kit.store.upsert import insert_or_ignore, upsert
+from extension_kit.web.json_body import InvalidBody, NotAnObject, NotJson, load_json, read_json
+from extension_kit.web.openapi import to_yaml
+from extension_kit.web.openapi_builder import (
+    JSON_SCHEMA_DIALECT,
+    OpenApiBuilder,
+    json_request,
+    json_response,
+    path_parameters,
+    query_parameter,
+)
+from extension_kit.web.password_tries import TooManyTries, Tries, limit_keys
+from extension_kit.web.passwords import PasswordGate, PasswordsBusy, hash_password, verify_password
+from extension_kit.web.peer_certificate import PeerCertificate, peer_certificate
 
-S = TypeVar("S")
+if TYPE_CHECKING:
+    from extension_kit.store.cipher import Cipher
+
+__all__ = [
+    "JSON_SCHEMA_DIALECT",
+    "MOST_WAITS",
+    "NUMBER",
+    "OPENAPI_VERSION",
+    "SCHEDULE",
+    "SECRET",
+    "SECRETS",
+    "TEXT",
+    "TRUE_OR_FALSE",
+    "Answer",
+    "BasicCredentials",
+    "BulkInsert",
+    "CallFailed",
+    "CamelCase",
+    "Cipher",
+    "Delivery",
+    "DeliveryAttempt",
+    "DeliveryFormat",
+    "DeliveryStatus",
+    "Due",
+    "EventProtocol",
+    "ForeignJson",
+    "GroupedRoute",
+    "HttpCalls",
+    "InvalidBody",
+    "IsAnyOf",
+    "Kind",
+    "Kit",
+    "Message",
+    "NotAnObject",
+    "NotJson",
+    "OpenApiBuilder",
+    "Outcome",
+    "PasswordGate",
+    "PasswordsBusy",
+    "PatternIndex",
+    "PeerCertificate",
+    "PreparedStatement",
+    "PublishedEvent",
+    "ReceivedRequest",
+    "Recorded",
+    "RegistrationError",
+    "RouteAnswer",
+    "Routes",
+    "Schedule",
+    "SettingError",
+    "StoreError",
+    "StoreUnavailable",
+    "Subscription",
+    "SubscriptionError",
+    "Tables",
+    "Task",
+    "TooManyTries",
+    "Transaction",
+    "Tries",
+    "UtcDateTime",
+    "batches",
+    "bounded",
+    "camel_case",
+    "check_pattern",
+    "delete_in_batches",
+    "driver_time",
+    "hash_password",
+    "insert_or_ignore",
+    "json_request",
+    "json_response",
+    "json_schema_components",
+    "limit_keys",
+    "load_json",
+    "local_secret",
+    "lock_name",
+    "message_id",
+    "new_metadata",
+    "new_numbers",
+    "one_of",
+    "parse_time",
+    "path_parameters",
+    "peer_certificate",
+    "query_parameter",
+    "read_foreign_json",
+    "read_json",
+    "refuse_missing_secrets",
+    "seconds",
+    "setting",
+    "subscription_groups",
+    "subscriptions",
+    "to_yaml",
+    "upsert",
+    "verify_password",
+    "whole_number",
+]
 
 
-@dataclass(frozen=True)
-class Task(Generic[S]):
-    """A periodic task of a protocol.
-
-    Every worker runs it in a thread of its own, so it must be safe to run in several processes at the same time.
-
-    Args:
-        every: seconds between the end of a run and the start of the next.
-        run: the function. Its exceptions are logged.
-
-    Raises:
-        RegistrationError: ``every`` is not positive, or ``run`` is async or a generator.
-    """
-
-    every: float
-    run: Callable[[Host, S], object]
-
-    def __post_init__(self) -> None:
-        if not self.every > 0:
-            raise RegistrationError(f"the interval of a task is a positive number of seconds, not {self.every!r}")
-        if unfinished_kind(self.run):
-            raise RegistrationError(f"a task needs a plain function: write {self.run!r:.80} without async and yield")
+def _manner(envelope: Callable[[Due, Subscription], Message], retry: Sequence[float] | None = None) -> DeliveryFormat:
+    return DeliveryFormat(envelope, retry)
 
 
-@dataclass(frozen=True)
-class EventProtocol(Generic[S]):
-    """The event protocol of another system, as an extension declares it.
+_RENAMED: dict[str, tuple[str, object]] = {"Host": ("Kit", Kit), "Manner": ("DeliveryFormat", _manner)}
 
-    Args:
-        source: the source of its events and the key of its subscriptions, such as ``croneye``.
-        settings: a frozen dataclass of ``setting(...)`` fields, read from the environment.
-        routes: makes its routes, once in every process that serves.
-        names: patterns of the names of its events. Agents do not send them, so the registration document omits them.
-        event: the class of its events, as listeners get them.
-        tables: tables of its own.
-        tasks: periodic tasks.
-        manner: makes the delivery format of its subscriptions; None if it has no subscriptions.
-    """
 
-    source: str
-    settings: type[S]
-    routes: Callable[[Host, S], Routes]
-    names: tuple[str, ...] = ()
-    event: type[PublishedEvent] = PublishedEvent
-    tables: Tables | None = None
-    tasks: tuple[Task[Any], ...] = ()
-    manner: Callable[[S], Manner] | None = None
+def __getattr__(name: str) -> object:
+    """Return a renamed object by its former name, with a warning; or ``Cipher``."""
+    if name == "Cipher":  # only extensions with secrets have installed its library
+        from extension_kit.store.cipher import Cipher
+
+        return Cipher
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    now, found = _RENAMED[name]
+    warnings.warn(f"extension_kit.protocol.{name} is called {now} now", RenamedWarning, stacklevel=2)
+    return found

@@ -10,18 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 
+from extension_kit.engine.liveness import Liveness
 from extension_kit.errors import ConfigurationError, RegistrationError
-from extension_kit.loading import load_extensions
+from extension_kit.loading import open_service
 from extension_kit.observability import logs, metrics
 from extension_kit.observability.metrics_page import ReadBacklog
-from extension_kit.runtime import gc_tuning as garbage
-from extension_kit.runtime.service import Service
+from extension_kit.runtime import gc_tuning
 from extension_kit.runtime.stdout import WholeLines
-from extension_kit.server import listen as binding
-from extension_kit.server.health_port import ProbesServer
-from extension_kit.server.worker_process import PART
+from extension_kit.server import listen
+from extension_kit.server.health_port import HealthPort
+from extension_kit.server.worker_process import METRICS_NAME
 from extension_kit.settings.declare import FILE_SUFFIX
-from extension_kit.settings.kit import Settings, unknown_variables
+from extension_kit.settings.environment import idle_variables
+from extension_kit.settings.kit import WORKER, Settings
 
 logger = logging.getLogger("extension_kit.deliveries")
 
@@ -30,7 +31,9 @@ _PARENT_CHECK = 1.0  # seconds
 _CLOSE_TIMEOUT = 5.0  # seconds
 
 
-def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None = None) -> int:
+def work(
+    targets: Sequence[str], settings: Settings, *, supervisor: int | None = None, liveness_pipe: int | None = None
+) -> int:
     """Make deliveries until SIGTERM or SIGINT.
 
     Args:
@@ -38,6 +41,7 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
         settings: the settings of the kit.
         supervisor: the process id of the server that started this process. The worker ends when that process has
             ended, and with a shorter grace period than it. None: the worker has a health port of its own.
+        liveness_pipe: where that process reads signs of life.
 
     Returns:
         The exit code: 128 plus the number of the signal; 1 without a signal.
@@ -49,21 +53,24 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
     logs.configure(settings.log_level, settings.log_format, settings.log_color)
     logs.catch_all()
     sys.stdout = WholeLines(sys.stdout)
-    metrics.start(None if supervisor is None else PART)
+    metrics.start(None if supervisor is None else METRICS_NAME)
     if supervisor is not None:
-        _end_with(supervisor)
-        settings = replace(settings, grace_period=_less_than(settings.grace_period))
-    service = Service.of(load_extensions(targets), settings)
-    durability = service.durability
-    if durability is None:
+        _end_with_parent(supervisor)
+        settings = replace(settings, grace_period=_shorter(settings.grace_period))
+    service = open_service(targets, settings)
+    runtime = service.runtime
+    if runtime is None:
         raise RegistrationError(f"{service.name} has no durable listener, so there are no deliveries for a worker")
-    metrics.describe(service.name, service.version, (), durability.keys)
+    metrics.describe(service.name, service.version, (), runtime.keys)
     if supervisor is None:
         for line in service.lines:
             logger.info("%s", line)
-        for doubt in unknown_variables(service.variables):
+        for doubt in service.doubts():
             logger.warning("%s", doubt)
-    worker = durability.worker(f"worker-{os.getpid()}")
+        if idle := idle_variables(WORKER):
+            logger.debug("%s", idle)  # no warning: servers and workers are run with the same environment
+    liveness = Liveness(settings.longest_silence, liveness_pipe)
+    worker = runtime.worker(f"worker-{os.getpid()}", liveness.tell)
     received: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -71,50 +78,50 @@ def work(targets: Sequence[str], settings: Settings, *, supervisor: int | None =
         worker.stop()
 
     def is_ready() -> bool:
-        return not received and bool(durability.is_deliverable())
+        return not received and bool(runtime.is_deliverable())
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    if supervisor is None and (probes := _probes(settings, is_ready, durability.backlog)):
-        probes.start()
-    durability.tell_of_orphans()
-    durability.keep_house()
+    if supervisor is None and (health_port := _health_port(settings, is_ready, runtime.backlog)):
+        health_port.start(liveness.is_alive)
+    runtime.log_orphans()
+    runtime.start_periodic_tasks()
     logger.info("Delivery worker started with %d threads", settings.worker_threads)
-    garbage.spare_what_is_there()
+    gc_tuning.freeze()
     worker.run()
-    durability.close(_CLOSE_TIMEOUT)
+    runtime.close(_CLOSE_TIMEOUT)
     logger.info("Delivery worker stopped")
     return 128 + received[0] if received else 1
 
 
-def _probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> ProbesServer | None:
+def _health_port(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> HealthPort | None:
     """Bind the health port, or any free port if the default one is in use, most often by a server on this machine.
 
     Raises:
         ConfigurationError: the port that the environment names cannot be bound.
     """
     try:
-        return binding.probes(settings, is_ready, read_backlog)
+        return listen.health_port(settings, is_ready, read_backlog)
     except ConfigurationError:
         if any(os.environ.get(name) for name in (_HEALTH_PORT, f"{_HEALTH_PORT}{FILE_SUFFIX}")):
             raise
-    found = binding.probes(replace(settings, health_port=0), is_ready, read_backlog)
-    if found is not None:
+    health_port = listen.health_port(replace(settings, health_port=0), is_ready, read_backlog)
+    if health_port is not None:
         logger.warning(
             "Health port %d is in use, using port %d instead; set %s to choose one",
             settings.health_port,
-            found.port,
+            health_port.port,
             _HEALTH_PORT,
         )
-    return found
+    return health_port
 
 
-def _less_than(patience: float) -> float:
+def _shorter(grace_period: float) -> float:
     """Return the worker's grace period in seconds, leaving the supervisor time for attempts to be handed back."""
-    return max(patience / 2, patience - 3.0)
+    return max(grace_period / 2, grace_period - 3.0)
 
 
-def _end_with(supervisor: int) -> None:
+def _end_with_parent(supervisor: int) -> None:
     def watch() -> None:
         while os.getppid() == supervisor:
             time.sleep(_PARENT_CHECK)

@@ -7,15 +7,20 @@ Both commands take a function of a module, not a method such as ``extension.crea
 """
 
 import logging
+import os
 
 from flask import Flask
 
-from extension_kit.loading import load_extensions
-from extension_kit.runtime.service import Service
-from extension_kit.settings.kit import Settings, unknown_variables
+from extension_kit.errors import ConfigurationError, StoreError
+from extension_kit.events.registration_document import list_warnings
+from extension_kit.loading import open_service
+from extension_kit.settings.environment import idle_variables
+from extension_kit.settings.kit import WSGI, Settings
 from extension_kit.web.app import create_app as create_flask_app
 
 logger = logging.getLogger("extension_kit.server")
+
+_APP_LOAD_ERROR = 4  # gunicorn then stops instead of starting another process
 
 
 def create_app(*targets: str) -> Flask:
@@ -25,11 +30,20 @@ def create_app(*targets: str) -> Flask:
         targets: files, folders or modules, as for ``extension-kit serve``.
 
     Raises:
-        ConfigurationError: a target cannot be loaded, there is no listener, or a setting has a bad value.
+        SystemExit: a target cannot be loaded, there is no listener, a setting has a bad value, or the database cannot
+            be used; one log line says so.
     """
-    service = Service.of(load_extensions(targets), Settings.from_environment())
+    try:
+        service = open_service(targets, Settings.from_environment())
+    except (ConfigurationError, StoreError) as error:
+        if os.environ.get("WERKZEUG_RUN_MAIN"):  # Flask's reloader waits for the mistake to be mended
+            raise
+        logger.critical("Cannot start: %s", error)
+        raise SystemExit(_APP_LOAD_ERROR) from None
     for line in service.lines:
         logger.info("%s", line)
-    for doubt in [*unknown_variables(service.variables), *service.registry.doubts()]:
+    for doubt in [*service.doubts(), *list_warnings(service.registry)]:
         logger.warning("%s", doubt)
+    if idle := idle_variables(WSGI):
+        logger.warning("%s", idle)
     return create_flask_app(service)

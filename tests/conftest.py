@@ -1,203 +1,36 @@
-"""Servers as users start them, for tests that talk to them over sockets."""
+"""Fixtures of all tests: extensions that are served, and bodies of events."""
 
-import http.client
-import json
+import itertools
 import os
-import random
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from tests.leftovers import pytest_configure, pytest_unconfigure
+from tests.support.leftovers import pytest_configure, pytest_unconfigure
+from tests.support.loaded_files import loaded_files_forgotten
+from tests.support.paths import DATA
+from tests.support.servers import serve_app
 
 __all__ = ["pytest_configure", "pytest_unconfigure"]  # hooks
-
-APPS = Path(__file__).parent / "apps"
-DATA = Path(__file__).parent / "data"
-BIN = Path(sys.executable).parent
-START_TIMEOUT = 30.0
 
 # Test traffic goes to this machine, through no proxy of whoever runs the tests.
 for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[_name]
 
-
-class Reply(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self):
-        return json.loads(self.body)
+# A shell ignores SIGINT in what it starts in the background, and all processes of the tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def free_port() -> int:
-    """A port below those that outgoing connections are given: none of them takes it before a server does."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-        with (
-            suppress(OSError),
-            socket.create_server(("", port), family=family, dualstack_ipv6=socket.has_dualstack_ipv6()),
-        ):
-            return port
-
-
-def wait_until(condition, timeout: float = START_TIMEOUT):
-    """Ask again and again until the condition holds; its value is returned."""
-    deadline = time.monotonic() + timeout
-    while True:
-        if value := condition():
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout} s in vain")
-        time.sleep(0.02)
-
-
-class Served:
-    """A server in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen, port: int, health_port: int, log: Path):
-        self.process = process
-        self.port = port
-        self.health_port = health_port
-        self._log = log
-        self.url = f"http://127.0.0.1:{port}"
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def connect(self, timeout: float = 30) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-
-    def request(self, method, path, body=None, headers=None, *, chunked=False) -> Reply:
-        connection = self.connect()
-        try:
-            connection.request(method, path, body, headers or {}, encode_chunked=chunked)
-            response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Reply(response.status, found, response.read())
-        finally:
-            connection.close()
-
-    def post(self, path, event, headers=None) -> Reply:
-        body = event if isinstance(event, bytes) else json.dumps(event).encode()
-        return self.request("POST", path, body, {"Content-Type": "application/json", **(headers or {})})
-
-    def raw(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
-
-    def health(self, probe: str) -> int:
-        """The status of a probe, or 0 where nothing listens."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=30)
-        try:
-            connection.request("GET", f"/health/{probe}")
-            return connection.getresponse().status
-        except ConnectionError:
-            return 0
-        finally:
-            connection.close()
-
-    def children(self, command: str) -> set[int]:
-        """The processes it has started for a command: "serve" for the web, "worker" for deliveries.
-
-        Read from /proc: `ps` is not everywhere, and cuts lines to what it believes the width of a screen.
-        """
-        found = set()
-        for entry in filter(str.isdigit, os.listdir("/proc")):
-            with suppress(OSError):  # it has ended meanwhile
-                parent = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
-                if parent == self.process.pid:
-                    arguments = Path(f"/proc/{entry}/cmdline").read_text().split("\0")
-                    found |= {int(entry)} if command in arguments else set()
-        return found
-
-    def stop(self, number=signal.SIGTERM, timeout: float = 30) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(timeout)
-
-
-@contextmanager
-def run_server(command, log: Path, *, cwd=None, **environment) -> Iterator[Served]:
-    """Start a command that serves at STEADYBIT_EXTENSION_PORT, and end it with all its processes."""
-    port, health_port = free_port(), free_port()
-    command = [part.replace("{port}", str(port)) for part in command]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("STEADYBIT_", "EXTENSION_"))}
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            cwd=cwd or APPS,
-            env={
-                **inherited,
-                "STEADYBIT_EXTENSION_PORT": str(port),
-                "STEADYBIT_EXTENSION_HEALTH_PORT": str(health_port),
-                "PYTHONPATH": str(APPS),
-                "EXTENSION_DATABASE_URL": f"sqlite:///{log}.db",
-                **{name: str(value) for name, value in environment.items()},
-            },
-            start_new_session=True,
-        )
-    try:
-        yield Served(process, port, health_port, log)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
-
-
-def listens(served: Served) -> bool:
-    if served.process.poll() is not None:
-        raise AssertionError(f"the server ended with {served.process.returncode}:\n{served.log}")
-    try:
-        return served.request("GET", "/health/liveness").status == 200
-    except OSError:
-        return False
-
-
-SERVE = [str(BIN / "extension-kit"), "serve"]
-EDGES = {
-    "asgi": [*SERVE, "{target}.py"],
-    "flask": [
-        str(BIN / "gunicorn"), "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "8",
-        "--no-control-socket",
-        "extension_kit.wsgi:create_app('{target}.py')",
-    ],
-}  # fmt: skip
-
-
-@contextmanager
-def serve_app(target: str, log: Path, *, edge: str = "asgi", **environment) -> Iterator[Served]:
-    """Serve one of the extensions in tests/apps through an edge and wait until it takes requests."""
-    command = [part.replace("{target}", target) for part in EDGES[edge]]
-    with run_server(command, log, **environment) as served:
-        wait_until(lambda: listens(served))
-        if edge == "asgi":
-            wait_until(lambda: served.health("readiness") == 200)
-        yield served
+@pytest.fixture(autouse=True)
+def _forget_loaded_files():
+    with loaded_files_forgotten():
+        yield
 
 
 @pytest.fixture
 def served(tmp_path):
     """Serve an extension of tests/apps: ``with served("oncall", EXTENSION_WEB_WORKERS=2) as server``."""
-    numbers = iter(range(100))
+    numbers = itertools.count()
     return lambda target, **options: serve_app(target, tmp_path / f"server-{next(numbers)}.log", **options)
 
 

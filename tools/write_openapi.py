@@ -1,13 +1,13 @@
 """Write openapi/*.yaml, of an extension that listens to every event, and of protocols: ``make openapi``."""
 
+import inspect
 from pathlib import Path
 
-from extension_kit.events.schema.openapi import Mode
+from extension_kit.events.schema.modes import Mode
 from extension_kit.web.openapi import build_document, to_yaml
-from extensions.croneye.document import document as croneye_document
-from extensions.tapis.document import build_document as tapis_document
+from tools.ready_made import ROOT, protocols
 
-FOLDER = Path(__file__).parent.parent / "openapi"
+FOLDER = ROOT / "openapi"
 
 MODES: dict[str, Mode] = {"event-kit.yaml": "tolerant", "event-kit.strict.yaml": "strict"}
 
@@ -21,8 +21,10 @@ def documents() -> dict[str, str]:
         name: (events, build_document(title="event-kit", version="1", listeners=LISTENERS, mode=mode))
         for name, mode in MODES.items()
     }
-    made["croneye.yaml"] = ("extensions/croneye/document.py", croneye_document())
-    made["tapis.yaml"] = ("extensions/tapis/operations.py", tapis_document())
+    for _, protocol in protocols():
+        if protocol.document is not None:
+            source = Path(inspect.getsourcefile(protocol.document) or "").relative_to(ROOT)
+            made[f"{protocol.source}.yaml"] = (source.as_posix(), protocol.document())
     return {
         name: f"# Written by `make openapi`; change {source} instead.\n{to_yaml(document)}"
         for name, (source, document) in made.items()

@@ -1,6 +1,7 @@
 """What every worker does with a delivery: an HTTP POST to the receiver, which must answer 200."""
 
 import os
+import time
 from collections.abc import Iterator
 
 import urllib3
@@ -13,7 +14,12 @@ pool = urllib3.HTTPConnectionPool(
 )
 
 
+_SECONDS = float(os.environ.get("WORK_SECONDS", "0"))  # that the work takes beside the request
+
+
 def post(path: str, body: bytes) -> None:
+    if _SECONDS:
+        time.sleep(_SECONDS)
     answer = pool.urlopen("POST", path, body, {"Content-Type": "application/json"})
     if answer.status != 200:
         raise ConnectionError(f"the receiver answers {answer.status}")

@@ -1,4 +1,4 @@
-"""Plays a Steadybit agent against an extension: reads its registration document and sends it events."""
+"""Agent simulator: plays a Steadybit agent against an extension, by its registration document."""
 
 from extension_kit.agent.report import Report as Report
 from extension_kit.agent.simulator import Agent as Agent

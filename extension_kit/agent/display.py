@@ -1,4 +1,4 @@
-"""Shows an agent's progress and its report: on a terminal, or in plain lines elsewhere."""
+"""Terminal output: shows the progress and the report of an agent; plain lines if there is no terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from extension_kit.agent.report import Report, Tally, printable
+from extension_kit.agent.report import Report, Tally
+from extension_kit.observability.printable import printable
 
 _WIDTH = 140
 """Characters of a line without a terminal, which would give its width."""

@@ -1,4 +1,4 @@
-"""Makes events as a Steadybit agent sends them: valid by the specification, and equal for equal seeds."""
+"""Event factory: makes events as a Steadybit agent sends them, valid by the specification and equal for equal seeds."""
 
 import difflib
 import re
@@ -71,7 +71,7 @@ _START = datetime(2026, 1, 12, 9, 0, tzinfo=UTC)
 
 
 class EventFactory:
-    """Makes events and whole experiment runs.
+    """A factory of events and of whole experiment runs.
 
     Args:
         seed: equal seeds make equal events, ids included. An extension ignores an event if it has just seen its id, so
@@ -87,10 +87,10 @@ class EventFactory:
 
         Args:
             name: the event's name; it decides which execution object the event carries, and in which state.
-            changes: keys to set, in snake_case, wherever they belong: ``state="failed"``, ``experiment_key="SHOP-7"``,
-                ``event_time="2026-01-01T00:00:00Z"``. ``id`` is the event's own. A dict for one of the objects of an
-                event changes only its own keys: ``team={"key": "SHOP"}``; any other value replaces. None leaves a key
-                out.
+            changes: keys to set in snake_case, of the event or of its execution object: ``state="failed"``,
+                ``experiment_key="SHOP-7"``, ``event_time="2026-01-01T00:00:00Z"``. ``id`` is that of the event. A dict
+                for one of the objects of an event changes only its own keys: ``team={"key": "SHOP"}``; any other value
+                replaces the present one. None removes a key.
 
         Raises:
             ValueError: no agent is known to send events of this name.
@@ -116,15 +116,15 @@ class EventFactory:
     def run(self, *, outcome: Outcome | None = None, steps: int | None = None) -> Iterator[Body]:
         """Make the events of one experiment execution, in the order in which they happen.
 
-        ``requested``, ``created``, then for each step ``step-started``, its targets and how it ended, then how the
-        experiment ended. Steps behind one that did not complete are skipped.
+        They are ``requested``, ``created``, for each step ``step-started``, the events of its targets and the end of
+        the step, and the end of the experiment. Steps after one that did not complete are skipped.
 
         Args:
-            outcome: how it ends; None leaves it to chance, mostly ``completed``.
+            outcome: the outcome of the experiment; None for a random one, mostly ``completed``.
             steps: number of steps, at least 1; None for one to four.
 
         Raises:
-            ValueError: there is no such outcome, or no step.
+            ValueError: the outcome is unknown, or the number of steps less than 1.
         """
         outcomes = get_args(Outcome)
         if outcome not in (None, *outcomes) or (steps is not None and steps < 1):
@@ -136,20 +136,21 @@ class EventFactory:
         )
 
     def apart(self) -> Iterator[Iterator[Body]]:
-        """Make experiment executions without an end, each as an iterator of its events.
+        """Make an infinite number of experiment executions, each as an iterator of its events.
 
-        The first fails and the second completes, so that a listener to either soon gets one; then outcomes are random.
+        The first fails and the second completes, so that listeners to either soon get an event; all further outcomes
+        are random.
         """
         outcomes: tuple[Outcome, Outcome] = ("failed", "completed")
         for outcome in chain(outcomes, repeat(None)):
             yield self.run(outcome=outcome)
 
     def runs(self, count: int) -> Iterator[Body]:
-        """Make the events of a number of experiment executions, one after the other, as ``apart`` has them."""
+        """Make the events of a number of experiment executions, one after the other, with the outcomes of ``apart``."""
         return chain.from_iterable(islice(self.apart(), count))
 
     def events(self, count: int) -> Iterator[Body]:
-        """Make a number of events: whole experiment executions, of which the last may be cut short."""
+        """Make a number of events of whole experiment executions; the last one may be incomplete."""
         return islice(chain.from_iterable(self.apart()), count)
 
     def _run(self, outcome: Outcome, steps: int) -> Iterator[Body]:

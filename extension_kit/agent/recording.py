@@ -1,4 +1,4 @@
-"""Reads recorded events from files of JSON or JSON lines."""
+"""Recordings: reads events from files of JSON or JSON lines."""
 
 import sys
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ class Recording:
 
 @contextmanager
 def open_recording(path: str) -> Iterator[Recording]:
-    """Open a file of events: JSON lines, read as they are needed, or a JSON array, or a single event.
+    """Open a file of events: JSON lines, read one by one, a JSON array, or a single event.
 
     Args:
         path: the file, or ``-`` for standard input.
 
     Raises:
-        ConfigurationError: it cannot be read, or holds no events. The iterator raises it for an item that is no event.
+        ConfigurationError: the file cannot be read, or holds no events. The iterator raises it for an invalid event.
     """
     if path == "-":
         yield _read(sys.stdin.buffer, "standard input")
@@ -52,7 +52,7 @@ def _read(file: IO[bytes], name: str) -> Recording:
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError:
-        document = _decode(line + file.read(), name, number)  # it spans several lines, or is broken
+        document = _decode(line + file.read(), name, number)  # the document spans several lines, or is broken
     head = document if isinstance(document, list) else [document]
     return Recording(
         _events(head, file, name, number), len(head) + rest if (rest := _count(file)) is not None else None

@@ -1,4 +1,4 @@
-"""Reads a registration document as a real agent does, and selects the listeners of an event."""
+"""Registration documents: reads them as a real agent does, and selects the listeners of an event."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -33,8 +33,8 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Registration:
-    """A registration document, as an agent understands it.
+class RegistrationDocument:
+    """A registration document with the listeners that an agent finds in it.
 
     ``problems`` are sentences about parts that a real agent would not understand. ``listeners`` holds only the entries
     that it can call.

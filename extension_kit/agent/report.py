@@ -11,11 +11,6 @@ KEPT_REFUSALS = 5
 """Number of refusals kept with their text; the others are only counted."""
 
 
-def printable(text: str) -> str:
-    """Return a foreign text as one line, without control characters, which could steer a terminal."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
-
-
 class Refusal(NamedTuple):
     """A refused event; ``reason`` is the text of the extension, or the reason why there was no answer."""
 

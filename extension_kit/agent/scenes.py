@@ -1,4 +1,4 @@
-"""Makes up the content of events: runs with principals and environments, steps, targets, and times."""
+"""Scenes: makes up the content of events, such as runs with principals and environments, steps, targets and times."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ class Run:
 
 
 class Scenes:
-    """Makes random runs, steps and targets; equal seeds give equal ones."""
+    """Random runs, steps and targets; equal seeds make equal ones."""
 
     def __init__(self, seed: int, start: datetime) -> None:
         self.random = Random(seed)  # noqa: S311 (equal for equal seeds is the point)

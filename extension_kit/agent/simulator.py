@@ -1,4 +1,4 @@
-"""The agent simulator: reads the registration document and sends events, as Steadybit documents its agent."""
+"""The class ``Agent``: requests the registration document and sends events, as Steadybit documents its agent."""
 
 import ssl
 import time
@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 
+from extension_kit.agent.address import Address
 from extension_kit.agent.connection import Answer, Connection, NoAnswerError
-from extension_kit.agent.registration import Address
-from extension_kit.agent.registration_reader import Listener, Registration
-from extension_kit.agent.report import Refusal, Report, printable
+from extension_kit.agent.registration_reader import Listener, RegistrationDocument
+from extension_kit.agent.report import Refusal, Report
+from extension_kit.observability.printable import printable
 
 LIMIT = 50
 """Events per interval (Steadybit's Event API, Event Consumption)."""
@@ -24,14 +25,14 @@ _LONGEST_REASON = 500
 
 
 class Agent:
-    """Plays an agent against one extension.
+    """A simulated agent of one extension.
 
-    At the beginning of every interval it requests the registration document, with the ETag it got before. Then it sends
-    each event to every listener of its name, one request after the other, up to a number of events per interval. An
-    event without a listener counts among them.
+    At the beginning of every interval it requests the registration document, with its last ETag. Then it sends each
+    event to every listener of its name, one request after the other, up to a number of events per interval. Events
+    without a listener count, too.
 
     Args:
-        url: the extension as it would be registered: ``http://host:port/path``, ``https://...``, ``unix:/path``.
+        url: the URL of the extension as in a registration: ``http://host:port/path``, ``https://...``, ``unix:/path``.
         role: ``leader``, ``follower``, or another word that listeners are restricted to, such as ``aws``.
         limit: events per interval at most.
         interval: seconds.
@@ -77,10 +78,10 @@ class Agent:
         }
 
     def play(self, events: Iterable[Mapping[str, Any]], report: Report | None = None) -> Report:
-        """Send events until there are no more; only then return.
+        """Send all events and return.
 
         Args:
-            events: bodies of events, asked for one by one as they are sent.
+            events: bodies of events, read one by one as they are sent.
             report: the report to add to, so that it can be read meanwhile; by default a new one.
 
         Returns:
@@ -91,60 +92,60 @@ class Agent:
             Connection(self._address, **self._connection_settings) as connection,
             ThreadPoolExecutor(self._concurrency, "agent") as threads,
         ):
-            visit = _Visit(connection, report)
-            if self._meet(visit):
-                self._send_all(events, visit, threads)
+            session = _Session(connection, report)
+            if self._wait_for_document(session):
+                self._send_all(events, session, threads)
         return report
 
-    def _meet(self, visit: "_Visit") -> bool:
+    def _wait_for_document(self, session: "_Session") -> bool:
         """Request the registration document until there is one; problems count only when the wait is over."""
         deadline = time.monotonic() + self._wait
-        while (problem := visit.ask()) and time.monotonic() < deadline:
+        while (problem := session.refresh()) and time.monotonic() < deadline:
             time.sleep(_FIRST_ANSWER_POLL)
         if problem:
-            visit.report.add_problem(problem)
+            session.report.add_problem(problem)
         return not problem
 
-    def _send_all(self, events: Iterable[Mapping[str, Any]], visit: "_Visit", threads: ThreadPoolExecutor) -> None:
-        report = visit.report
-        under_way: set[Future[None]] = set()
+    def _send_all(self, events: Iterable[Mapping[str, Any]], session: "_Session", threads: ThreadPoolExecutor) -> None:
+        report = session.report
+        in_progress: set[Future[None]] = set()
         ends = time.monotonic() + self._interval
         sent = 0
         for event in events:
             if full := sent == self._limit:
                 time.sleep(max(0.0, ends - time.monotonic()))
             if full or time.monotonic() >= ends:
-                _finish(under_way)
-                if problem := visit.ask():
+                _await(in_progress)
+                if problem := session.refresh():
                     report.add_problem(problem)
                 ends, sent = time.monotonic() + self._interval, 0
                 report.intervals += 1
-            listeners = visit.registration.select(event.get("eventName"), self._role)
+            listeners = session.document.select(event.get("eventName"), self._role)
             report.add_event(wanted=bool(listeners))
             sent += 1
             if listeners:
-                if len(under_way) >= self._concurrency:
-                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                    _finish(done)
-                under_way.add(threads.submit(visit.send, event, listeners * self._times))
-        _finish(under_way)
+                if len(in_progress) >= self._concurrency:
+                    done, in_progress = wait(in_progress, return_when=FIRST_COMPLETED)
+                    _await(done)
+                in_progress.add(threads.submit(session.send, event, listeners * self._times))
+        _await(in_progress)
 
 
-def _finish(under_way: set[Future[None]]) -> None:
-    for future in under_way:
+def _await(in_progress: set[Future[None]]) -> None:
+    for future in in_progress:
         future.result()
 
 
-class _Visit:
-    """The state of an agent's play: the connection, the registration document with its ETag, and the report."""
+class _Session:
+    """State of one call of ``play``: the connection, the registration document with its ETag, and the report."""
 
     def __init__(self, connection: Connection, report: Report) -> None:
         self._connection = connection
         self._etag: str | None = None
         self.report = report
-        self.registration = Registration()
+        self.document = RegistrationDocument()
 
-    def ask(self) -> str | None:
+    def refresh(self) -> str | None:
         """Request the registration document if it has changed; return the problem if there is no usable answer."""
         self._connection.renew()
         try:
@@ -156,8 +157,8 @@ class _Visit:
         if answer.status != 200:
             return f"{self._connection.url} gives no registration document: {answer.status} {_reason(answer)}"
         self._etag = answer.headers.get("ETag")
-        self.registration = Registration.parse(answer.body)
-        for problem in self.registration.problems:
+        self.document = RegistrationDocument.parse(answer.body)
+        for problem in self.document.problems:
             self.report.add_problem(problem)
         return None
 

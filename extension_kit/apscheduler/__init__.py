@@ -1,4 +1,4 @@
-"""Sends APScheduler's events to a CronEye server. Needs the extra ``apscheduler``."""
+"""CronEye client: sends the events of an APScheduler scheduler to a CronEye server. Needs the extra ``apscheduler``."""
 
 try:
     import apscheduler.events  # noqa: F401

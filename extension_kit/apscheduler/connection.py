@@ -1,6 +1,6 @@
-"""The connection to a CronEye server."""
+"""Connection to a CronEye server: makes the requests and classifies their answers."""
 
-# Now, because a process that is forked while another thread connects would wait for the import for ever.
+# Imported early: a process forked while another thread imports it in connecting would wait forever for the import lock.
 import encodings.idna  # noqa: F401
 import math
 import time
@@ -14,32 +14,36 @@ from extension_kit.outgoing.proxies import PORTS, Proxy, ProxyError, proxy_of_en
 from extension_kit.senders import Outcome
 from extension_kit.senders.addresses import ANYWHERE, Addresses, UnresolvedError
 from extension_kit.senders.excerpts import excerpt, reason, retry_after
-from extension_kit.senders.http_client import HttpClient, HttpRequest
+from extension_kit.senders.http_client import EXCERPT_SECONDS, HttpClient, HttpRequest
 from extension_kit.senders.idle_connections import NoConnectionError, client_context
 
 _MAX_RETRY_AFTER = 3600.0  # seconds
-_LATER = {101, 408, 425, 429}
+_RETRYABLE = {101, 408, 425, 429}
 
 
 class Connection:
-    """A kept-alive connection, for one thread at a time; through the proxy that the environment's variables name.
+    """A kept-alive connection for one thread at a time, through the proxy of the environment's variables.
 
     Args:
-        url: where CronEye's ``/event`` is, without it; http or https.
-        token: one of the server's.
+        url: URL of CronEye's API, without ``/event``; http or https.
+        token: one of the server's tokens.
         timeout: seconds for an attempt.
-        ca_file: PEM file with the authorities to trust instead of the system's.
+        ca_file: PEM file with CA certificates to trust instead of the system's.
+        excerpt_seconds: seconds to wait for the body of an answer.
 
     Raises:
-        ConfigurationError: one of them cannot be used; the message does not repeat the token.
+        ConfigurationError: an argument cannot be used; the message does not repeat the token.
     """
 
-    def __init__(self, url: str, token: str, *, timeout: float, ca_file: str | None) -> None:
+    def __init__(
+        self, url: str, token: str, *, timeout: float, ca_file: str | None, excerpt_seconds: float = EXCERPT_SECONDS
+    ) -> None:
         self._url = _checked_url(url)
         self._timeout = timeout
+        self._excerpt_seconds = excerpt_seconds
         self._context = client_context(ca_file) if self._url.scheme == "https" else None
         self.url = self._url._replace(path=f"{(self._url.path or '').rstrip('/')}/event").url
-        """Where events are posted."""
+        """URL to which events are posted."""
         self._path = parse_url(self.url).request_uri
         scheme, self._host = str(self._url.scheme), str(self._url.host).strip("[]")
         self._port = self._url.port or PORTS[scheme]
@@ -53,10 +57,10 @@ class Connection:
         self.renew()
 
     def post(self, body: bytes) -> Outcome:
-        """Make one attempt to send an event; never raises for what the server or the network does.
+        """Make one attempt to send an event. Failures of the server and of the network are outcomes, not exceptions.
 
-        An answer 5xx, 101, 408, 425 or 429 may get better, as may no answer at all; any other is refused for good.
-        Redirects are not followed, for the token is not meant for others.
+        The attempt has failed, and may be repeated, if the answer is 5xx, 101, 408, 425 or 429 or is missing; with any
+        other status the event is refused. Redirects are not followed, because other servers must not get the token.
         """
         ends_at = time.monotonic() + self._timeout
         scheme = str(self._url.scheme)
@@ -76,18 +80,25 @@ class Connection:
         if 200 <= status < 300:
             return Outcome("delivered", status=status)
         error_text = f"it answers {status}" + (f" ({said})" if said else "")
-        if status >= 500 or status in _LATER:
+        if status >= 500 or status in _RETRYABLE:
             wait = retry_after(answer.headers.get("Retry-After", ""), _MAX_RETRY_AFTER)
             return Outcome("failed", error_text, status, said, wait)
         return Outcome("refused", error_text, status, said)
 
     def renew(self) -> None:
-        """Begin with a new connection, as a process must that was forked."""
-        # Without end, because no thread that closes it could begin once the process ends.
-        self._client = HttpClient(Addresses(ANYWHERE), self._context, idle=1, idle_seconds=math.inf, proxy=self._proxy)
+        """Replace the connection, as is necessary in a forked process."""
+        # Kept without time limit: the thread that closes expired connections could not start at the process's end.
+        self._client = HttpClient(
+            Addresses(ANYWHERE),
+            self._context,
+            idle=1,
+            idle_seconds=math.inf,
+            proxy=self._proxy,
+            excerpt_seconds=self._excerpt_seconds,
+        )
 
     def close(self) -> None:
-        """Close the connection, for good."""
+        """Close the connection finally."""
         self._client.close()
 
 

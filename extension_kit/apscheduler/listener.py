@@ -1,4 +1,4 @@
-"""The listener that a scheduler calls."""
+"""CronEye listener: passes the events of a scheduler to the background sender, without delaying the scheduler."""
 
 import json
 import logging
@@ -9,14 +9,14 @@ from apscheduler.events import EVENT_ALL, EVENT_JOB_ADDED
 
 from extension_kit.apscheduler.background import BackgroundSender
 from extension_kit.apscheduler.connection import Connection
-from extension_kit.apscheduler.payloads import DESCRIBED, MIN_TEXT_BYTES, payloads
+from extension_kit.apscheduler.payloads import JOB_DETAIL_EVENTS, MIN_TEXT_BYTES, payloads
 from extension_kit.errors import ConfigurationError
 
 logger = logging.getLogger("extension_kit.apscheduler")
 
 
 class CronEyeListener:
-    """Tells a CronEye server what an APScheduler scheduler and its jobs do.
+    """Sends the events of an APScheduler scheduler and its jobs to a CronEye server.
 
     ::
 
@@ -24,34 +24,34 @@ class CronEyeListener:
         listener.attach(scheduler)
         scheduler.start()
 
-    ``scheduler.add_listener(listener)`` does, too, but jobs then have their ids for names, and no next run.
+    ``scheduler.add_listener(listener)`` works, too, but jobs then have their ids as names, and no next run.
 
-    A thread sends the events, one after the other and in order: the scheduler never waits for the server, and nothing
-    that the server, the network or a job's result does breaks it. While the server is away, events wait in memory.
-    What waits when the process ends has ``exit_timeout`` seconds, unless a signal ends it; multiprocessing's processes
-    have to call ``flush`` themselves. After a fork, each process sends its own events.
+    A thread sends the events, one after the other and in order: the scheduler never waits for the server, and no
+    failure of the server or the network disturbs it. While the server is unavailable, events wait in memory. At the end
+    of the process, waiting events are sent for ``exit_timeout`` seconds, unless a signal ends it; processes of
+    multiprocessing have to call ``flush`` themselves. After a fork, each process sends its own events.
 
-    Events go through the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY name, unless NO_PROXY names the server.
+    The proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is used, unless NO_PROXY names the server.
 
-    CronEye takes the name of a job's store for that of its scheduler. APScheduler gives a scheduler no name, and calls
-    most stores "default", so ``scheduler_name`` is sent for both.
+    CronEye identifies the scheduler of a job by the name of the job store. APScheduler's schedulers have no names, and
+    most of its stores are called "default", so ``scheduler_name`` is sent as the name of both.
 
     Args:
-        url: where CronEye's ``/event`` is, without it: ``http://croneye:8080`` for extension-kit's,
+        url: URL of CronEye's API, without ``/event``: ``http://croneye:8080`` for extension-kit's server,
             ``http://host/croneye/api/listener`` for upstream's.
-        token: one of the server's.
-        scheduler_name: what CronEye is to call the scheduler: another one for each.
-        queue_size: how many events wait at most; further ones are dropped.
+        token: one of the server's tokens.
+        scheduler_name: the name of the scheduler in CronEye, different for each scheduler.
+        queue_size: maximum number of waiting events; further ones are dropped.
         timeout: seconds for an attempt.
-        ca_file: PEM file with the authorities to trust instead of the system's, for https.
-        max_text_bytes: what of a return value, an exception or a traceback is sent at most, as UTF-8.
+        ca_file: PEM file with CA certificates to trust instead of the system's, for https.
+        max_text_bytes: maximum bytes, as UTF-8, of a return value, an exception and a traceback.
         first_retry: seconds to the second attempt; each further wait is twice as long.
-        longest_retry: seconds of the longest wait, unless the server asks for a longer one.
-        give_up_after: seconds after which an event is given up that the server fails to store (500).
-        exit_timeout: seconds for which the end of the process waits for events that are not sent yet.
+        longest_retry: maximum seconds of a wait, unless the server asks for a longer one.
+        give_up_after: seconds after which an event is given up that the server answers with an error such as 500.
+        exit_timeout: seconds for which the end of the process waits for events.
 
     Raises:
-        ConfigurationError: one of them cannot be used; the message does not repeat the token.
+        ConfigurationError: an argument cannot be used; the message does not repeat the token.
     """
 
     def __init__(
@@ -101,15 +101,15 @@ class CronEyeListener:
         return f"<CronEyeListener for {self._scheduler_name!r} at {self._url}>"
 
     def attach(self, scheduler: Any) -> None:
-        """Listen to all events of a scheduler, best before it starts: what was before is not told.
+        """Listen to all events of a scheduler. Call it before the scheduler starts: earlier events are not sent.
 
         A job is looked up in its store when it is added, modified or submitted, for its name and its next run.
 
         Args:
-            scheduler: any of APScheduler 3.
+            scheduler: a scheduler of APScheduler 3.
 
         Raises:
-            ConfigurationError: this listener is attached already; each scheduler needs one of its own.
+            ConfigurationError: this listener is attached already; each scheduler needs its own.
         """
         if self._scheduler is not None:
             raise ConfigurationError(f"{self!r} is attached to a scheduler: make another for another scheduler")
@@ -117,60 +117,60 @@ class CronEyeListener:
         scheduler.add_listener(self, EVENT_ALL)
 
     def __call__(self, event: Any) -> None:
-        """Take an event of the scheduler; never waits for the server, never raises."""
+        """Queue an event of the scheduler; never waits for the server, never raises."""
         try:
-            moment = time.time_ns() // 1_000_000
-            job = self._find_job(event) if event.code & DESCRIBED else None
-            for payload in payloads(event, self._scheduler_name, moment, job, self._max_text_bytes):
+            time_ms = time.time_ns() // 1_000_000
+            job = self._find_job(event) if event.code & JOB_DETAIL_EVENTS else None
+            for payload in payloads(event, self._scheduler_name, time_ms, job, self._max_text_bytes):
                 self._sender.put(json.dumps(payload).encode())
         except Exception:
-            logger.exception("An event is not sent to %s", self._url)
+            logger.exception("Cannot send an event to %s", self._url)
 
     @property
     def waiting(self) -> int:
-        """How many events are not sent yet."""
+        """Number of events that are not sent yet."""
         return self._sender.waiting
 
     @property
     def dropped(self) -> int:
-        """How many events were dropped by this process, because too many waited, or after ``close``."""
+        """Number of events that this process dropped, because the queue was full or after ``close``."""
         return self._sender.dropped
 
     @property
     def refused(self) -> int:
-        """How many events of this process the server has refused."""
+        """Number of events of this process that the server refused."""
         return self._sender.refused
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until the events so far are sent, or refused; an event that waits for its next attempt is tried at once.
+        """Wait for all events so far. An event that waits for its next attempt is retried at once.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: maximum seconds to wait.
 
         Returns:
-            Whether they are.
+            True if they were sent, refused or dropped in time.
         """
         return self._sender.flush(timeout)
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Take no more events, send those that wait, and drop what is left when the time is over.
+        """Accept no more events, send those that wait, and drop the rest.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: maximum seconds to wait.
 
         Returns:
-            Whether nothing was left.
+            True if no event was dropped.
         """
         return self._sender.close(timeout)
 
     def _find_job(self, event: Any) -> Any:
-        # A scheduler that shuts down holds the lock of its job stores while it waits for jobs, and so would wait for
-        # one that waits for that lock here. What adds a job holds the lock itself.
+        # A scheduler that shuts down holds the lock of its job stores while it waits for jobs: a job that waited for
+        # the lock here would never end. A thread that adds a job holds the lock itself.
         scheduler = self._scheduler
         if scheduler is None or not (scheduler.running or event.code == EVENT_JOB_ADDED):
             return None
         try:
             return scheduler.get_job(event.job_id, event.jobstore)
         except Exception as error:
-            logger.debug("The job of an event is not known: %r", error)
+            logger.debug("Cannot look up the job of an event: %r", error)
             return None

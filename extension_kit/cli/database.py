@@ -1,284 +1,67 @@
-"""Arguments of ``extension-kit deliveries`` and ``extension-kit db``.
+"""Databases that commands open: patient with long statements, and refused in words if missing or outdated."""
 
-Their actions are in ``delivery_actions`` and ``database_actions``, imported on use, so that other commands start fast.
-"""
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import re
-import sys
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
-
-import click
+from sqlalchemy import select
 
 from extension_kit.errors import StoreError
+from extension_kit.store import deadline, version
+from extension_kit.store.database import Database
+from extension_kit.store.migrate import current
 
-if TYPE_CHECKING:
-    from extension_kit.deliveries.replay import Filter
-
-
-class _Commands(click.Group):
-    """Commands for a database. If it cannot be used, they end with one line and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StoreError as error:
-            raise click.ClickException(str(error)) from None
+_ANSWER = 10.0  # seconds a database server has to answer
 
 
-_AGE = re.compile(r"(\d+)([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+@contextmanager
+def opened(url: str) -> Iterator[Database]:
+    """Open a database without time limits for its statements, and close its connections afterwards.
 
-
-class _Time(click.ParamType[datetime]):
-    """Parameter type of a point in time, given as a time or an age."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            if age := _AGE.fullmatch(value):
-                return datetime.now(UTC) - timedelta(seconds=int(age[1]) * _SECONDS[age[2]])
-            return datetime.fromisoformat(value).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither a time (2026-11-21T10:30) nor an age (30m, 12h, 7d)", param, ctx)
-
-
-_REF = click.IntRange(1, 2**63 - 1)
-
-
-def _examples(*arguments: str) -> str:
-    """Format the examples at the end of a help text."""
-    return "\n".join(("\b", "Examples:", *(f"  extension-kit {line}" for line in arguments)))
-
-
-def _database_url() -> str:
-    from extension_kit.settings.kit import Settings
-
-    return Settings.from_environment().database_url
-
-
-@click.group(cls=_Commands)
-def deliveries() -> None:
-    """List, show, replay, retry and discard deliveries.
-
-    A delivery is one event for one listener. It waits for its next attempt, was delivered, is a dead letter because it
-    was given up, or was discarded. The database is that of EXTENSION_DATABASE_URL; the extension may be running.
+    Raises:
+        SettingError: the URL cannot be used.
+        StoreError: the server does not answer.
     """
+    database = Database(url)
+    try:
+        if not database.is_sqlite:
+            with deadline.within(_ANSWER), database.read() as connection:
+                connection.execute(select(1))
+        with deadline.patiently():
+            yield database
+    finally:
+        database.dispose()
 
 
-def _filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that filter deliveries."""
-    for option in (
-        click.option(
-            "--before",
-            type=_Time(),
-            help="Created before a time (local, without offset), or longer ago than 30m, 12h, 7d.",
-        ),
-        click.option("--after", type=_Time(), help="Created after a time, or less long ago."),
-        click.option("--event-id", help="The id of the event."),
-        click.option("--event", "event_name", help="The name of the event."),
-        click.option("--listener", help="Beginning of the listener's key."),
-    ):
-        command = option(command)
-    return command
+@contextmanager
+def existing(url: str) -> Iterator[Database]:
+    """Open a database that exists, and close it afterwards.
 
-
-def _filter(**wanted: Any) -> "Filter":
-    from extension_kit.deliveries.replay import Filter
-
-    return Filter(**wanted)
-
-
-@deliveries.command(
-    "list",
-    epilog=_examples(
-        "deliveries list --status dead",
-        "deliveries list --listener extension-oncall.page --after 2h",
-        "deliveries list --status dead --json | jq '.[].delivery'",
-    ),
-)
-@click.option("--status", type=click.Choice(["waiting", "delivered", "dead", "discarded"]))
-@_filtered
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array; times are in UTC.")
-def list_deliveries(limit: int, as_json: bool, **wanted: Any) -> None:
-    """List deliveries, newest first."""
-    from extension_kit.cli.delivery_actions import list_deliveries
-
-    list_deliveries(_database_url(), _filter(**wanted), limit, as_json=as_json)
-
-
-@deliveries.command(epilog=_examples("deliveries show 7"))
-@click.argument("ref", type=_REF, metavar="DELIVERY")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object; times are in UTC.")
-def show(ref: int, as_json: bool) -> None:
-    """Show one delivery, its attempts, and the event's body.
-
-    Errors and answers of the receiver are shown as recorded. In the body, values of keys that sound secret are hidden,
-    and long texts and lists are cut.
+    Raises:
+        SettingError: the URL cannot be used.
+        StoreError: the file does not exist; most often the command runs in another directory than the extension.
     """
-    from extension_kit.cli.delivery_actions import show_delivery
-
-    show_delivery(_database_url(), ref, as_json=as_json)
-
-
-def _several(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add the arguments that select deliveries: numbers, a filter or --all."""
-
-    def add(command: Callable[..., None]) -> Callable[..., None]:
-        command = click.option("--all", "everything", is_flag=True, help=f"All {what}.")(_filtered(command))
-        return click.argument("refs", nargs=-1, type=_REF, metavar="[DELIVERY]...")(command)
-
-    return add
+    with opened(url) as database:
+        if is_missing(database):
+            raise StoreError(
+                f"There is no database {database.path}: run this in the directory where the extension runs, "
+                "or set EXTENSION_DATABASE_URL to its database"
+            )
+        yield database
 
 
-def _chosen(refs: tuple[int, ...], everything: bool, status: str | None, wanted: dict[str, Any]) -> "Filter":
-    if (bool(refs), everything, any(wanted.values())).count(True) != 1:
-        raise click.UsageError("select deliveries by numbers, by a filter or by --all")
-    return _filter(refs=refs, status=status, **wanted)
+@contextmanager
+def upgraded(url: str) -> Iterator[Database]:
+    """Open a database that exists and has the tables of this release, and close it afterwards.
 
-
-@deliveries.command(
-    epilog=_examples(
-        "deliveries replay 7 8",
-        "deliveries replay --listener extension-oncall.page --after 12h",
-        "deliveries replay --all",
-    ),
-)
-@_several("dead letters")
-def replay(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
-    """Replay dead letters.
-
-    Select them by numbers, by a filter or by --all. Each gets as many attempts as a new delivery. `list --status dead`
-    with the same filter shows them.
+    Raises:
+        SettingError: the URL cannot be used.
+        StoreError: the file does not exist, or must be upgraded first, or needs a later release.
     """
-    from extension_kit.cli.delivery_actions import replay_deliveries
-
-    replay_deliveries(_database_url(), _chosen(refs, everything, "dead", wanted))
-
-
-@deliveries.command(
-    "retry-now",
-    epilog=_examples(
-        "deliveries retry-now 7 8",
-        "deliveries retry-now --listener oncall.page",
-    ),
-)
-@_several("waiting deliveries")
-def retry_now(refs: tuple[int, ...], everything: bool, **wanted: Any) -> None:
-    """Make the next attempt of waiting deliveries now.
-
-    Select them by numbers, by a filter or by --all. The number of their remaining attempts does not change. A delivery
-    behind another one still waits for it.
-    """
-    from extension_kit.cli.delivery_actions import retry_deliveries_now
-
-    retry_deliveries_now(_database_url(), _chosen(refs, everything, None, wanted))
+    with existing(url) as database:
+        version.check(current(database), database.name)
+        yield database
 
 
-@deliveries.command(
-    epilog=_examples(
-        "deliveries discard 7 8",
-        "deliveries discard --before 30d",
-        "deliveries discard --status waiting --listener oncall.page",
-    ),
-)
-@click.option(
-    "--status",
-    type=click.Choice(["dead", "waiting"]),
-    help="With a filter or --all: dead letters (the default), or waiting deliveries.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_several("dead letters, or with --status waiting all waiting deliveries")
-def discard(refs: tuple[int, ...], everything: bool, status: str | None, yes: bool, **wanted: Any) -> None:
-    """Discard dead letters or waiting deliveries.
-
-    Select them by numbers, by a filter or by --all. They cannot be replayed afterwards. `list` with the same filter and
-    `--status` shows them. Deliveries with a running attempt are skipped.
-    """
-    from extension_kit.cli.delivery_actions import discard_deliveries
-
-    if refs and status:
-        raise click.UsageError("--status needs a filter or --all, and cannot be combined with numbers")
-
-    def confirm(question: str) -> None:
-        if not yes and not sys.stdin.isatty():
-            raise click.UsageError("no terminal to confirm on: --yes discards waiting deliveries")
-        if not yes:
-            click.confirm(question, abort=True, err=True)
-
-    discard_deliveries(_database_url(), _chosen(refs, everything, status, wanted), confirm)
-
-
-@deliveries.command(epilog=_examples("deliveries adopt oncall.page@/events/page oncall.call@/events/call oncall.py"))
-@click.argument("old")
-@click.argument("new")
-@click.argument("targets", nargs=-1, metavar="[FILE_OR_MODULE]...")
-def adopt(old: str, new: str, targets: tuple[str, ...]) -> None:
-    """Move deliveries of the listener OLD to the listener NEW.
-
-    For a renamed function, file or path: no function handles the waiting deliveries of the old name. OLD and NEW are
-    keys of listeners, as in `deliveries list`. Waiting deliveries are attempted at once, with as many attempts as a new
-    delivery; dead letters stay dead, and can be replayed. With files or modules, NEW must be in one of them.
-    """
-    from extension_kit.cli.delivery_actions import adopt_deliveries
-
-    adopt_deliveries(_database_url(), old, new, targets)
-
-
-@deliveries.command()
-def rebuild() -> None:
-    """Rebuild the queue from the tables.
-
-    For a queue that was lost or damaged, or after deliveries were changed by hand. Running attempts continue; new
-    events wait until it is done.
-    """
-    from extension_kit.cli.delivery_actions import rebuild_queue
-
-    rebuild_queue(_database_url())
-
-
-@click.group(cls=_Commands)
-def db() -> None:
-    """Create, upgrade, inspect and copy the database of durable listeners.
-
-    It is that of EXTENSION_DATABASE_URL: a SQLite file (extension.db in the working directory), or PostgreSQL.
-    """
-
-
-@db.command("upgrade")
-@click.argument("targets", nargs=-1, metavar="[FILE_OR_MODULE]...")
-def db_upgrade(targets: tuple[str, ...]) -> None:
-    """Create or upgrade the tables. With SQLite, `serve` does this itself.
-
-    Extensions with their own tables, such as extensions/croneye, must be named.
-    """
-    from extension_kit.cli.database_actions import upgrade_database
-
-    upgrade_database(_database_url(), targets)
-
-
-@db.command("status")
-def db_status() -> None:
-    """Print version, size and row counts of the database. The exit code is 1 if it cannot be used."""
-    from extension_kit.cli.database_actions import show_status
-
-    show_status(_database_url())
-
-
-@db.command("copy", epilog=_examples("db copy sqlite:///extension.db postgresql://user@host/extension"))
-@click.argument("from_url")
-@click.argument("to_url")
-@click.argument("targets", nargs=-1, metavar="[FILE_OR_MODULE]...")
-def db_copy(from_url: str, to_url: str, targets: tuple[str, ...]) -> None:
-    """Copy everything to an empty database.
-
-    Use it to move an extension from SQLite to PostgreSQL, or back. Stop the extension first: events received meanwhile
-    are not copied. Extensions with their own tables, such as extensions/croneye, must be named. Passwords may be left
-    out of the URLs and given as PGPASSWORD, because everybody on a machine can read its command lines.
-    """
-    from extension_kit.cli.database_actions import copy_database
-
-    copy_database(from_url, to_url, targets)
+def is_missing(database: Database) -> bool:
+    """Return True for a SQLite database whose file does not exist."""
+    return database.is_sqlite and not database.path.exists()

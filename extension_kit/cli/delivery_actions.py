@@ -1,26 +1,23 @@
 """Actions of ``extension-kit deliveries``: list, show, replay, retry now, discard, adopt, rebuild."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import click
 from sqlalchemy import Connection, Row
 
-from extension_kit.cli.database_actions import existing
+from extension_kit.cli.database import upgraded
 from extension_kit.cli.delivery_table import record, shown_body, write_body, write_fields, write_json, write_list
 from extension_kit.cli.progress import progress
-from extension_kit.deliveries.adoption import AdoptionError, adopt, last_unknown, sentence
-from extension_kit.deliveries.replay import Filter, body_of, count, discard, find, history, rebuild, replay
+from extension_kit.deliveries.adoption import AdoptionError, adopt, describe_orphans, last_unknown
+from extension_kit.deliveries.queries import Filter, attempted_by_protocols, body_of, count, find, history
+from extension_kit.deliveries.replay import discard, replay
+from extension_kit.deliveries.requeue import requeue
 from extension_kit.deliveries.tables import DEAD, WAITING
-from extension_kit.deliveries.waiting import Changed, discard_waiting, obstacles, retry_now, under_way
-from extension_kit.engine.app import Engine
-from extension_kit.engine.by_hand import QueueByHand
+from extension_kit.deliveries.waiting import Changed, discard_waiting, obstacles, retry_now
 from extension_kit.loading import load_extensions
-from extension_kit.store import version
 from extension_kit.store.database import Database
-from extension_kit.store.migrate import current
 
 _NOUNS = {DEAD: ("dead letter", "dead letters"), WAITING: ("waiting delivery", "waiting deliveries")}
 
@@ -31,7 +28,7 @@ def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> N
     Raises:
         StoreError: the database cannot be used.
     """
-    with _upgraded(url) as database, database.read() as connection:
+    with upgraded(url) as database, database.read() as connection:
         found = _records(connection, find(connection, wanted, limit))
         if as_json:
             write_json(found)
@@ -48,7 +45,7 @@ def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> N
     if total > len(found):
         click.echo(f"{len(found)} of {total}, the newest; --limit shows more.")
     if unknown:
-        click.echo(f"{sentence(unknown, 'which the worker did not know that last tried')}.")
+        click.echo(f"{describe_orphans(unknown, 'which the worker did not know that last tried')}.")
 
 
 def show_delivery(url: str, ref: int, *, as_json: bool) -> None:
@@ -58,7 +55,7 @@ def show_delivery(url: str, ref: int, *, as_json: bool) -> None:
         ClickException: there is no such delivery.
         StoreError: the database cannot be used.
     """
-    with _upgraded(url) as database, database.read() as connection:
+    with upgraded(url) as database, database.read() as connection:
         found = _records(connection, find(connection, Filter(refs=(ref,)), 1))
         if not found:
             raise click.ClickException(f"there is no delivery {ref}")
@@ -82,13 +79,18 @@ def replay_deliveries(url: str, wanted: Filter) -> None:
         ClickException: a delivery named by number is no dead letter; nothing was changed.
         StoreError: the database cannot be used.
     """
-    with _upgraded(url) as database:
+    with upgraded(url) as database:
         with database.read() as connection:
             _statuses(connection, wanted.refs, DEAD)
-        changed = _all(
-            database, wanted, (Changed(number, 0, 0) for number in replay(database, Engine(database), wanted))
-        )
+            own = attempted_by_protocols(connection, wanted)
+        changed = _all(database, wanted, (Changed(number, 0) for number in replay(database, wanted)))
     click.echo(f"Replayed {_counted(changed.changed, DEAD)}.")
+    for protocol, number in sorted(own.items()):
+        are = "is" if number == 1 else "are"
+        click.echo(
+            f"Of these, {number} {are} attempted by {protocol} itself, which may refuse what it has "
+            f"ended: repeat that by the retry of {protocol}, as the README of the extension says."
+        )
 
 
 def retry_deliveries_now(url: str, wanted: Filter) -> None:
@@ -99,17 +101,15 @@ def retry_deliveries_now(url: str, wanted: Filter) -> None:
         StoreError: the database cannot be used.
     """
     wanted = replace(wanted, status=WAITING)
-    with _upgraded(url) as database:
+    with upgraded(url) as database:
         with database.read() as connection:
             _statuses(connection, wanted.refs, WAITING)
-        changed = _all(database, wanted, retry_now(database, QueueByHand(), wanted))
+        changed = _all(database, wanted, retry_now(database, wanted))
         with database.read() as connection:
-            behind = _behind(connection, find(connection, wanted, len(wanted.refs))) if wanted.refs else {}
+            behind = obstacles(connection, find(connection, wanted, len(wanted.refs))) if wanted.refs else {}
     click.echo(f"Due now: {_counted(changed.changed, WAITING)}.")
     for ref, first in sorted(behind.items()):
         click.echo(f"Delivery {ref} still waits behind delivery {first}, which has to end first.")
-    if changed.lost:
-        click.echo(f"Not in the queue: {changed.lost} more, to be restored by `extension-kit deliveries rebuild`.")
     _say_attempted(changed)
 
 
@@ -125,20 +125,20 @@ def discard_deliveries(url: str, wanted: Filter, confirm: Callable[[str], None])
         ClickException: a delivery named by number is neither dead nor waiting; nothing was changed.
         StoreError: the database cannot be used.
     """
-    with _upgraded(url) as database:
+    with upgraded(url) as database:
         with database.read() as connection:
             statuses = _statuses(connection, wanted.refs, DEAD, WAITING) or {wanted.status or DEAD}
             waiting = replace(wanted, status=WAITING)
             if WAITING in statuses and not wanted.refs:
                 confirm(f"Discard {_counted(count(connection, waiting), WAITING)}?")
         said = []
-        changed = Changed(0, 0, 0)
+        changed = Changed(0, 0)
         if DEAD in statuses:
             dead = replace(wanted, status=DEAD)
-            number = _all(database, dead, (Changed(number, 0, 0) for number in discard(database, dead))).changed
+            number = _all(database, dead, (Changed(number, 0) for number in discard(database, dead))).changed
             said.append(_counted(number, DEAD))
         if WAITING in statuses:
-            changed = _all(database, waiting, discard_waiting(database, QueueByHand(), waiting))
+            changed = _all(database, waiting, discard_waiting(database, waiting))
             said.append(_counted(changed.changed, WAITING))
     click.echo(f"Discarded {' and '.join(said)}.")
     _say_attempted(changed)
@@ -162,50 +162,36 @@ def adopt_deliveries(url: str, old: str, new: str, targets: Sequence[str]) -> No
         keys = [listener.key for each in load_extensions(targets) for listener in each.registry.listeners]
         if new not in keys:
             raise click.ClickException(f"{new} is not in {', '.join(targets)}; there are: {', '.join(keys)}")
-    with _upgraded(url) as database:
+    with upgraded(url) as database:
         try:
             with database.transaction() as connection:
-                adopted = adopt(connection, QueueByHand(), old, new)
+                adopted = adopt(connection, old, new)
         except AdoptionError as error:
             raise click.ClickException(f"{error}; nothing was changed") from None
     click.echo(f"Moved {_counted(adopted.waiting, WAITING)} and {_counted(adopted.dead, DEAD)} from {old} to {new}.")
 
 
 def rebuild_queue(url: str) -> None:
-    """Rebuild the engine's queue from the tables.
+    """Make all waiting deliveries ready that are not being attempted.
 
     Raises:
         StoreError: the database cannot be used; nothing was changed.
     """
-    with _upgraded(url) as database, database.transaction() as connection:
-        waiting = count(connection, Filter(status=WAITING))
-        with progress("deliveries", waiting) as advance:
-            jobs = rebuild(connection, Engine(database), advance)
-    click.echo(f"{jobs} deliveries wait in the queue now.")
-
-
-@contextmanager
-def _upgraded(url: str) -> Iterator[Database]:
-    """Open an existing database, and check that its tables are those of this release."""
-    with existing(url) as database:
-        version.check(current(database), database.name)
-        yield database
+    with upgraded(url) as database, database.transaction() as connection:
+        number = requeue(connection)
+    click.echo(f"{_counted(number, WAITING)} {'is' if number == 1 else 'are'} in the queue now.")
 
 
 def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, object]]:
-    behind, since = _behind(connection, rows), under_way(connection, [row.ref for row in rows])
-    return [record(row, behind, since) for row in rows]
-
-
-def _behind(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, int]:
-    return obstacles(connection, QueueByHand(), rows)
+    behind = obstacles(connection, rows)
+    return [record(row, behind) for row in rows]
 
 
 def _all(database: Database, wanted: Filter, changes: Iterable[Changed]) -> Changed:
     """Make changes batch by batch, showing progress. Return their sum."""
     with database.read() as connection:
         total = count(connection, wanted)
-    done = [0, 0, 0]
+    done = [0, 0]
     with progress(_NOUNS[wanted.status or DEAD][1], total) as advance:
         for change in changes:
             done = [before + more for before, more in zip(done, change, strict=True)]
@@ -238,9 +224,9 @@ def _say_attempted(changed: Changed) -> None:
 def _attempt(row: Row[Any]) -> dict[str, object]:
     return {
         "attempt": row.number,
-        "result": row.result or "in progress",
+        "result": row.result,
         "started_at": row.started_at,
-        "seconds": (row.ended_at - row.started_at).total_seconds() if row.ended_at else None,
+        "seconds": (row.ended_at - row.started_at).total_seconds(),
         "status": row.status,
         "error": row.error,
         "excerpt": row.excerpt,

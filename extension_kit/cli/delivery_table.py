@@ -10,8 +10,8 @@ import orjson
 from rich.console import Console
 from sqlalchemy import Row
 
-from extension_kit.agent.report import printable
 from extension_kit.deliveries.tables import WAITING
+from extension_kit.observability.printable import printable
 from extension_kit.observability.redaction import redact
 
 _COLUMNS = ("delivery", "status", "attempts", "event", "subject", "listener")
@@ -24,13 +24,12 @@ _BODY_LINES = 200
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def record(row: Row[Any], behind: Mapping[int, int], since: Mapping[int, datetime]) -> dict[str, object]:
+def record(row: Row[Any], behind: Mapping[int, int]) -> dict[str, object]:
     """Return the fields of a delivery for display.
 
     Args:
         row: a row of ``find``.
         behind: delivery number -> number of the delivery that it waits for.
-        since: delivery number -> start of its running attempt.
     """
     return {
         "delivery": row.ref,
@@ -41,9 +40,9 @@ def record(row: Row[Any], behind: Mapping[int, int], since: Mapping[int, datetim
         "subject": row.subject,
         "listener": row.listener,
         "series": row.series,
-        "place_in_series": row.count,
+        "place_in_series": row.place,
         "behind": behind.get(row.ref),
-        "attempted_since": since.get(row.ref),
+        "attempted_since": row.claimed_at,
         "created_at": row.created_at,
         "due_at": row.due_at if row.status == WAITING else None,
         "ended_at": row.ended_at,

@@ -1,15 +1,16 @@
-"""New extension: writes a folder of small files that works as it stands."""
+"""Command ``new``: a new extension, written as a folder of small files that works as it stands."""
 
 import keyword
 import re
 import shlex
-from importlib.metadata import distribution
-from importlib.resources import files
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from string import Template
 
-from extension_kit.cli.own_wheel import is_from_index, wheel_name, write_wheel
+import click
+
 from extension_kit.errors import ConfigurationError
 
 _PREFIX = "extension-"
@@ -20,6 +21,14 @@ _ABOUT_WHEEL = f"""
 `{_WHEELS}/` holds extension-kit itself, in the version that made this extension: keep it with the rest. For a later
 version, put its wheel there and name it in `requirements.txt`; extras follow it, as in `....whl[metrics]`.
 """
+
+
+@click.command()
+@click.argument("name")
+@click.option("--directory", type=click.Path(path_type=Path), help="Directory to write to (default: ./NAME).")
+def new(name: str, directory: Path | None) -> None:
+    """Write a small, complete extension: handlers, test, README, Dockerfile, values for Helm."""
+    click.echo(write_extension(name, directory or Path(name)), nl=False)
 
 
 def write_extension(name: str, directory: Path) -> str:
@@ -36,6 +45,11 @@ def write_extension(name: str, directory: Path) -> str:
     Raises:
         ConfigurationError: the name is not allowed, the directory is not empty, or it cannot be written.
     """
+    from importlib.metadata import distribution
+    from importlib.resources import files
+
+    from extension_kit.cli.own_wheel import is_from_index, wheel_name, write_wheel
+
     short = name.removeprefix(_PREFIX)
     module = short.replace("-", "_")
     if not _NAME.fullmatch(short):
@@ -71,11 +85,20 @@ def write_extension(name: str, directory: Path) -> str:
     except OSError as error:
         raise ConfigurationError(f"{directory} cannot be written: {error}") from None
     files_written = ", ".join(sorted([*written, *([f"{_WHEELS}/"] if brings_kit else [])]))
-    return f"""\
-Wrote {files_written} to {directory}. Next:
+    steps = [
+        f"cd {shlex.quote(str(directory))}",
+        *_installation(),
+        "python -m pytest",
+        f"extension-kit serve {module}.py",
+        "extension-kit agent http://localhost:8080 --generate 10 --fast   # in another terminal",
+    ]
+    return "\n  ".join([f"Wrote {files_written} to {directory}. Next:\n", *steps]) + "\n"
 
-  cd {shlex.quote(str(directory))}
-  python -m pytest
-  extension-kit serve {module}.py
-  extension-kit agent http://localhost:8080 --generate 10 --fast   # in another terminal
-"""
+
+def _installation() -> list[str]:
+    """Return the commands that install the kit and pytest, as far as ``python`` does not have them yet."""
+    python = which("python")
+    is_active = python is not None and Path(python).parent == Path(sys.prefix, "bin")
+    if sys.prefix == sys.base_prefix or not is_active:
+        return ["python3 -m venv .venv && . .venv/bin/activate", "pip install --requirement requirements.txt pytest"]
+    return [] if find_spec("pytest") else ["pip install pytest"]

@@ -4,13 +4,14 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, exists, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, literal, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from extension_kit.deliveries.contracts import ByHand
 from extension_kit.deliveries.function_handlers import NOT_LOADED
+from extension_kit.deliveries.notify import notify_workers
+from extension_kit.deliveries.resharding import put_into_shards
 from extension_kit.deliveries.subscription_matching import subscription_ref
-from extension_kit.deliveries.tables import DEAD, WAITING, bounded, deliveries
+from extension_kit.deliveries.tables import CLAIMED, DEAD, READY, WAITING, bounded, deliveries
 from extension_kit.errors import ExtensionKitError
 
 _MOST = 5  # listeners named in a message
@@ -48,7 +49,7 @@ def last_unknown(connection: Connection) -> dict[str, int]:
     return _waiting(connection, deliveries.c.listener.in_(unknown))
 
 
-def sentence(orphans: dict[str, int], which: str) -> str:
+def describe_orphans(orphans: dict[str, int], which: str) -> str:
     """Return a line that names waiting deliveries without a function, and how to end that.
 
     Args:
@@ -64,14 +65,13 @@ def sentence(orphans: dict[str, int], which: str) -> str:
     )
 
 
-def adopt(connection: Connection, queue: ByHand, old: str, new: str) -> Adopted:
+def adopt(connection: Connection, old: str, new: str) -> Adopted:
     """Hand over the waiting deliveries and dead letters of one listener to another.
 
     Each waiting delivery starts a new retry schedule, in the order of the events of both listeners.
 
     Args:
         connection: in a transaction that writes, which is to be rolled back for an error.
-        queue: the engine's queue of jobs.
         old: the former key of the listener.
         new: its new key.
 
@@ -80,18 +80,25 @@ def adopt(connection: Connection, queue: ByHand, old: str, new: str) -> Adopted:
     """
     old, new = bounded(old), bounded(new)
     _check(connection, old, new)
-    if attempted := queue.hand_over(connection, old, new):
+    if connection.dialect.name == "postgresql":  # SQLite has one writing transaction at a time
+        # A weaker mode would be granted beside workers that have locked rows and are about to write them: a deadlock.
+        connection.execute(text("LOCK TABLE deliveries IN EXCLUSIVE MODE"))
+    claimed = select(deliveries.c.ref).where(_of(old, WAITING), deliveries.c.stage == CLAIMED).limit(1)
+    if (attempted := connection.execute(claimed).scalar()) is not None:
         raise AdoptionError(
             f"delivery {attempted} is being attempted right now: try again in a moment, or stop the worker that does it"
         )
     lock = literal(new).concat(func.substr(deliveries.c.lock, len(old) + 1))
     adopted = {"listener": new, "lock": lock}
-    anew = {"error": None, "earlier": deliveries.c.attempts, "begun_at": None, "due_at": datetime.now(UTC)}
+    tried = {"uncounted_attempts": deliveries.c.attempts, "first_attempt_at": None, "losses": 0}
+    anew = {**tried, "error": None, "due_at": datetime.now(UTC), "stage": READY}
     try:
         waiting = connection.execute(update(deliveries).where(_of(old, WAITING)).values({**adopted, **anew})).rowcount
         dead = connection.execute(update(deliveries).where(_of(old, DEAD)).values(adopted)).rowcount
     except IntegrityError:
         raise AdoptionError(f"an event that {old} has got has come in for {new} at this moment: try again") from None
+    put_into_shards(connection, _of(new, WAITING, DEAD))
+    notify_workers(connection)
     return Adopted(waiting, dead)
 
 

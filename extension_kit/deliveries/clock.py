@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
-from extension_kit.deliveries.contracts import Queue
+from extension_kit.deliveries.notify import notify_workers
 from extension_kit.deliveries.tables import WAITING, attempts, deliveries
 from extension_kit.store.database import Database
 
@@ -18,7 +18,8 @@ _LATEST = 100  # attempts and waiting deliveries to read for finding out if the 
 _MOST = 1000  # deliveries in one transaction
 
 _last = and_(attempts.c.delivery_ref == deliveries.c.ref, attempts.c.number == deliveries.c.attempts)
-_waiting = select(deliveries.c.ref, deliveries.c.due_at, deliveries.c.begun_at, attempts.c.ended_at)
+_first = deliveries.c.first_attempt_at.label("first_attempt_at")
+_waiting = select(deliveries.c.ref, deliveries.c.due_at, _first, attempts.c.ended_at)
 _waiting = _waiting.select_from(deliveries.outerjoin(attempts, _last)).where(deliveries.c.status == WAITING)
 
 
@@ -27,7 +28,7 @@ class _Early(NamedTuple):
 
     ref: int
     due_at: datetime
-    begun_at: datetime | None
+    first_attempt_at: datetime | None
     ended_at: datetime | None
 
     def wait(self) -> timedelta:
@@ -35,7 +36,7 @@ class _Early(NamedTuple):
         return self.due_at - self.ended_at if self.ended_at else timedelta()
 
 
-def bring_back(database: Database, queue: Queue) -> int:
+def reschedule_early(database: Database) -> int:
     """Reschedule early deliveries: each waits from now on for as long as was planned. Return their number.
 
     Raises:
@@ -44,7 +45,7 @@ def bring_back(database: Database, queue: Queue) -> int:
     brought = 0
     while found := _find(database, datetime.now(UTC)):
         with database.transaction() as connection:
-            _put_right(connection, queue, found, datetime.now(UTC))
+            _reschedule(connection, found, datetime.now(UTC))
         logger.warning("The clock was set back: %d deliveries rescheduled", len(found))
         brought += len(found)
     return brought
@@ -56,24 +57,26 @@ def _find(database: Database, now: datetime) -> Sequence[_Early]:
     farthest = _waiting.order_by(deliveries.c.due_at.desc()).limit(_LATEST)
     with database.read() as connection:
         is_set_back = any(at > moment for at in connection.execute(last).scalars()) or any(
-            row.begun_at and row.begun_at > moment for row in connection.execute(farthest)
+            row.first_attempt_at and row.first_attempt_at > moment for row in connection.execute(farthest)
         )
         if not is_set_back:
             return []
-        began = or_(attempts.c.ended_at > moment, and_(attempts.c.ended_at.is_(None), deliveries.c.begun_at > moment))
+        never_ended = attempts.c.ended_at.is_(None) & (deliveries.c.first_attempt_at > moment)
+        began = or_(attempts.c.ended_at > moment, never_ended)
         rows = connection.execute(_waiting.where(deliveries.c.due_at > moment, began).limit(_MOST))
         return [_Early(*row) for row in rows]
 
 
-def _put_right(connection: Connection, queue: Queue, found: Sequence[_Early], now: datetime) -> None:
+def _reschedule(connection: Connection, found: Sequence[_Early], now: datetime) -> None:
     waits = {early.ref: early.wait() for early in found}
     changes = [
-        {"of": early.ref, "due": now + waits[early.ref], "begun": min(early.begun_at or now, now)} for early in found
+        {"of": early.ref, "due": now + waits[early.ref], "first": min(early.first_attempt_at or now, now)}
+        for early in found
     ]
     change = update(deliveries).where(deliveries.c.ref == bindparam("of"), deliveries.c.status == WAITING)
-    connection.execute(change.values(due_at=bindparam("due"), begun_at=bindparam("begun")), changes)
+    connection.execute(change.values(due_at=bindparam("due"), first_attempt_at=bindparam("first")), changes)
     # Otherwise the delivery would be found again, and wait anew for ever.
     stamps = update(attempts).where(attempts.c.delivery_ref == bindparam("of"))
     for stamp in (attempts.c.started_at, attempts.c.ended_at):
         connection.execute(stamps.where(stamp > now).values({stamp: now}), [{"of": early.ref} for early in found])
-    queue.put_forward(connection, {ref: wait.total_seconds() for ref, wait in waits.items()})
+    notify_workers(connection)

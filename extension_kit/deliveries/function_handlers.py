@@ -7,13 +7,13 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection
 
-from extension_kit.deliveries.attempt import Due, FindHandler, Handler
+from extension_kit.deliveries.handler import Due, FindHandler, Handler
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import bounded
 from extension_kit.errors import GiveUp, RetryLater
 from extension_kit.events.event import STEADYBIT, Event, FindStep
+from extension_kit.events.pending import text_of
 from extension_kit.events.published import PublishedEvent
-from extension_kit.events.receive import text_of
 from extension_kit.events.registry import Listener
 from extension_kit.senders import Outcome
 
@@ -76,7 +76,7 @@ def function_handler(listener: Listener, timeout: float, find_step: FindStep, vi
             return Outcome("failed", text_of(error), retry_in=error.seconds)
         except BaseException as error:
             # Once per delivery: the log lines of later attempts name the error, too.
-            if due.number - due.earlier == 1:
+            if due.number - due.uncounted_attempts == 1:
                 logger.exception("%s raised on %s %s", listener.name, due.event_name, due.event_id)
             return Outcome("failed", f"{type(error).__name__}: {text_of(error)}")
         return Outcome("delivered")

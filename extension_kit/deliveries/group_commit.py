@@ -1,4 +1,4 @@
-"""Group commit: events that arrive together in a process are committed in one transaction."""
+"""Group commit: items that arrive together in a process, such as events, are committed in one transaction."""
 
 import logging
 import threading
@@ -6,108 +6,107 @@ import time
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple
 
-from extension_kit.deliveries.outbox import Entry, Outbox
-from extension_kit.errors import StoreError, StoreSilent
-from extension_kit.events.event import Event
-from extension_kit.events.registry import Listener
-from extension_kit.observability import metrics
+from extension_kit.deliveries.gathering import Gathering
+from extension_kit.deliveries.group_writer import Item, Result, Writer
+from extension_kit.deliveries.loop_calls import LoopCalls
+from extension_kit.errors import StoreError, StoreSilent, StoreUnavailable
 
 logger = logging.getLogger("extension_kit.deliveries")
 
-Tell = Callable[[bool], None]
-
-_STEP_STARTED = "experiment.execution.step-started"
-
-_CHECK_INTERVAL = 2.0  # seconds without an event, after which writing to the database is tried
+_CHECK_INTERVAL = 2.0  # seconds without an item, after which writing to the database is tried
 _SLACK = 1.1  # times the commit timeout, so that the database can report an error of its own first
 _WATCHES = 10  # checks of the running commit within its timeout
-_LONGEST_GATHERING = 0.002  # seconds an event waits for others before its commit begins
 
 
 class _Waiting(NamedTuple):
-    entry: Entry
-    tell: Tell
-    known: Callable[[], None]
+    item: Any
+    tell: Callable[[Any], None]
 
 
-class _Loop(NamedTuple):
-    loop: AbstractEventLoop
-    thread: int
+class GroupCommit(Generic[Item, Result]):
+    """One thread that commits the items that arrived during the commit before.
 
-
-class GroupCommit:
-    """One thread that commits the events that arrived during the commit before.
-
-    A commit waits for the disk; one commit for many events makes accepting them cheap, and SQLite works best with one
-    writer a process.
+    A commit waits for the disk; one commit for many items makes accepting them cheap, and SQLite works best with one
+    writer a process. A group that fails although the database works is committed again one by one, so that an item
+    that cannot be written harms no other.
 
     Args:
-        outbox: commits entries.
-        limit: maximum number of events waiting for their commit.
-        group: maximum number of events in one commit.
-        timeout: seconds after which waiting events are reported as not stored, even if their commit still hangs. If
-            it succeeds later, they are stored, and known as duplicates when they are sent again.
+        writer: commits items.
+        limit: maximum number of items waiting for their commit.
+        group: maximum number of items in one commit.
+        timeout: seconds after which waiting items are reported as not stored, even if their commit still hangs. If
+            it succeeds later, they are stored.
+        check_interval: seconds without an item, after which writing to the database is tried.
+        checks_always: False tries it only if the last commit or check has failed.
     """
 
-    def __init__(self, outbox: Outbox, limit: int, group: int = 256, timeout: float = 5.0) -> None:
-        self._outbox = outbox
+    def __init__(
+        self,
+        writer: Writer[Item, Result],
+        limit: int,
+        group: int = 256,
+        timeout: float = 5.0,
+        check_interval: float = _CHECK_INTERVAL,
+        *,
+        checks_always: bool = True,
+    ) -> None:
+        self._writer = writer
         self._limit = limit
         self._group = group
         self._timeout = timeout
+        self._check_interval = check_interval
+        self._checks_always = checks_always
         self._waiting: deque[_Waiting] = deque()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._lock = threading.Lock()
-        self._gathered = threading.Condition(self._lock)
-        self._is_gathered = False
-        self._is_free = False  # True: the first event to arrive begins the gathering
-        self._loop: _Loop | None = None
-        self._works = True
+        self._loop = LoopCalls()
+        self._gathering = Gathering(self._lock, self._waiting.__len__, group, self._loop)
         self._said = ""  # the last reason logged
-        self._is_silent = False  # the database: events are refused at once, until a check is answered
+        self._silence: StoreSilent | None = (
+            None  # of the database: items are refused at once, until a check is answered
+        )
         self._taken: Sequence[_Waiting] = ()  # by the running commit
         self._since: float | None = None  # start of the running commit or check
-        self.notice: Callable[[bool], None] = lambda works: None
+        self.works = True
+        """False if the last commit or check has failed."""
+        self.on_writable_change: Callable[[bool], None] = lambda works: None
         """Called with True or False whenever the database becomes writable or stops being so."""
 
-    def record(
-        self, event: Event, listeners: Sequence[Listener], tell: Tell, known: Callable[[], None] = lambda: None
-    ) -> bool:
-        """Queue an event for its commit. ``tell`` is called with True if it was stored, False if not.
+    def add(self, item: Item, tell: Callable[[Result | Exception], None]) -> bool:
+        """Queue an item for its commit. ``tell`` is called with its result, or with the reason if it was not stored.
 
-        ``tell`` runs in the loop's thread, without a loop in another one. Before it, ``known`` is called if the commit
-        added no delivery: all its events had been recorded for these listeners before.
+        ``tell`` runs in the loop's thread, without a loop in another one.
 
         Returns:
-            True if ``tell`` will be called, or has been; False if too many events wait, or after ``close``.
+            True if ``tell`` will be called, or has been; False if too many items wait, or after ``close``.
         """
-        waiting = _Waiting(entry_of(event, listeners), tell, known)
-        is_free = False
+        begins = False
         with self._lock:
             if self._closed or len(self._waiting) >= self._limit:
                 return False
-            if not (is_silent := self._is_silent):
-                self._waiting.append(waiting)
+            if (silence := self._silence) is None:
+                self._waiting.append(_Waiting(item, tell))
                 self._start()
-                is_free, self._is_free = self._is_free, False
-        if is_silent:
-            tell(False)
-        elif is_free:
-            self._begin_gathering()
+                begins = self._gathering.arrive()
+        if silence is not None:
+            tell(silence)
+        elif begins:
+            self._gathering.begin()
         return True
 
-    def serve(self, loop: AbstractEventLoop) -> None:
+    def attach_loop(self, loop: AbstractEventLoop) -> None:
         """Work for an event loop. Call it in the loop's thread.
 
-        A commit begins when the loop brings no more events for a moment, and the loop is woken once for all events of a
+        A commit begins when the loop brings no more items for a moment, and the loop is woken once for all items of a
         commit: so the commit thread and the loop compete as little as possible for Python's lock.
         """
-        self._loop = _Loop(loop, threading.get_ident())
+        self._loop.attach(loop)
 
     def start(self) -> None:
-        """Start the thread that commits and checks the database, before the first event.
+        """Start the thread that commits and checks the database, before the first item.
 
         Call it after a fork: threads do not survive it.
         """
@@ -121,10 +120,10 @@ class GroupCommit:
             threading.Thread(target=self._watch, args=(self._thread,), name="commit-watch", daemon=True).start()
 
     def close(self, timeout: float) -> None:
-        """Take no more events, commit the waiting ones and stop, within ``timeout`` seconds."""
+        """Take no more items, commit the waiting ones and stop, within ``timeout`` seconds."""
         with self._lock:
             self._closed = True
-            self._gathered.notify()
+            self._gathering.close()
         if self._thread is not None:
             self._thread.join(timeout)
 
@@ -133,82 +132,47 @@ class GroupCommit:
             try:
                 if group:
                     self._commit(group)
-                else:
-                    self._look()
+                elif self._checks_always or not self.works:
+                    self._check_writable()
             except Exception:
-                # Without this thread no event would be answered any more.
+                # Without this thread no item would be answered any more.
                 logger.exception("Commit thread failed, continuing")
 
     def _watch(self, thread: threading.Thread) -> None:
-        """Refuse the events of a commit that takes too long: the commit thread itself may hang, and cannot do it."""
+        """Refuse the items of a commit that takes too long: the commit thread itself may hang, and cannot do it."""
         while thread.is_alive():
             thread.join(self._timeout / _WATCHES)
             since = self._since
-            if since is not None and not self._is_silent and time.monotonic() - since > _SLACK * self._timeout:
-                self._fall_silent(f"The database {self._outbox.database_name} has not answered for {self._timeout:g} s")
+            if since is not None and self._silence is None and time.monotonic() - since > _SLACK * self._timeout:
+                name = self._writer.database_name
+                self._fall_silent(StoreSilent(f"The database {name} has not answered for {self._timeout:g} s"))
 
-    def _fall_silent(self, why: str) -> None:
-        """Refuse waiting and new events without asking the database."""
+    def _fall_silent(self, silence: StoreSilent) -> None:
+        """Refuse waiting and new items without asking the database."""
         with self._lock:
-            is_known, self._is_silent = self._is_silent, True
+            is_known, self._silence = self._silence is not None, silence
             refused = [*self._taken, *self._waiting]
             self._taken = ()
             self._waiting.clear()
         if not is_known:
-            self._complain(len(refused), why)
-        self._call_in_loop(_tell, refused, False)
-        self._note(False, is_silent=True)
+            self._complain(len(refused), silence)
+        self._loop.call(_tell, refused, [silence] * len(refused))
+        self._note(False, silence)
 
     def _next_group(self) -> list[_Waiting] | None:
-        """Wait for events and return them; an empty list if none arrives for a while, None after ``close``."""
+        """Wait for items and return them; an empty list if none arrives for a while, None after ``close``."""
+        self._gathering.wait(self._check_interval)
         with self._lock:
-            self._is_free = not self._waiting
-        if not self._is_free:
-            self._begin_gathering()
-        with self._lock:
-            if not self._is_gathered and not self._closed:
-                self._gathered.wait(_CHECK_INTERVAL)
-            self._is_gathered = self._is_free = False
             if self._closed and not self._waiting:
                 return None
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._group))]
 
-    def _begin_gathering(self) -> None:
-        self._gather(0, time.monotonic() + _LONGEST_GATHERING)
-
-    def _gather(self, seen: int, until: float) -> None:
-        """Begin the commit as soon as the loop brings no more events."""
-        with self._lock:
-            waiting = len(self._waiting)
-            if not seen < waiting < self._group or self._closed or time.monotonic() > until or self._loop is None:
-                self._is_gathered = True
-                self._gathered.notify()
-                return
-        self._call_in_loop(self._gather, waiting, until)
-
-    def _call_in_loop(self, function: Callable[..., None], *arguments: object) -> None:
-        if self._loop is not None:
-            loop, thread = self._loop
-            try:
-                if threading.get_ident() == thread:
-                    loop.call_soon(function, *arguments)
-                else:
-                    loop.call_soon_threadsafe(function, *arguments)
-            except RuntimeError:  # the loop was closed
-                self._loop = None
-            else:
-                return
-        function(*arguments)
-
-    def _look(self) -> None:
-        self._since = time.monotonic()
+    def _check_writable(self) -> None:
+        self._take(())
         try:
-            self._outbox.check_writable()
-        except StoreSilent as error:
-            self._fall_silent(str(error))
+            self._writer.check_writable()
         except StoreError as error:
-            self._complain(0, str(error))
-            self._note(False)
+            self._refuse(error)
         except BaseException:
             self._note(False)
             raise
@@ -218,59 +182,80 @@ class GroupCommit:
             self._since = None
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
-        started = time.perf_counter()
+        self._take(group)
+        size = len(group)
+        try:
+            if not self.works:  # it may answer again, and still not be writable
+                self._writer.check_writable()
+        except Exception as error:
+            self._refuse(error)
+            return
+        while group:
+            portion = group[:size]
+            self._take(group)
+            try:
+                results: Sequence[Any] = self._writer.commit([waiting.item for waiting in portion])
+            except StoreUnavailable as error:
+                self._refuse(error)
+                return
+            except Exception as error:
+                if size > 1:
+                    size = 1
+                    continue
+                results = [error]
+                if isinstance(error, StoreError):
+                    self._complain(1, error)
+                    self._note(False)
+            else:
+                self._note(True)
+            if not self._end(portion, results):
+                return
+            group = group[size:]
+
+    def _take(self, group: Sequence[_Waiting]) -> None:
         with self._lock:
             self._taken, self._since = group, time.monotonic()
-        stored = False
-        try:
-            if not self._works:  # it may answer again, and still not be writable
-                self._outbox.check_writable()
-            added = self._outbox.record([waiting.entry for waiting in group])
-            metrics.committed(len(group), time.perf_counter() - started)
-            stored = True
-            if added == 0:
-                for waiting in group:
-                    if waiting.entry.listeners:
-                        waiting.known()
-        except StoreSilent as error:
-            self._fall_silent(str(error))
-            return
-        except StoreError as error:
-            self._complain(len(group), str(error))
-        except Exception:
-            # Whatever it is, the senders must learn that nothing was stored, and the next group is tried.
-            logger.exception("%d events not stored", len(group))
-        finally:
-            with self._lock:
-                taken, self._taken, self._since = self._taken, (), None
-        self._call_in_loop(_tell, taken, stored)
-        self._note(stored)
 
-    def _complain(self, number: int, why: str) -> None:
-        """Log why events cannot be stored: once, until they can be or the reason changes."""
-        if self._works or why != self._said:
-            self._said = why
+    def _end(self, portion: Sequence[_Waiting], results: Sequence[Any]) -> bool:
+        """Tell the results of items. Return False if all items were refused meanwhile, because it took too long."""
+        with self._lock:
+            is_refused = not self._taken
+            self._taken, self._since = self._taken[len(portion) :], None
+        if not is_refused:
+            self._loop.call(_tell, portion, results)
+        return not is_refused
+
+    def _refuse(self, error: Exception) -> None:
+        """Refuse the items of the running commit."""
+        if isinstance(error, StoreSilent):
+            self._fall_silent(error)
+            return
+        if isinstance(error, StoreError):
+            self._complain(len(self._taken), error)
+        self._end(self._taken, [error] * len(self._taken))
+        self._note(False)
+
+    def _complain(self, number: int, why: StoreError) -> None:
+        """Log why items cannot be stored: once, until they can be or the reason changes."""
+        if self.works or str(why) != self._said:
+            self._said = str(why)
             logger.error("%s: %s", f"{number} events not stored" if number else "Events cannot be stored", why)
 
-    def _note(self, works: bool, *, is_silent: bool = False) -> None:
+    def _note(self, works: bool, silence: StoreSilent | None = None) -> None:
         """Record that a commit or a check has succeeded or failed."""
         with self._lock:
-            is_news = works != self._works
-            self._works, self._is_silent = works, is_silent
+            is_news = works != self.works
+            self.works, self._silence = works, silence
         if is_news:
             if works:
                 logger.info("Events are stored again")
-            self.notice(works)
+            self.on_writable_change(works)
 
 
-def _tell(group: Sequence[_Waiting], stored: bool) -> None:
-    for waiting in group:
+def _tell(group: Sequence[_Waiting], results: Sequence[Any]) -> None:
+    for waiting, result in zip(group, results, strict=True):
         try:
-            waiting.tell(stored)
+            waiting.tell(result)
         except Exception:
-            logger.exception("Event %s, but its request had gone", "stored" if stored else "not stored")
-
-
-def entry_of(event: Event, listeners: Sequence[Listener]) -> Entry:
-    step = event.experiment_step_execution if event.name == _STEP_STARTED else None
-    return Entry.of(event, listeners, step=step.id if step else None)
+            stored = "not stored" if isinstance(result, Exception) else "stored"
+            logger.exception("Event %s, but its request had gone", stored)

@@ -1,4 +1,4 @@
-"""Hung runs: handlers that exceeded their timeout and still occupy a thread."""
+"""Hung runs: counts handlers that exceeded their timeout (``engine/making.py``), and has the process replaced."""
 
 import logging
 import threading
@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 logger = logging.getLogger("extension_kit.deliveries")
 
-_RENEWALS_APART = 60.0  # minimum seconds that a process is used
+_RENEWALS_APART = 60.0
 
 
-class AbandonedRuns:
+class HungRuns:
     """Counts hung runs, and asks for a new process when they hold too many threads of this one.
 
     Python cannot stop a thread. Each hung run counts as a running one of its listener, so threads stay bounded; but a
@@ -20,11 +20,13 @@ class AbandonedRuns:
     Args:
         limit: number of hung runs at which a new process is asked for.
         renew: asks for it; called once.
+        apart: minimum seconds that a process is used.
     """
 
-    def __init__(self, limit: int, renew: Callable[[], None]) -> None:
+    def __init__(self, limit: int, renew: Callable[[], None], apart: float = _RENEWALS_APART) -> None:
         self._limit = limit
         self._renew = renew
+        self._apart = apart
         self._lock = threading.Lock()
         self._runs: list[tuple[str, threading.Thread]] = []
         self._began = time.monotonic()
@@ -34,7 +36,7 @@ class AbandonedRuns:
         """Count a run of a listener until its thread ends."""
         with self._lock:
             self._runs.append((listener, thread))
-        self._see_to_it()
+        self._recycle_if_full()
 
     def by_listener(self) -> Counter[str]:
         """Return the number of hung runs of each listener."""
@@ -44,10 +46,10 @@ class AbandonedRuns:
             self._runs = [(listener, thread) for listener, thread in self._runs if thread.is_alive()]
             return Counter(listener for listener, _ in self._runs)
 
-    def _see_to_it(self) -> None:
+    def _recycle_if_full(self) -> None:
         if self.by_listener().total() < self._limit:
             return
-        wait = self._began + _RENEWALS_APART - time.monotonic()
+        wait = self._began + self._apart - time.monotonic()
         with self._lock:
             if self._timer is not None:
                 return

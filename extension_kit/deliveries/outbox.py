@@ -1,70 +1,26 @@
-"""Outbox: commits events with their deliveries and jobs in one transaction."""
+"""Outbox: commits events once, with their places in a series and their deliveries, in one transaction."""
 
-import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import psycopg
-from sqlalchemy import Connection, func, insert, select, tuple_
+from sqlalchemy import Connection, func, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
-from extension_kit.deliveries import attempt_rows as records
-from extension_kit.deliveries.contracts import Defer, Job
+from extension_kit.deliveries.entries import Entry, Match, Recorded
+from extension_kit.deliveries.notify import notify_workers
+from extension_kit.deliveries.shards import shard_of
 from extension_kit.deliveries.step_memory import remember_step
-from extension_kit.deliveries.tables import WAITING, bounded, deliveries, events
-from extension_kit.events.event import Event
-from extension_kit.events.registry import Listener
-from extension_kit.store.bulk_insert import Bulk
+from extension_kit.deliveries.tables import BEHIND, READY, WAITING, bounded, deliveries, events
+from extension_kit.deliveries.trial import write_trial
+from extension_kit.store.bulk_insert import BulkInsert
 from extension_kit.store.database import Database
 from extension_kit.store.errors import refused
-
-
-class Entry(NamedTuple):
-    """One event, and the keys of its listeners.
-
-    ``step`` is the execution id of the step that the event starts. ``scope`` is its tenant: subscriptions with another
-    scope do not get it.
-    """
-
-    source: str
-    event_id: str
-    name: str
-    subject: str | None
-    time: datetime | None
-    body: bytes
-    series: str | None
-    listeners: tuple[str, ...]
-    step: str | None = None
-    scope: str | None = None
-
-    @classmethod
-    def of(
-        cls, event: Event, listeners: Iterable[Listener], *, step: str | None = None, scope: str | None = None
-    ) -> "Entry":
-        """Make the entry of an event for its listeners."""
-        keys = tuple(listener.key for listener in listeners)
-        head = (event.source, event.id, event.name, event.subject, event.time)
-        return cls(*head, event.body, event.series, keys, step, scope)
-
-
-Match = Callable[[Connection, Sequence[Entry]], Sequence[Sequence[str]]]
-"""Finds further listeners of events beside those in their entries: a list of listener keys for each entry.
-
-It is called once for a group, within the transaction that records it, with the entries of new events, each once. So a
-subscription made after an event was recorded does not get it when it is sent again.
-"""
-
-
-class Recorded(NamedTuple):
-    """Result for an entry: True for a new event, the place in its series from 1, the number of added deliveries."""
-
-    is_new: bool
-    place: int | None
-    deliveries: int
+from extension_kit.store.types import driver_time
 
 
 class _Key(NamedTuple):
@@ -89,17 +45,15 @@ class Outbox:
 
     Args:
         database: takes the entries.
-        engine: takes the jobs.
         match: finds further listeners of an event.
     """
 
-    def __init__(self, database: Database, engine: Defer, match: Match | None = None) -> None:
+    def __init__(self, database: Database, match: Match | None = None) -> None:
         self._database = database
-        self._engine = engine
         self._match = match
-        self._events = Bulk("events", _EVENT, _IF_NEW_EVENT, is_sqlite=database.is_sqlite, order=_Key._fields)
-        self._series = Bulk("series", _SERIES, _OR_COUNT, is_sqlite=database.is_sqlite)
-        self._deliveries = Bulk("deliveries", _DELIVERY, _IF_NEW_DELIVERY, is_sqlite=database.is_sqlite)
+        self._events = BulkInsert("events", _EVENT, _IF_NEW_EVENT, order=_Key._fields)
+        self._series = BulkInsert("series", _SERIES, _OR_COUNT)
+        self._deliveries = BulkInsert("deliveries", _DELIVERY, _IF_NEW_DELIVERY)
 
     def record(self, entries: Sequence[Entry]) -> int:
         """Commit entries in one transaction.
@@ -145,9 +99,9 @@ class Outbox:
             for key, entry in keyed
             for listener in (*entry.listeners, *others.get(key, ()))
         ]
-        added, jobs = self._store_deliveries(connection, wanted, now)
-        if jobs:
-            self._engine.defer(connection, jobs)
+        added = self._store_deliveries(connection, wanted, {refs[key] for key in new}, now)
+        if added:
+            notify_workers(connection)
         return [Recorded(key in new, stored[key].place, added.pop(stored[key].ref, 0)) for key, _ in keyed]
 
     @property
@@ -170,29 +124,8 @@ class Outbox:
             self._database.rewrite_version(connection)
             self._database.check_room(connection, ahead=True)
             with connection.begin_nested() as written:
-                self._try(connection, attempts=attempts)
+                write_trial(connection, self._series, self._match, attempts=attempts)
                 written.rollback()
-
-    def _try(self, connection: Connection, *, attempts: bool) -> None:
-        """Write an event with everything it may have.
-
-        Its refs are random and negative, so that no refs of real rows are used up, and two processes doing this at the
-        same time do not wait for each other.
-        """
-        ref, now = -1 - random.getrandbits(62), datetime.now(UTC)
-        name = f"try{ref}"
-        entry = Entry("extension-kit", name, name, None, None, b"{}", name, (name,))
-        event = {"source": entry.source, "event_id": name, "name": name, "received_at": now, "body": entry.body}
-        connection.execute(insert(events).values(ref=ref, **event))
-        remember_step(connection, name, name, entry.body, now)
-        self._series.add(connection, [(name, 1, self._moment(now))])
-        if self._match is not None:
-            self._match(connection, [entry])
-        delivery = {"event_ref": ref, "listener": name, "lock": name, "series": name, "created_at": now, "due_at": now}
-        connection.execute(insert(deliveries).values(ref=ref, **delivery))
-        self._engine.defer(connection, [Job(ref, name, None, name)])
-        if attempts:
-            records.begin(connection, ref, 1, now)
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
@@ -203,13 +136,13 @@ class Outbox:
 
     def _store_events(self, connection: Connection, entries: Mapping[_Key, Entry], now: datetime) -> dict[_Key, int]:
         """Store new events, numbered in the order of their arrival, and return their refs."""
-        received = self._moment(now)
+        received = self._driver_time(now)
         rows = [
             (
                 *key,
                 bounded(entry.name),
                 bounded(entry.subject) if entry.subject else None,
-                self._moment(entry.time) if entry.time else None,
+                self._driver_time(entry.time) if entry.time else None,
                 received,
                 entry.body,
             )
@@ -225,7 +158,7 @@ class Outbox:
                 members.setdefault(bounded(entry.series), []).append(key)
         if not members:
             return {}
-        counted = self._moment(now)
+        counted = self._driver_time(now)
         rows = [(name, len(members[name]), counted) for name in sorted(members)]
         return {
             key: last - len(members[name]) + place
@@ -234,42 +167,43 @@ class Outbox:
         }
 
     def _match_others(self, connection: Connection, entries: Mapping[_Key, Entry]) -> dict[_Key, Sequence[str]]:
-        if self._match is None or not entries:
+        wanted = {key: entry for key, entry in entries.items() if not entry.is_direct}
+        if self._match is None or not wanted:
             return {}
-        return dict(zip(entries, self._match(connection, list(entries.values())), strict=True))
+        return dict(zip(wanted, self._match(connection, list(wanted.values())), strict=True))
 
     def _store_deliveries(
-        self, connection: Connection, wanted: Sequence[tuple[_Stored, str | None, str]], now: datetime
-    ) -> tuple[Counter[int], list[Job]]:
-        """Store new deliveries.
+        self, connection: Connection, wanted: Sequence[tuple[_Stored, str | None, str]], new: set[int], now: datetime
+    ) -> Counter[int]:
+        """Store new deliveries, and return their number by event ref.
 
-        Returns:
-            The number of deliveries by event ref, and their jobs in the order of ``wanted``.
+        Of the deliveries of new events with one lock only the first is ready; the others are behind it.
         """
-        created = self._moment(now)
-        rows = {}
+        created = self._driver_time(now)
+        rows: dict[tuple[int, str], tuple[Any, ...]] = {}
+        led: set[str] = set()
         for event, series, name in wanted:
             listener, line = bounded(name), bounded(series) if series else None
-            lock = f"{listener}|{line}" if line else None
-            rows[event.ref, listener] = (event.ref, listener, lock, line, event.place, WAITING, 0, 0, created, created)
+            if (event.ref, listener) in rows:
+                continue
+            lock, stage = f"{listener}|{line}" if line else None, READY
+            if lock is not None and event.ref in new:  # those of known events may exist already
+                stage = BEHIND if lock in led else READY
+                led.add(lock)
+            shard = shard_of(lock, listener, event.ref, is_sqlite=self._database.is_sqlite)
+            place = (lock, line, event.place, shard)
+            rows[event.ref, listener] = (event.ref, listener, *place, WAITING, stage, 0, 0, 0, created, created)
         if not rows:
-            return Counter(), []
-        added = {(event, listener): ref for ref, event, listener in self._deliveries.add(connection, [*rows.values()])}
-        jobs = [Job(added[key], row[2], None, row[1]) for key, row in rows.items() if key in added]
-        return Counter(event for event, _ in added), jobs
+            return Counter()
+        return Counter(event for (event,) in self._deliveries.add(connection, [*rows.values()]))
 
-    def _moment(self, time: datetime) -> Any:
-        """Return a time as the driver takes it: SQLite keeps texts, in SQLAlchemy's format."""
-        try:
-            utc = time.astimezone(UTC)
-        except OverflowError:  # in UTC it is year 0 or 10000
-            return None
-        return utc.isoformat(sep=" ", timespec="microseconds")[:26] if self._database.is_sqlite else utc
+    def _driver_time(self, time: datetime) -> str | datetime | None:
+        return driver_time(time, is_sqlite=self._database.is_sqlite)
 
 
 def _find_known(connection: Connection, keys: Collection[_Key]) -> dict[_Key, _Stored]:
     """Find known events, and lock them against new deliveries and deletion until the commit."""
-    count = select(func.max(deliveries.c.count)).where(deliveries.c.event_ref == events.c.ref).scalar_subquery()
+    count = select(func.max(deliveries.c.place)).where(deliveries.c.event_ref == events.c.ref).scalar_subquery()
     found = connection.execute(
         select(events.c.source, events.c.event_id, events.c.ref, count)
         .where(tuple_(events.c.source, events.c.event_id).in_(list(keys)))
@@ -302,10 +236,13 @@ _DELIVERY = {
     "lock": "text",
     "series": "text",
     "count": "bigint",
+    "shard": "integer",
     "status": "text",
+    "stage": "text",
     "attempts": "integer",
     "earlier": "integer",
+    "losses": "integer",
     "created_at": "timestamptz",
     "due_at": "timestamptz",
 }
-_IF_NEW_DELIVERY = "ON CONFLICT (event_ref, listener) DO NOTHING RETURNING ref, event_ref, listener"
+_IF_NEW_DELIVERY = "ON CONFLICT (event_ref, listener) DO NOTHING RETURNING event_ref"

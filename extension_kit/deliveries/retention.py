@@ -1,18 +1,18 @@
-"""Retention: deletes ended events by age and by database size. Events with a waiting delivery are never deleted."""
+"""Retention: deletes ended events by age and size, unused series and steps, and expired subscriptions."""
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, String, Table, cast, delete, exists, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, String, cast, delete, exists, func, literal, or_, select, tuple_
 
 from extension_kit.deliveries.step_memory import KEEP
 from extension_kit.deliveries.subscription_matching import SUBSCRIPTION
 from extension_kit.deliveries.tables import DEAD, WAITING, deliveries, events, metadata, series, steps, subscriptions
 from extension_kit.errors import StoreFull
+from extension_kit.store.batches import delete_in_batches, repeat
 from extension_kit.store.database import Database
 from extension_kit.store.size import allocated_bytes, live_bytes
 
@@ -56,9 +56,9 @@ def clean(database: Database, keep_days: float, keep_megabytes: float, now: date
     cleaned = Cleaned(
         old + early + dead,
         dead,
-        _remove_rows(database, series, (series.c.last_at < horizon) & series.c.key.not_in(waiting_series)),
-        _remove_rows(database, steps, steps.c.seen_at < now - KEEP),
-        _remove_rows(
+        delete_in_batches(database, series, (series.c.last_at < horizon) & series.c.key.not_in(waiting_series)),
+        delete_in_batches(database, steps, steps.c.seen_at < now - KEEP),
+        delete_in_batches(
             database, subscriptions, (subscriptions.c.expires_at < now) & ~exists().where(of_subscription, waiting)
         ),
     )
@@ -164,7 +164,7 @@ def _remove_events(database: Database, removable: ColumnElement[bool], most: int
         left = None if left is None else left - removed
         return removed
 
-    return _in_batches(remove_batch)
+    return repeat(remove_batch)
 
 
 def _remove_unless_changed(database: Database, refs: Sequence[int], removable: ColumnElement[bool]) -> int:
@@ -191,18 +191,6 @@ def _remove_at_once(database: Database, refs: Sequence[int], removable: ColumnEl
         return connection.execute(delete(events).where(events.c.ref.in_(ours), removable)).rowcount
 
 
-def _remove_rows(database: Database, table: Table, condition: ColumnElement[bool]) -> int:
-    key = tuple_(*table.primary_key)
-    batch = select(*table.primary_key).where(condition).limit(_BATCH).correlate(None)
-    removal = delete(table).where(key.in_(batch))
-
-    def remove_batch() -> int:
-        with database.transaction() as connection:
-            return connection.execute(removal).rowcount
-
-    return _in_batches(remove_batch)
-
-
 def _give_back(database: Database) -> None:
     """Shrink a SQLite file once a tenth of it is unused; PostgreSQL reuses such space by itself."""
     pages = _VACUUM_PAGES
@@ -226,19 +214,4 @@ def _give_back(database: Database) -> None:
             return allocated - allocated_bytes(connection, metadata)
 
     if database.is_sqlite:
-        _in_batches(give_back_batch)
-
-
-def _in_batches(step: Callable[[], int]) -> int:
-    """Repeat a step until it returns 0. Pause after each for as long as it took, so that others can write.
-
-    Returns:
-        The sum of the steps' results.
-    """
-    total = 0
-    while True:
-        began = time.monotonic()
-        if not (done := step()):
-            return total
-        total += done
-        time.sleep(time.monotonic() - began)
+        repeat(give_back_batch)

@@ -1,8 +1,8 @@
 """Retry schedules: how long a delivery waits between attempts, and how many it gets."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import SystemRandom
 
 from extension_kit.errors import RegistrationError
 
@@ -70,6 +70,6 @@ class RetrySchedule:
         """
         if attempt > len(self.delays):
             return None
-        delay = self.delays[attempt - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+        delay = self.delays[attempt - 1] * SystemRandom().uniform(1 - _JITTER, 1 + _JITTER)
         wanted = max(delay, at_least or 0.0) if exactly is None else exactly
         return max(min(wanted, MAX_DELAY), 0.0)

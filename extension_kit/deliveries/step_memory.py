@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from extension_kit.deliveries.tables import bounded, steps
 from extension_kit.store.database import Database
+from extension_kit.store.upsert import upsert
 
 KEEP = timedelta(days=1)
 """Time for which a step is remembered; ``retention.clean`` deletes it."""
@@ -15,7 +15,7 @@ MOST = 1000
 """Maximum number of steps remembered of one run, the newest."""
 
 
-def remember_step(connection: Connection, run: str, step_id: str, body: bytes, now: datetime) -> None:
+def remember_step(connection: Connection, run: str, step_id: str, body: bytes, now: datetime, most: int = MOST) -> None:
     """Remember the event that started a step.
 
     Args:
@@ -24,20 +24,15 @@ def remember_step(connection: Connection, run: str, step_id: str, body: bytes, n
         step_id: the step's id, by which its target events name it.
         body: the event.
         now: aware.
+        most: maximum number of steps remembered of the run.
     """
     run, step_id = bounded(run), bounded(step_id)
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    add = dialect.insert(steps).values(run=run, step_id=step_id, body=body, seen_at=now)
-    connection.execute(
-        add.on_conflict_do_update(
-            index_elements=[steps.c.run, steps.c.step_id],
-            set_={"body": add.excluded.body, "seen_at": add.excluded.seen_at},
-        )
-    )
+    values = {"run": run, "step_id": step_id, "body": body, "seen_at": now}
+    upsert(connection, steps, values, update=("body", "seen_at"))
     known = select(func.count()).select_from(steps).where(steps.c.run == run)
-    if connection.execute(known).scalar_one() > MOST:
+    if connection.execute(known).scalar_one() > most:
         others = (steps.c.run == run) & (steps.c.step_id != step_id)
-        newest = select(steps.c.step_id).where(others).order_by(steps.c.seen_at.desc()).limit(MOST - 1)
+        newest = select(steps.c.step_id).where(others).order_by(steps.c.seen_at.desc()).limit(most - 1)
         connection.execute(delete(steps).where(others, steps.c.step_id.not_in(newest)))
 
 

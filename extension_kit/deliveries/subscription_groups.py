@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Unpack
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from extension_kit.deliveries import subscriptions as single
+from extension_kit.deliveries.subscription_deliveries import Delivery, DeliveryStatus, deliveries_of, waiting
 from extension_kit.deliveries.subscriptions import CheckTargets, Subscription, SubscriptionError, Wanted
 from extension_kit.deliveries.tables import subscriptions
 from extension_kit.store.batches import batches
@@ -82,6 +83,26 @@ def set_targets(
         single.remove(connection, each.ref)
 
 
+def deliveries(
+    connection: Connection,
+    protocol: str,
+    group: str,
+    *,
+    status: DeliveryStatus | None = None,
+    before: int | None = None,
+    limit: int = 100,
+) -> list[Delivery]:
+    """Return deliveries to all targets of a group together, newest first, as ``subscriptions.deliveries`` does.
+
+    Those to targets that were removed from the group are left out.
+
+    Raises:
+        ValueError: ``status`` or ``limit`` is invalid.
+    """
+    refs = connection.execute(select(subscriptions.c.ref).where(*_of(protocol, [group]))).scalars().all()
+    return deliveries_of(connection, refs, status=status, before=before, limit=limit)
+
+
 def end_groups(connection: Connection, protocol: str, groups: Collection[str], expires_at: datetime) -> None:
     """Set the time from which on the subscriptions of groups get no new events."""
     for some in batches(groups):
@@ -100,7 +121,7 @@ def waiting_groups(connection: Connection, protocol: str, groups: Collection[str
     for some in batches(groups):
         query = select(subscriptions.c.ref, subscriptions.c.group).where(*_of(protocol, some))
         group_of.update({row.ref: row.group for row in connection.execute(query)})
-    return {group_of[ref] for ref in single.waiting(connection, group_of)}
+    return {group_of[ref] for ref in waiting(connection, group_of)}
 
 
 def _of(protocol: str, groups: Collection[str]) -> tuple[ColumnElement[bool], ...]:

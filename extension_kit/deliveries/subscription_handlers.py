@@ -1,22 +1,25 @@
 """Subscription handlers: how deliveries to subscriptions are made, with circuit breakers for their targets."""
 
-import random
 import re
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
+from random import SystemRandom
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
-from extension_kit.deliveries.attempt import Due, FindHandler, Handler
+from extension_kit.deliveries.handler import Due, FindHandler, Handler
 from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.sender_pool import PROTOCOL
 from extension_kit.deliveries.subscription_matching import subscription_ref
 from extension_kit.deliveries.subscriptions import Subscription, get
-from extension_kit.errors import ConfigurationError
+from extension_kit.errors import ConfigurationError, GiveUp
+from extension_kit.events.pending import text_of
 from extension_kit.senders import Message, Outcome, Sender
-from extension_kit.senders.circuit_breaker import Circuit
+from extension_kit.senders.circuit_breaker import CircuitBreaker
 from extension_kit.senders.target_schema import MAX_TIMEOUT
 
 # Failures in a row that open a circuit: of a host without a connection, a target without an answer, one with errors.
@@ -38,7 +41,7 @@ class FindSender(Protocol):
 
 
 class _Circuits(NamedTuple):
-    """Circuit breakers: per host for failed connections, per subscription for missing answers and for errors.
+    """CircuitBreaker breakers: per host for failed connections, per subscription for missing answers and for errors.
 
     Without a connection, all subscriptions of the host wait: otherwise a thousand of them would each run into a timeout
     of their own. With a connection, only this subscription waits, because others may share the host. Errors cost little
@@ -46,16 +49,16 @@ class _Circuits(NamedTuple):
     series that fail once at the same time.
     """
 
-    hosts: Circuit
-    silent: Circuit
-    failing: Circuit
+    hosts: CircuitBreaker
+    silent: CircuitBreaker
+    failing: CircuitBreaker
 
     def wait(self, host: Hashable, target: str) -> float:
         """Return the seconds until a circuit of the host or target closes; 0 lets the caller make its attempt."""
-        rests = ((self.hosts, host), (self.silent, target), (self.failing, target))
+        circuits = ((self.hosts, host), (self.silent, target), (self.failing, target))
         # A caller that has to wait for one circuit must not become the probe of another.
-        wait = max(circuit.wait(key, target, only_look=True) for circuit, key in rests)
-        return wait or max(circuit.wait(key, target) for circuit, key in rests)
+        wait = max(circuit.wait(key, target, peek=True) for circuit, key in circuits)
+        return wait or max(circuit.wait(key, target) for circuit, key in circuits)
 
     def record(self, host: Hashable, target: str, outcome: Outcome) -> None:
         """Record the outcome of an attempt. A refusal without an answer says nothing: nothing was sent."""
@@ -69,21 +72,33 @@ class _Circuits(NamedTuple):
             self.silent.record(target, "failed")
 
 
-class Manner(NamedTuple):
+def _bare(due: Due, subscription: Subscription) -> Message:
+    return Message(message_id(due), due.body, subject=due.event_name)
+
+
+class DeliveryFormat(NamedTuple):
     """Delivery format of an event protocol for its subscriptions.
 
-    ``envelope`` makes the message for a subscription; an exception counts as a failed attempt. ``retry`` is the retry
-    schedule in seconds for subscriptions without one of their own.
+    ``make_message`` makes the message for a subscription. ``retry`` is the retry schedule in seconds for subscriptions
+    without one of their own. ``make_target`` makes the target from the stored one, for example with secrets that are
+    not stored with it; None: the stored target is used.
+
+    ``send`` makes the attempts of subscriptions with the sender ``protocol``, within 330 seconds each. For them neither
+    a message nor a target is made, and no circuit breaker stops them.
+
+    An exception of any of these counts as a failed attempt, ``GiveUp`` as one that is not repeated.
     """
 
-    envelope: Callable[[Due, Subscription], Message]
+    make_message: Callable[[Due, Subscription], Message] = _bare
     retry: Sequence[float] | None = None
+    make_target: Callable[[Due, Subscription], dict[str, Any]] | None = None
+    send: Callable[[Due, Subscription], Outcome] | None = None
 
 
 def target_handlers(
     senders: FindSender,
     clock: Callable[[], float] = time.monotonic,
-    manners: Mapping[str, Manner] = MappingProxyType({}),
+    formats: Mapping[str, DeliveryFormat] = MappingProxyType({}),
 ) -> FindHandler:
     """Return a function that finds the handler of a subscription by its listener key; None if it was removed.
 
@@ -92,46 +107,58 @@ def target_handlers(
     Args:
         senders: make the attempts.
         clock: seconds that never go back.
-        manners: delivery formats by protocol; by default, the event's body is sent.
+        formats: delivery formats by protocol; by default, the event's body is sent.
     """
-    circuits = _Circuits(*(Circuit(failures, clock=clock) for failures in (_UNREACHED, _UNANSWERED, _ANSWERED)))
+    circuits = _Circuits(*(CircuitBreaker(failures, clock=clock) for failures in (_UNREACHED, _UNANSWERED, _ANSWERED)))
 
     def find(key: str, connection: Connection) -> Handler | None:
         ref = subscription_ref(key)
         subscription = None if ref is None else get(connection, ref)
         if subscription is None:
             return None
-        return _handler(subscription, senders, circuits, manners.get(subscription.protocol, _PLAIN))
+        return _handler(subscription, senders, circuits, formats.get(subscription.protocol, _PLAIN))
 
     return find
 
 
-def _handler(subscription: Subscription, senders: FindSender, circuits: _Circuits, manner: Manner) -> Handler:
-    host, target = _host(subscription.sender, subscription.target), subscription.key
+def _handler(subscription: Subscription, senders: FindSender, circuits: _Circuits, form: DeliveryFormat) -> Handler:
+    schedule = RetrySchedule.of(form.retry if subscription.retry is None else subscription.retry)
+    if subscription.sender == PROTOCOL:
+        return Handler(partial(_send, form, subscription), schedule, _TIMEOUT)
+    host, key = _host(subscription.sender, subscription.target), subscription.key
 
     def make(due: Due) -> Outcome:
         try:
             sender = senders.get(subscription.sender)
         except ConfigurationError as error:
             return Outcome("failed", str(error))
-        outcome = sender.send(subscription.target, manner.envelope(due, subscription))
-        circuits.record(host, target, outcome)
+        try:
+            target = subscription.target if form.make_target is None else form.make_target(due, subscription)
+            message = form.make_message(due, subscription)
+        except GiveUp as error:
+            return Outcome("refused", text_of(error))
+        outcome = sender.send(target, message)
+        circuits.record(host, key, outcome)
         return outcome
 
-    def rest() -> float:
-        wait = circuits.wait(host, target)
+    def circuit_wait() -> float:
+        wait = circuits.wait(host, key)
         # Spread out, so that the first delivery has tried the target before the others come.
-        return wait * random.uniform(1.0, 1.2)  # noqa: S311
+        return wait * SystemRandom().uniform(1.0, 1.2)
 
-    schedule = RetrySchedule.of(manner.retry if subscription.retry is None else subscription.retry)
-    return Handler(make, schedule, _TIMEOUT, rest)
-
-
-def _bare(due: Due, subscription: Subscription) -> Message:
-    return Message(message_id(due), due.body, subject=due.event_name)
+    return Handler(make, schedule, _TIMEOUT, circuit_wait)
 
 
-_PLAIN = Manner(_bare)
+def _send(form: DeliveryFormat, subscription: Subscription, due: Due) -> Outcome:
+    if form.send is None:
+        return Outcome("failed", f"no extension that is loaded makes attempts for {subscription.protocol}")
+    try:
+        return form.send(due, subscription)
+    except GiveUp as error:
+        return Outcome("refused", text_of(error))
+
+
+_PLAIN = DeliveryFormat()
 
 
 def _host(sender: str, target: Mapping[str, Any]) -> Hashable:

@@ -3,15 +3,17 @@
 The cost depends on the name and on the number of matching subscriptions, not on the number of all subscriptions.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Connection, Select, bindparam, exists, literal, select, union_all
+from sqlalchemy import CompoundSelect, Connection, Select, bindparam, select, union_all
 
-from extension_kit.deliveries.outbox import Entry
+from extension_kit.deliveries.entries import Entry
 from extension_kit.deliveries.tables import bounded, subscription_patterns, subscriptions
 from extension_kit.events.patterns import MAX_INNER_WILDCARDS, MAX_PARTS
+from extension_kit.store.types import driver_time
 
 MAX_PATTERN = 255
 """Maximum length of a subscription's pattern."""
@@ -21,6 +23,9 @@ MAX_CANDIDATES = 3092
 
 # In one query, plus those of one more name; twice as many variables are well within SQLite's limit.
 _MOST_PATTERNS = 4000
+
+# So few are looked up at once, without asking whether there are any subscriptions.
+_FEW_PATTERNS = 64
 
 SUBSCRIPTION = "subscription:"
 """Beginning of the listener keys of subscriptions."""
@@ -66,35 +71,40 @@ def matching(connection: Connection, entries: Sequence[Entry]) -> list[list[str]
         subscription with a scope gets the events of this scope and those without any.
     """
     refs: list[set[int]] = [set() for _ in entries]
-    # Without subscriptions, this is the whole extra cost of an event; through SQLAlchemy it takes ten times as long.
-    driver: Any = connection.connection.driver_connection
-    if driver.execute(_ANY).fetchone()[0]:
+    if _are_there_any(connection):  # else, this is the whole extra cost of an event
         now = datetime.now(UTC)
         for wanted in _by_pattern(entries):
             _look_up(connection, wanted, entries, now, refs)
     return [[listener_key(ref) for ref in sorted(found)] for found in refs]
 
 
-def wanted_names(connection: Connection, names: Sequence[str]) -> list[str]:
+def wanted_names(connection: Connection, names: Collection[str]) -> list[str]:
     """Return the event names, of those given, that an enabled, unexpired subscription wants."""
     patterns = {name: set(candidates(name)) for name in names}
+    asked = list(set().union(*patterns.values()))
+    if len(asked) > _FEW_PATTERNS and not _are_there_any(connection):
+        return []
     now = datetime.now(UTC)
-    live = subscriptions.c.enabled & (subscriptions.c.expires_at.is_(None) | (subscriptions.c.expires_at > now))
-    # One look-up for each pattern: however many subscriptions share it, the first is enough.
-    there = union_all(
-        *(
-            select(literal(pattern)).where(
-                exists().select_from(_WITH_PATTERNS).where(subscription_patterns.c.pattern == pattern, live)
-            )
-            for pattern in set().union(*patterns.values())
-        )
-    )
-    found = set(connection.execute(there).scalars())
+    driver: Any = connection.connection.driver_connection  # as in _are_there_any
+    if connection.dialect.name == "sqlite":
+        rows = driver.execute(_WANTED_SQLITE, (json.dumps(asked), driver_time(now, is_sqlite=True)))
+    else:
+        rows = driver.execute(_WANTED_POSTGRESQL, (asked, now))
+    found = {pattern for (pattern,) in rows.fetchall()}
     return [name for name, those in patterns.items() if those & found]
 
 
-_Wanted = dict[str, dict[str | None, list[int]]]
-"""Indexes of entries by matching pattern, then by subject; under None those of all subjects."""
+def _are_there_any(connection: Connection) -> bool:
+    """Return True if there are subscriptions. Through SQLAlchemy it would take ten times as long."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.execute(_ANY).fetchone()[0])
+
+
+_BySubject = dict[str | None, list[int]]
+"""Indexes of entries of one name by subject; under None those of all subjects."""
+
+_Wanted = dict[str, list[_BySubject]]
+"""Indexes of entries by matching pattern, for each name that it matches."""
 
 
 def _by_pattern(entries: Sequence[Entry]) -> Iterator[_Wanted]:
@@ -107,31 +117,46 @@ def _by_pattern(entries: Sequence[Entry]) -> Iterator[_Wanted]:
         if len(wanted) >= _MOST_PATTERNS:
             yield wanted
             wanted = {}
+        by_subject: _BySubject = {None: places}
+        for place in places:
+            if subject := entries[place].subject:
+                by_subject.setdefault(bounded(subject), []).append(place)
         for pattern in set(candidates(name)):
-            by_subject = wanted.setdefault(pattern, {})
-            by_subject.setdefault(None, []).extend(places)
-            for place in places:
-                if subject := entries[place].subject:
-                    by_subject.setdefault(bounded(subject), []).append(place)
+            wanted.setdefault(pattern, []).append(by_subject)
     yield wanted
 
 
 def _look_up(
     connection: Connection, wanted: _Wanted, entries: Sequence[Entry], now: datetime, refs: Sequence[set[int]]
 ) -> None:
-    subjects = {subject for by_subject in wanted.values() for subject in by_subject if subject is not None}
-    names = (entries[place].scope for by_subject in wanted.values() for place in by_subject[None])
-    scopes = {None if name is None else bounded(name) for name in names}
+    names = {id(by_subject): by_subject for each in wanted.values() for by_subject in each}.values()
+    subjects = {subject for by_subject in names for subject in by_subject if subject is not None}
+    found_scopes = {entries[place].scope for by_subject in names for place in by_subject[None]}
+    scopes = {None if scope is None else bounded(scope) for scope in found_scopes}
     values = {"patterns": list(wanted), "subjects": list(subjects), "now": now}
     if None in scopes:
         found = connection.execute(_MATCHING, values)
     else:
         found = connection.execute(_MATCHING_SCOPES, {**values, "scopes": ["", *scopes]})
     for ref, pattern, subject, scope in found:
-        for place in wanted[pattern].get(subject, ()):
-            if not scope or entries[place].scope in (None, scope):
-                refs[place].add(ref)
+        for by_subject in wanted[pattern]:
+            for place in by_subject.get(subject, ()):
+                if not scope or entries[place].scope in (None, scope):
+                    refs[place].add(ref)
 
+
+# One look-up for each pattern: however many subscriptions share it, the first is enough.
+_WANTED = """
+SELECT wanted.value FROM {patterns} WHERE (
+    SELECT true
+    FROM subscription_patterns JOIN subscriptions ON subscriptions.ref = subscription_patterns.subscription_ref
+    WHERE subscription_patterns.pattern = wanted.value AND subscriptions.enabled
+    AND (subscriptions.expires_at IS NULL OR subscriptions.expires_at > {now})
+    LIMIT 1
+)
+"""
+_WANTED_SQLITE = _WANTED.format(patterns="json_each(?) AS wanted", now="?")
+_WANTED_POSTGRESQL = _WANTED.format(patterns="unnest(%s::text[]) AS wanted (value)", now="%s")
 
 _ANY = "SELECT EXISTS (SELECT 1 FROM subscriptions)"
 

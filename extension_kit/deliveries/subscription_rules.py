@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.sender_pool import PROTOCOL
 from extension_kit.deliveries.subscription_matching import MAX_PATTERN
 from extension_kit.errors import ExtensionKitError, RegistrationError
 from extension_kit.events.patterns import check_pattern
@@ -40,7 +41,7 @@ def find_problems(row: Mapping[str, Any]) -> dict[str, str]:
         for key, longest in _LENGTHS.items()
         if not (_is_text(row[key], longest) or (key in _OPTIONAL and row[key] == _OPTIONAL[key]))
     }
-    if problem := _problem_of_patterns(row["patterns"]):
+    if problem := _problem_of_patterns(row["patterns"], least=0 if row["sender"] == PROTOCOL else 1):
         problems["patterns"] = problem
     try:
         RetrySchedule.of(row["retry"])
@@ -52,9 +53,9 @@ def find_problems(row: Mapping[str, Any]) -> dict[str, str]:
     return problems
 
 
-def _problem_of_patterns(patterns: object) -> str | None:
-    if not isinstance(patterns, list | tuple) or not 0 < len(patterns) <= MAX_PATTERNS:
-        return f"A list of 1 to {MAX_PATTERNS} patterns is needed."
+def _problem_of_patterns(patterns: object, least: int) -> str | None:
+    if not isinstance(patterns, list | tuple) or not least <= len(patterns) <= MAX_PATTERNS:
+        return f"A list of {least} to {MAX_PATTERNS} patterns is needed."
     for pattern in patterns:
         if not _is_text(pattern, MAX_PATTERN):
             return f"{pattern!r:.80}: a text of 1 to {MAX_PATTERN} characters is needed."

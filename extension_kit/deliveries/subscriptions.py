@@ -6,14 +6,18 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
+from extension_kit.deliveries.subscription_deliveries import attempts as attempts
+from extension_kit.deliveries.subscription_deliveries import deliveries as deliveries
+from extension_kit.deliveries.subscription_deliveries import deliveries_of_events as deliveries_of_events
+from extension_kit.deliveries.subscription_deliveries import is_settled as is_settled
+from extension_kit.deliveries.subscription_deliveries import waiting as waiting
 from extension_kit.deliveries.subscription_matching import listener_key, subscription_ref
 from extension_kit.deliveries.subscription_rules import SubscriptionError as SubscriptionError
 from extension_kit.deliveries.subscription_rules import find_problems
-from extension_kit.deliveries.tables import WAITING, deliveries, subscription_patterns, subscriptions
-from extension_kit.store.batches import batches
+from extension_kit.deliveries.tables import subscription_patterns, subscriptions
+from extension_kit.store.upsert import insert_or_ignore
 
 
 class CheckTargets(Protocol):
@@ -32,11 +36,13 @@ class Subscription:
         protocol: source of the event protocol that made it.
         name: unique within the protocol.
         patterns: of the names of the events, such as ``experiment.execution.*``, in alphabetical order. An event that
-            several of them match is delivered once.
+            several of them match is delivered once. With the sender ``protocol`` there may be none, for a subscription
+            that gets its events by ``Transaction.deliver`` only.
         group: group of subscriptions that are changed and removed together (``subscription_groups``); None: no group.
         subject: subject of the events; None: any.
         scope: tenant of the events; events without a scope match, too. Empty: events of any scope.
-        sender: ``http``, ``email`` or ``amqp``.
+        sender: ``http``, ``email``, ``amqp``, or ``protocol`` if the protocol makes the attempts itself
+            (``DeliveryFormat.send``).
         target: delivery target, as the sender documents it. It may hold secrets.
         retry: seconds between attempts; None: the default.
         enabled: False: no new events are recorded for it.
@@ -65,9 +71,9 @@ class Subscription:
 
     @property
     def pattern(self) -> str:
-        """First pattern. Deprecated: use ``patterns``."""
+        """First pattern, or an empty text. Deprecated: use ``patterns``."""
         warnings.warn("Subscription.pattern is called Subscription.patterns now", DeprecationWarning, stacklevel=2)
-        return self.patterns[0]
+        return next(iter(self.patterns), "")
 
 
 class Wanted(TypedDict, total=False):
@@ -127,9 +133,8 @@ def add(
     if pattern is not None:
         patterns = _renamed_pattern(pattern)
     _refuse(find_problems({**row, "patterns": patterns}) | senders.check(sender, target))
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    inserted = dialect.insert(subscriptions).values(row).on_conflict_do_nothing().returning(subscriptions.c.ref)
-    if (ref := connection.execute(inserted).scalar_one_or_none()) is None:
+    inserted = insert_or_ignore(connection, subscriptions, row, returning=[subscriptions.c.ref])
+    if (ref := inserted.scalar_one_or_none()) is None:
         raise SubscriptionError({"name": f"{protocol} has a subscription of this name."})
     _set_patterns(connection, ref, patterns, subject, scope)
     return read(connection, subscriptions.c.ref == ref)[0]
@@ -194,16 +199,6 @@ def read(
     return [Subscription(**{**row, "patterns": tuple(sorted(row["patterns"].split()))}) for row in rows.mappings()]
 
 
-def waiting(connection: Connection, refs: Collection[int]) -> set[int]:
-    """Return the subscriptions, of those given, that have waiting deliveries."""
-    keys: set[str] = set()
-    for some in batches(refs):
-        mine = deliveries.c.listener.in_([listener_key(ref) for ref in some])
-        query = select(deliveries.c.listener).where(mine, deliveries.c.status == WAITING).distinct()
-        keys.update(connection.execute(query).scalars())
-    return {ref for ref in refs if listener_key(ref) in keys}
-
-
 def scopes(connection: Connection, keys: Collection[str]) -> dict[str, str]:
     """Return the scope of each listener key: the subscription's, or ``""`` for other listeners."""
     refs = [ref for key in keys if (ref := subscription_ref(key)) is not None]
@@ -211,32 +206,15 @@ def scopes(connection: Connection, keys: Collection[str]) -> dict[str, str]:
     return {**dict.fromkeys(keys, ""), **{listener_key(ref): scope for ref, scope in found}}
 
 
-def is_settled(connection: Connection, moment: datetime) -> bool:
-    """Return True if every transaction that began before ``moment`` has ended, so its deliveries can be counted.
-
-    Call it in a transaction that writes: SQLite has no other writer then. On PostgreSQL, the sessions that this user
-    may see are searched for a transaction that began before ``moment`` and may still commit deliveries.
-    """
-    if connection.dialect.name == "sqlite":
-        return True
-    settled: bool = connection.execute(_SETTLED, {"moment": moment}).scalar_one()
-    return settled
-
-
 def remove(connection: Connection, ref: int) -> bool:
     """Remove a subscription; False if it does not exist. Its waiting deliveries are discarded when they are due."""
     return connection.execute(delete(subscriptions).where(subscriptions.c.ref == ref)).rowcount == 1
 
 
-_SETTLED = text(
-    "SELECT coalesce(min(xact_start), clock_timestamp()) > :moment FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-)
-
 _SUBSCRIPTIONS = select(
     subscriptions,
     # No pattern holds a blank.
-    select(func.aggregate_strings(subscription_patterns.c.pattern, " "))
+    select(func.coalesce(func.aggregate_strings(subscription_patterns.c.pattern, " "), ""))
     .where(subscription_patterns.c.subscription_ref == subscriptions.c.ref)
     .scalar_subquery()
     .label("patterns"),
@@ -248,7 +226,8 @@ def _set_patterns(connection: Connection, ref: int, patterns: Sequence[str], sub
     rows = [
         {"subscription_ref": ref, "pattern": pattern, "subject": subject, "scope": scope} for pattern in set(patterns)
     ]
-    connection.execute(insert(subscription_patterns), rows)
+    if rows:
+        connection.execute(insert(subscription_patterns), rows)
 
 
 def _renamed_pattern(pattern: str) -> list[str]:

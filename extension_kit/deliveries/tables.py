@@ -1,16 +1,20 @@
-"""Tables of events, deliveries, attempts and subscriptions; the engine's own table can be rebuilt from them.
+"""Tables of events, deliveries, attempts and subscriptions. The deliveries that wait are the queue of the workers.
 
 Times are aware and in UTC. Events, deliveries, attempts and subscriptions are known to others by a number of their own,
 ``ref``. Texts from outside have any length; they are stored and looked up as ``bounded`` shortens them.
+
+Some columns have a clearer name in Python (``key=``) than in the database; ``DELIVERY_COLUMNS`` gives it to rows, too.
 """
 
 from hashlib import blake2b
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -19,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from extension_kit.store.types import NUMBER, UtcDateTime, new_metadata
@@ -36,6 +41,11 @@ def bounded(text: str) -> str:
     if len(text) <= _LONGEST and "\x00" not in text:
         return text
     return f"{text[:180]}#{blake2b(text.encode(), digest_size=32).hexdigest()}".replace("\x00", "\ufffd")
+
+
+def _index(name: str, where: str, *columns: str) -> Index:
+    """Return an index of deliveries that holds only some of them."""
+    return Index(f"ix_deliveries_{name}", *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 events = Table(
@@ -65,28 +75,45 @@ series = Table(
 WAITING, DELIVERED, DEAD, DISCARDED = "waiting", "delivered", "dead", "discarded"
 """States of a delivery: waiting for its next attempt (or in one), delivered, given up, discarded by a user."""
 
+READY, LATER, BEHIND, CLAIMED = "ready", "later", "behind", "claimed"
+"""Stages of a waiting delivery: to be claimed by a worker, not due yet, behind another with its lock, claimed."""
+
 deliveries = Table(
     "deliveries",
     metadata,
     Column("ref", NUMBER, primary_key=True, autoincrement=True),
     Column("event_ref", NUMBER, ForeignKey("events.ref", ondelete="CASCADE"), nullable=False),
-    Column("listener", String(255), nullable=False),  # of a function, or "subscription:<ref>"
+    # Of a function, or "subscription:<ref>". Sorted by its bytes everywhere, so that one index finds the next listener.
+    Column("listener", String(255).with_variant(String(255, collation="C"), "postgresql"), nullable=False),
     Column("lock", String(520)),  # deliveries with the same lock are made one after the other; null: in any order
     Column("series", String(255)),
-    Column("count", BigInteger),  # the event's place in the series, from 1
+    Column("count", BigInteger, key="place"),  # of the event in its series, from 1
     Column("status", String(16), nullable=False, default=WAITING),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("earlier", Integer, nullable=False, default=0),  # attempts that do not count: handed back, before a replay
+    # Attempts that do not count: handed back, or before a replay.
+    Column("earlier", Integer, key="uncounted_attempts", nullable=False, default=0),
     Column("created_at", UtcDateTime, nullable=False),
     Column("due_at", UtcDateTime, nullable=False),  # of the next attempt, or once it has ended of the last
-    Column("begun_at", UtcDateTime),  # when it was first to be attempted, since it was last replayed; null: not yet
+    # When it was first to be attempted since it was last replayed; null: not yet.
+    Column("begun_at", UtcDateTime, key="first_attempt_at"),
     Column("ended_at", UtcDateTime),  # null: waiting
     Column("error", Text),  # of the last attempt
+    Column("shard", Integer, nullable=False, default=0),  # one process at a time makes the deliveries of a shard
+    Column("stage", String(8), default=READY),  # null: ended
+    Column("claimed_at", UtcDateTime),  # with the stage "claimed"; tells one claim of a delivery from another
+    Column("losses", Integer, nullable=False, default=0),  # claims in a row whose process died
     UniqueConstraint("event_ref", "listener"),
-    Index(None, "status", "due_at"),
     Index(None, "listener", "status"),
+    _index("ready", "stage = 'ready'", "listener", "shard", "ref"),
+    _index("later", "stage = 'later'", "shard", "due_at"),
+    _index("claimed", "stage = 'claimed'", "shard"),
+    _index("line", "status = 'waiting'", "lock", "ref"),
+    _index("ended", "status <> 'waiting'", "status", "due_at"),
     sqlite_autoincrement=True,
 )
+
+DELIVERY_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(column.label(column.key) for column in deliveries.c)
+"""Columns of deliveries to select, so that rows have their Python names."""
 
 attempts = Table(
     "attempts",
@@ -95,7 +122,7 @@ attempts = Table(
     Column("delivery_ref", NUMBER, ForeignKey("deliveries.ref", ondelete="CASCADE"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
-    Column("ended_at", UtcDateTime),  # null: in progress, or its worker died
+    Column("ended_at", UtcDateTime),
     Column("result", String(16)),  # delivered, failed, refused, lost, handed back
     Column("error", Text),
     Column("status", Integer),

@@ -1,1 +1,1 @@
-"""Engine: runs deliveries with procrastinate, with its jobs in the same database as the deliveries."""
+"""Engine: the workers that claim waiting deliveries, make them and write how they end."""

@@ -3,7 +3,9 @@
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
 
 SLOW = 1.0
 """Seconds from which an attempt is slow."""
@@ -11,26 +13,33 @@ SLOW = 1.0
 _REMEMBERED = 1000  # listeners that were quick, those that were slow, and tenants
 
 
-class _Run(NamedTuple):
-    listener: str
-    since: float
+class Run(Protocol):
+    """A thread in use by a listener, with an attempt that began at ``since``, in seconds of the monotonic clock."""
+
+    @property
+    def listener(self) -> str:
+        """The listener."""
+
+    @property
+    def since(self) -> float:
+        """The time."""
 
 
 class Shares:
-    """The jobs in progress of a worker, by listener, and the speed of these listeners.
+    """The threads of a worker in use, by listener, and the speed of these listeners.
 
     * A listener is *quick* if its last attempt that ended its delivery took less than a second, and *slow* if an
       attempt took longer, or is taking longer now. A new listener gets a single thread until it is known.
     * Slow and new listeners together get half of the threads at most, and one of these is reserved for new listeners.
     * A listener gets no more threads than it leaves free: half if it is the only one, a third if there are two, and so
-      on. It borrows the rest while no other listener has jobs, if it is quick or the only one, and if none of its
+      on. It borrows the rest while no other listener has deliveries, if it is quick or the only one, and if none of its
       attempts is past its timeout. A thread in use cannot be taken back, so other listeners get extra threads
-      instead, up to half of the number of threads.
+      instead, up to half of the number of threads; so they do if attempts that became slow use more than half.
     * Tenants take turns, and the listeners of a tenant take turns within that. The slow and new listeners of a tenant
       leave as many threads of their half free as they use.
 
     Args:
-        threads: the number of jobs done at the same time, without the extra threads.
+        threads: the number of threads, without the extra ones.
         abandoned: returns the number of threads that each listener keeps busy with attempts past their timeout.
         clock: returns seconds of a monotonic clock.
     """
@@ -42,9 +51,9 @@ class Shares:
         self.most = most(threads)
         self._abandoned = abandoned
         self._clock = clock
-        self._runs: dict[int, _Run] = {}  # the oldest first
+        self._runs: dict[int, Run] = {}
         self._busy: dict[str, int] = {}
-        self._quick: OrderedDict[str, None] = OrderedDict()
+        self._quick: OrderedDict[str, float] = OrderedDict()  # seconds of the last attempt
         self._slow: OrderedDict[str, None] = OrderedDict()
         self._tenants: dict[str, str] = {}
         self._last_tenant = ""
@@ -52,33 +61,32 @@ class Shares:
         """True if a listener with a tenant is known."""
         self._last: OrderedDict[str, str] = OrderedDict()
 
-    def __contains__(self, job_id: int) -> bool:
-        return job_id in self._runs
+    def begin(self, run: Run) -> None:
+        """Record that a listener uses a thread."""
+        self._runs[id(run)] = run
+        self._busy[run.listener] = self._busy.get(run.listener, 0) + 1
+        self._last_tenant = self._tenants.get(run.listener, "")
+        _remember(self._last, self._last_tenant, run.listener)
 
-    def __len__(self) -> int:
-        return len(self._runs)
+    def end(self, run: Run) -> None:
+        """Record that a listener does not use a thread any more."""
+        if self._runs.pop(id(run), None) is not None:
+            self._busy[run.listener] -= 1
+            if not self._busy[run.listener]:
+                del self._busy[run.listener]
 
-    @property
-    def last(self) -> str:
-        """The listener of the last job started, for the tenant of that job."""
-        return self._last.get(self._last_tenant, "")
+    def busy(self, listener: str) -> int:
+        """Return the number of threads that a listener uses."""
+        return self._busy.get(listener, 0)
 
-    def begin(self, job_id: int, listener: str) -> None:
-        """Record that a job has begun."""
-        self._runs[job_id] = _Run(listener, self._clock())
-        self._busy[listener] = self._busy.get(listener, 0) + 1
-        self._last_tenant = self._tenants.get(listener, "")
-        _remember(self._last, self._last_tenant, listener)
+    def is_quick(self, listener: str) -> bool:
+        """Return True if the last attempts of a listener were quick."""
+        return listener in self._quick and listener not in self._slow
 
-    def end(self, job_id: int, *, for_good: bool) -> None:
-        """Record that a job has ended; ``for_good`` is False if it is rescheduled."""
-        run = self._runs.pop(job_id, None)
-        if run is None:
-            return
-        self._busy[run.listener] -= 1
-        if not self._busy[run.listener]:
-            del self._busy[run.listener]
-        self.learn(run.listener, self._clock() - run.since, for_good=for_good)
+    def attempts_within(self, seconds: float, listener: str) -> int:
+        """Return how many attempts of a quick listener take so long, if they are like the last one; at least 1."""
+        last = self._quick.get(listener, SLOW)
+        return max(int(seconds / max(last, 1e-6)), 1)
 
     def learn(self, listener: str, seconds: float, *, for_good: bool) -> None:
         """Record the seconds of an attempt; ``for_good`` is True if it ended its delivery."""
@@ -87,7 +95,7 @@ class Shares:
             _remember(self._slow, listener, None)
         elif for_good:  # else the circuit breaker of its target may be open
             self._slow.pop(listener, None)
-            _remember(self._quick, listener, None)
+            _remember(self._quick, listener, seconds)
 
     def strangers(self, listeners: Iterable[str]) -> list[str]:
         """Return the listeners without a known tenant."""
@@ -118,11 +126,12 @@ class Shares:
         for listener, number in abandoned.items():
             busy[listener] = busy.get(listener, 0) + number
         becomes_slow = None
-        for listener, since in self._runs.values():
-            if now - since < SLOW:
-                becomes_slow = since + SLOW - now
-                break
-            slow.add(listener)
+        for run in self._runs.values():
+            left = run.since + SLOW - now
+            if left <= 0:
+                slow.add(run.listener)
+            elif becomes_slow is None or left < becomes_slow:
+                becomes_slow = left
         known = _Known(self._quick, self._slow, self._tenants)
         return Outlook(self.threads, busy, slow, abandoned, known, becomes_slow)
 
@@ -130,7 +139,7 @@ class Shares:
 class _Known(NamedTuple):
     """Quick and slow listeners, and the tenants of listeners."""
 
-    quick: Mapping[str, None]
+    quick: Mapping[str, float]
     slow: Mapping[str, None]
     tenants: Mapping[str, str]
 
@@ -166,7 +175,6 @@ class Outlook:
         self._half = max(threads // 2, min(2, threads))  # two of three: a hanging attempt must not block new listeners
         self._slow_limit = max(self._half - 1, 1)
         share = max(threads // (len(busy) + 1), 1)
-        self._room = most(threads) if any(number > share for number in busy.values()) else threads
         self._share, self._share_of_others = share, max(threads // (len(busy) + 2), 1)
         self._used_of_half: dict[str, int] = {}
         for listener, number in busy.items():
@@ -175,22 +183,23 @@ class Outlook:
                 used = self._used_of_half.get(tenant, 0)
                 self._used_of_half[tenant] = used + min(number, self._slow_limit)
         self._used = sum(self._used_of_half.values())
+        is_crowded = any(number > share for number in busy.values()) or self._used > self._half
+        self._room = most(threads) if is_crowded else threads
+
+    @property
+    def has_room(self) -> bool:
+        """True if any listener may begin."""
+        return self._total < self._room
 
     @property
     def is_full(self) -> bool:
         """True if only quick listeners may begin."""
         return self._used >= self._half
 
-    @property
-    def resting(self) -> frozenset[str]:
-        """The known listeners that may not begin another attempt."""
-        slow = self._known.slow if self._used >= self._slow_limit else ()
-        return frozenset(listener for listener in (*self._busy, *slow) if not self.may_begin(listener))
-
     def may_begin(self, listener: str) -> bool:
         """Return True if a listener may begin another attempt within its share."""
         busy = self._busy.get(listener, 0)
-        if self._total >= self._room or busy >= (self._share if busy else self._share_of_others):
+        if not self.has_room or busy >= (self._share if busy else self._share_of_others):
             return False
         if self._is_quick(listener):
             return True
@@ -212,7 +221,7 @@ class Outlook:
 
 
 def most(threads: int) -> int:
-    """Return the number of jobs that a worker does at the same time, with the extra threads of ``Shares``."""
+    """Return the number of deliveries that a worker makes at the same time, with the extra threads of ``Shares``."""
     return threads + threads // 2
 
 
@@ -221,8 +230,8 @@ def _after(last: str, names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (name <= last, name))
 
 
-def _remember(names: "OrderedDict[str, str] | OrderedDict[str, None]", name: str, value: object) -> None:
-    names[name] = value  # type: ignore[assignment]
+def _remember(names: OrderedDict[str, T], name: str, value: T) -> None:
+    names[name] = value
     names.move_to_end(name)
     if len(names) > _REMEMBERED:
         names.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Duplicate detection: remembers recent events by path and id, so that a repeated event is not handled again."""
+"""Duplicate detection of one process: remembers recent events by path and id. The outbox knows all events."""
 
 import threading
 import time

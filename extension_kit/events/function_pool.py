@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 Task = Callable[[], None]
 
 
-class Pool:
+class FunctionPool:
     """A bounded number of threads behind a bounded queue.
 
     Threads are started on demand and are daemons: a function that never returns occupies its thread, but does not keep

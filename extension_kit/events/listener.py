@@ -22,7 +22,7 @@ class Listener:
     Args:
         extension: the name of the listener's extension.
         name: the listener's name in the extension: a chosen name or that of the function.
-        names: the event-name patterns.
+        patterns: event-name patterns.
         takes_event: True if the function takes the event as its argument.
         retry: the retry schedule in seconds; None for the default one.
         timeout: seconds an attempt may take; None for the default.
@@ -31,7 +31,7 @@ class Listener:
     function: Callable[..., object]
     extension: str
     name: str
-    names: tuple[str, ...]
+    patterns: tuple[str, ...]
     path: str
     restrict_to: str
     immediate: bool
@@ -55,7 +55,7 @@ class Listener:
     def of(
         cls,
         function: Callable[..., object],
-        names: tuple[str, ...],
+        patterns: tuple[str, ...],
         *,
         extension: str,
         path: str | None,
@@ -76,20 +76,20 @@ class Listener:
                 f"{called}: a listener's name is like 'page-oncall' (letters, digits and . _ ~ -), not {name!r:.80}"
             )
         name = called if name is None else name
-        if not names:
+        if not patterns:
             raise RegistrationError(f"{name}: name at least one event to listen to, or '*' for all")
-        for pattern in names:
+        for pattern in patterns:
             if isinstance(pattern, list | tuple | set | frozenset):
                 written = ", ".join(map(repr, pattern))
                 raise RegistrationError(f"{name}: name the events one after the other: write listen_to({written})")
             check_pattern(pattern)
-        if repeated := {pattern for pattern in names if names.count(pattern) > 1}:
+        if repeated := {pattern for pattern in patterns if patterns.count(pattern) > 1}:
             raise RegistrationError(f"{name}: {', '.join(sorted(repeated))} is named twice")
         if not isinstance(restrict_to, str) or not restrict_to:
             raise RegistrationError(f"{name}: restrict_to is 'leader', 'any' or another text, not {restrict_to!r}")
         takes_event = _takes_event(function, name)
         path = _checked_path(path, name)
-        return cls(function, extension, name, names, path, restrict_to, immediate, takes_event, retry, timeout)
+        return cls(function, extension, name, patterns, path, restrict_to, immediate, takes_event, retry, timeout)
 
     def call(self, event: Event) -> None:
         """Run the function; its exceptions are the caller's to handle.
@@ -104,8 +104,8 @@ class Listener:
     def under_another_name(self) -> str:
         """Return the decorator line to write if another listener has the same name and path."""
         head = self.name.strip("_<>").replace("_", "-")
-        tail = self.names[0].rpartition(".")[2].replace("*", "2")
-        given = [*map(repr, self.names), f"name={f'{head}-{tail}'!r}"]
+        tail = self.patterns[0].rpartition(".")[2].replace("*", "2")
+        given = [*map(repr, self.patterns), f"name={f'{head}-{tail}'!r}"]
         if self.path != _default_path(self.name):
             given.insert(-1, f"path={self.path!r}")
         return f"@extension.listen_to({', '.join(given)})"

@@ -16,10 +16,9 @@ class PublishedEvent(Event):
     The Steadybit objects are None. ``body`` and ``raw`` are the data in the form of the protocol.
     """
 
-    __slots__ = ("_content", "scope")
+    __slots__ = ("_content", "_scope")
     _content: Any
-    scope: str | None
-    """The owner of the event; only the owner's subscriptions get it. Known only where it is published."""
+    _scope: str | None
 
     def __init__(
         self,
@@ -31,7 +30,7 @@ class PublishedEvent(Event):
     ) -> None:
         super().__init__(data, body, deadline, find_step)
         object.__setattr__(self, "_content", _UNREAD)
-        object.__setattr__(self, "scope", scope)
+        object.__setattr__(self, "_scope", scope)
 
     @classmethod
     def of(
@@ -73,21 +72,26 @@ class PublishedEvent(Event):
 
     @property
     def source(self) -> str:
-        """The protocol of the event."""
+        """The protocol of the event, such as ``croneye``."""
         source: str = self._data["source"]
         return source
 
     @property
     def subject(self) -> str | None:
-        """The subject of the event."""
+        """The subject of the event, such as a job; None without one."""
         subject: str | None = self._data["subject"]
         return subject
 
     @property
     def series(self) -> str | None:
-        """The series of the event, or None."""
+        """The series of the event, in whose order listeners get it; None without one."""
         series: str | None = self._data["series"]
         return series
+
+    @property
+    def scope(self) -> str | None:
+        """The owner of the event, whose subscriptions alone get it; None for all, and once it has been published."""
+        return self._scope
 
     @property
     def data(self) -> Any:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from extension_kit.observability.metrics import DIRECTORY, REQUEST_SECONDS, is_installed
@@ -75,12 +75,33 @@ class _Shown:
 
 def _counted() -> "Collector":
     if DIRECTORY in os.environ:
-        from prometheus_client.multiprocess import MultiProcessCollector
-
-        return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+        return _Files()
     from prometheus_client import REGISTRY
 
     return REGISTRY
+
+
+class _Files:
+    """Collector of the files of all processes.
+
+    The library creates a file empty and then gives it its size. Its own collector fails on a file that it finds in
+    between, which has no numbers yet.
+    """
+
+    def collect(self) -> Iterable["Metric"]:
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        with os.scandir(os.environ[DIRECTORY]) as entries:
+            files = [entry.path for entry in entries if entry.name.endswith(".db") and _has_content(entry)]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return metrics
+
+
+def _has_content(file: os.DirEntry[str]) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # the gauges of a process that has ended are removed
+        return False
 
 
 def _events(requests: "Metric") -> Iterator["Metric"]:

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,14 +22,17 @@ _PREFIX = "extension-kit-shared-"
 _TRIES = 10
 
 
-def make() -> str:
-    """Create a folder that this process and its forked children use until they end. Return its path.
+def make(places: Sequence[str | None] = _PLACES) -> str:
+    """Create a folder, in the first place that has room, that this process and its forked children use until they end.
+
+    Returns:
+        Its path.
 
     Raises:
         OSError: no folder can be created.
     """
     problem = OSError("every new folder was removed by another process")
-    for place in _PLACES:
+    for place in places:
         try:
             for _ in range(_TRIES):
                 folder = tempfile.mkdtemp(prefix=_PREFIX, dir=place)
@@ -60,9 +64,9 @@ def use(folder: str) -> bool:
     return False
 
 
-def sweep() -> None:
+def sweep(places: Sequence[str | None] = _PLACES) -> None:
     """Remove this user's folders that no process uses."""
-    for place in _PLACES:
+    for place in places:
         for found in Path(place or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
             with suppress(OSError):  # in use, of another user, or removed by another process
                 _remove_unused(str(found))

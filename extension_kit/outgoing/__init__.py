@@ -1,1 +1,1 @@
-"""Connections to others, and what every client of HTTP makes of their answers."""
+"""Outgoing connections: deadlines, proxies and the reading of HTTP answers, for senders and other clients."""

@@ -1,4 +1,4 @@
-"""HTTP connections to addresses, on which nothing takes longer than it may."""
+"""HTTP connection to one checked address, with a deadline for everything and optionally with TLS or a proxy."""
 
 import socket
 import ssl
@@ -10,20 +10,20 @@ from typing import Any, NamedTuple, cast
 from urllib3.util import wait_for_read
 from urllib3.util.ssltransport import SSLTransport
 
-from extension_kit.outgoing.deadlines import Deadline, TimedSocket, TimedTLSSocket, connected, connected_to, secured
+from extension_kit.outgoing.deadlines import Deadline, TimedSocket, TimedTLSSocket, connect, connect_to, wrap_tls
 from extension_kit.outgoing.proxies import Proxy
 from extension_kit.outgoing.response import FinalResponse
 
 
 class Tls(NamedTuple):
-    """How a server is verified: what its certificate has to be for, and by whom."""
+    """Verification of a server: the name its certificate must be for, and the context that verifies it."""
 
     name: str
     context: ssl.SSLContext
 
 
-class Through(NamedTuple):
-    """A way through a proxy to ``host`` and ``port``; ``tls`` is the proxy's own, if it has any."""
+class Tunnel(NamedTuple):
+    """A tunnel through a proxy to ``host`` and ``port``; ``tls`` is for the proxy itself, None for plain HTTP."""
 
     proxy: Proxy
     tls: Tls | None
@@ -32,7 +32,7 @@ class Through(NamedTuple):
 
 
 class _TLSInTLS(SSLTransport):
-    """TLS inside a connection to a proxy that is encrypted itself."""
+    """TLS inside an encrypted connection to a proxy."""
 
     socket: TimedSocket
 
@@ -48,55 +48,55 @@ class _TLSInTLS(SSLTransport):
 
 
 class OutgoingConnection(HTTPConnection):
-    """A connection to one address, whatever a name leads to by now. All answers are ``FinalResponse``.
+    """A connection to one address. It resolves no names, and all its answers are ``FinalResponse``.
 
-    It is the standard library's and not urllib3's, which writes the URL into the log where an answer's headers are
-    malformed: receivers put secrets into URLs.
+    It is based on the standard library because urllib3 logs the URL of an answer with malformed headers, and URLs of
+    receivers may contain secrets.
 
     Args:
-        address: IPv4 or IPv6, as it was checked; or the path of a Unix socket.
-        port: where to; 0 for a Unix socket.
-        tls: how the server is verified; None for plain HTTP.
-        through: the proxy that is at the address, if the server is behind one that has to open a way.
+        address: the checked IPv4 or IPv6 address, or the path of a Unix socket.
+        port: the port, 0 for a Unix socket.
+        tls: verification of the server; None for plain HTTP.
+        tunnel: the tunnel to the server, if ``address`` is that of a proxy that has to open one.
     """
 
     response_class = FinalResponse
 
-    def __init__(self, address: str, port: int, tls: Tls | None = None, through: Through | None = None) -> None:
+    def __init__(self, address: str, port: int, tls: Tls | None = None, tunnel: Tunnel | None = None) -> None:
         super().__init__("localhost")
         self._address = (address, port)
         self._tls = tls
-        self._through = through
+        self._proxy_tunnel = tunnel
         self.deadline = Deadline()
 
     def __del__(self) -> None:
-        self.close()  # where nobody has: a process that was forked leaves its parent's connections so
+        self.close()  # a forked process drops its parent's connections without closing them
 
     @property
     def is_usable(self) -> bool:
-        """Whether it is open, and nothing has come in since the last answer, such as its end."""
+        """True if the connection is open and no bytes or end of stream have arrived since the last answer."""
         if self.sock is None or wait_for_read(self.sock, timeout=0):
             return False
         return not (isinstance(self.sock, TimedTLSSocket | _TLSInTLS) and self.sock.pending())
 
     def connect(self) -> None:
-        """Connect, have proxies open the way, and shake hands where there is TLS.
+        """Connect, open the tunnel if there is one, and make the TLS handshake if there is TLS.
 
         Raises:
-            OSError: there is no connection.
-            ProxyError: a proxy opens no way.
+            OSError: the connection or the handshake failed or timed out.
+            ProxyError: the proxy did not open the tunnel.
         """
         address, port = self._address
-        sock = connected_to(address, port, self.deadline) if port else connected(socket.AF_UNIX, address, self.deadline)
+        sock = connect_to(address, port, self.deadline) if port else connect(socket.AF_UNIX, address, self.deadline)
         try:
-            if self._through:
-                if self._through.tls:
-                    sock = secured(sock, self._through.tls.context, self._through.tls.name)
-                self._through.proxy.open_way(sock, self._through.host, self._through.port)
+            if self._proxy_tunnel:
+                if self._proxy_tunnel.tls:
+                    sock = wrap_tls(sock, self._proxy_tunnel.tls.context, self._proxy_tunnel.tls.name)
+                self._proxy_tunnel.proxy.open_tunnel(sock, self._proxy_tunnel.host, self._proxy_tunnel.port)
             if self._tls and isinstance(sock, TimedTLSSocket):
                 self.sock = _TLSInTLS(sock, self._tls.context, self._tls.name)
             elif self._tls:
-                self.sock = secured(sock, self._tls.context, self._tls.name)
+                self.sock = wrap_tls(sock, self._tls.context, self._tls.name)
             else:
                 self.sock = sock
         except BaseException:
@@ -107,9 +107,9 @@ class OutgoingConnection(HTTPConnection):
         """Send a request and read the answer's head.
 
         Raises:
-            OSError: the connection broke, or the time is up.
+            OSError: the connection broke, or the deadline has passed.
             HTTPException: the answer is not HTTP.
         """
-        with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it had read everything
+        with suppress(BrokenPipeError, ConnectionResetError):  # a server may answer before it has read the whole body
             self.request(method, target, body, headers)
         return cast(FinalResponse, self.getresponse())

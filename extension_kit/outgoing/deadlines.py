@@ -1,6 +1,6 @@
-"""Sockets on which everything together ends in time.
+"""Sockets with one deadline for all their operations.
 
-By itself a timeout begins anew with each operation: a peer that sends a byte now and then would hold a client forever.
+A plain timeout restarts with every operation, so a peer that sends a byte now and then could hold a client forever.
 """
 
 import math
@@ -11,20 +11,20 @@ from typing import Any, cast
 
 
 class Deadline:
-    """A moment of ``time.monotonic`` that may be moved: whatever holds it sees that.
+    """A movable moment of ``time.monotonic``, shared by all sockets that hold it.
 
     Args:
-        at: the moment; by default there is none.
+        at: the moment; by default the deadline never passes.
     """
 
     def __init__(self, at: float = math.inf) -> None:
         self.at = at
 
     def left(self) -> float:
-        """The seconds that are left.
+        """Return the seconds until the deadline.
 
         Raises:
-            TimeoutError: none are.
+            TimeoutError: the deadline has passed.
         """
         if (left := self.at - time.monotonic()) <= 0:
             raise TimeoutError("timed out")
@@ -32,25 +32,25 @@ class Deadline:
 
 
 class TimedSocket(socket.socket):
-    """A socket whose operations fail with ``TimeoutError`` at its deadline, or where its own timeout ends earlier."""
+    """A socket with a deadline: operations raise ``TimeoutError`` at it, or at the own timeout if that is earlier."""
 
     deadline = Deadline()
-    _wanted: float | None = None
+    _own_timeout: float | None = None
 
     def settimeout(self, value: float | None) -> None:
-        self._wanted = value
+        self._own_timeout = value
         super().settimeout(value)
 
     def gettimeout(self) -> float | None:
-        return self._wanted
+        return self._own_timeout
 
     def arm(self) -> None:
-        """Let the next operation end in time.
+        """Limit the next operation to the time until the deadline.
 
         Raises:
-            TimeoutError: the time is up.
+            TimeoutError: the deadline has passed.
         """
-        limits = [self._wanted] if self._wanted is not None else []
+        limits = [self._own_timeout] if self._own_timeout is not None else []
         if self.deadline.at != math.inf:
             limits.append(self.deadline.left())
         super().settimeout(min(limits, default=None))
@@ -69,7 +69,7 @@ class TimedSocket(socket.socket):
 
 
 class TimedTLSSocket(TimedSocket, ssl.SSLSocket):
-    """The same with TLS; made by ``secured``."""
+    """A timed socket with TLS; made by ``wrap_tls``."""
 
     def read(self, *arguments: Any, **options: Any) -> Any:
         self.arm()
@@ -79,7 +79,7 @@ class TimedTLSSocket(TimedSocket, ssl.SSLSocket):
         self.arm()
         return super().write(*arguments, **options)
 
-    def send(self, *arguments: Any, **options: Any) -> int:  # sendall goes through it, too
+    def send(self, *arguments: Any, **options: Any) -> int:  # sendall calls it, too
         self.arm()
         return super().send(*arguments, **options)
 
@@ -88,16 +88,16 @@ class TimedTLSSocket(TimedSocket, ssl.SSLSocket):
         return super().unwrap()
 
 
-def connected(family: int, address: Any, deadline: Deadline) -> TimedSocket:
-    """Connect.
+def connect(family: int, address: Any, deadline: Deadline) -> TimedSocket:
+    """Return a socket connected to an address.
 
     Args:
-        family: of the address, such as ``socket.AF_INET``.
-        address: as this family has it.
-        deadline: the end of the time for this and for everything that is done with the socket.
+        family: the address family, such as ``socket.AF_INET``.
+        address: an address in the form of this family.
+        deadline: the deadline of the connection attempt and of all later operations.
 
     Raises:
-        OSError: there is no connection.
+        OSError: the connection failed or timed out.
     """
     sock = TimedSocket(family, socket.SOCK_STREAM)
     try:
@@ -112,26 +112,26 @@ def connected(family: int, address: Any, deadline: Deadline) -> TimedSocket:
     return sock
 
 
-def connected_to(address: str, port: int, deadline: Deadline) -> TimedSocket:
-    """Connect to a port at an IPv4 or IPv6 address; the rest is as in ``connected``."""
-    return connected(socket.AF_INET6 if ":" in address else socket.AF_INET, (address, port), deadline)
+def connect_to(address: str, port: int, deadline: Deadline) -> TimedSocket:
+    """Return a socket connected to a port of an IPv4 or IPv6 address; see ``connect``."""
+    return connect(socket.AF_INET6 if ":" in address else socket.AF_INET, (address, port), deadline)
 
 
-def secured(sock: TimedSocket, context: ssl.SSLContext, name: str) -> TimedTLSSocket:
-    """Shake hands, and give the socket to use from now on; the one before is closed where that fails.
+def wrap_tls(sock: TimedSocket, context: ssl.SSLContext, name: str) -> TimedTLSSocket:
+    """Make the TLS handshake and return the socket to use from now on; close ``sock`` if the handshake fails.
 
     Args:
-        sock: a connection.
-        context: verifies the server, or does not. Its sockets are timed from now on.
-        name: what the server's certificate has to be for.
+        sock: a connected socket.
+        context: the context that verifies the server. All its later sockets are timed, too.
+        name: the name that the server's certificate must be for.
 
     Raises:
-        OSError: the other end is not the one that is wanted, or not in time.
+        OSError: the server could not be verified, or the handshake failed or timed out.
     """
     context.sslsocket_class = TimedTLSSocket
     try:
         sock.settimeout(None if sock.deadline.at == math.inf else sock.deadline.left())
-        # The handshake as a whole is held to the timeout that a socket has when it begins.
+        # ssl limits the whole handshake to the timeout that the socket has at its beginning.
         secure = cast(TimedTLSSocket, context.wrap_socket(sock, server_hostname=name))
     except BaseException:
         sock.close()

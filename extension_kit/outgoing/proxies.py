@@ -1,4 +1,4 @@
-"""Proxies: how their URLs are read, and how a way through one is opened."""
+"""HTTP proxies: reads their URLs and the environment's proxy variables, and opens tunnels with CONNECT."""
 
 import urllib.request
 from base64 import b64decode, b64encode
@@ -15,14 +15,14 @@ PORTS = {"http": 80, "https": 443}
 
 
 class ProxyError(Exception):
-    """A proxy does not open the way; the message says so without secrets."""
+    """A proxy did not open a tunnel. The message contains no secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy of HTTP: ``https`` means that the connection to itself is encrypted.
+    """An HTTP proxy. With the scheme ``https``, the connection to the proxy itself is encrypted.
 
-    ``authorization`` is the value of the header that it wants, or empty.
+    ``authorization`` is the value of its Proxy-Authorization header, empty if it needs none.
     """
 
     scheme: str
@@ -32,10 +32,10 @@ class Proxy:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Read ``http://user:password@proxy.example.com:3128``; in the password, @ is %40.
+        """Parse a URL such as ``http://user:password@proxy.example.com:3128``; in the password, @ is %40.
 
         Raises:
-            ValueError: it is no such URL.
+            ValueError: the text is not such a URL.
         """
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
@@ -46,19 +46,19 @@ class Proxy:
 
     @property
     def secrets(self) -> set[str]:
-        """What must be seen in no text."""
+        """The password and its encoded form, which no message may contain."""
         encoded = self.authorization.removeprefix("Basic ")
         return {encoded, b64decode(encoded).decode().partition(":")[2]} - {""}
 
-    def open_way(self, sock: TimedSocket, host: str, port: int) -> None:
-        """Have the proxy connect to a host (CONNECT); what is sent from then on is sent there.
+    def open_tunnel(self, sock: TimedSocket, host: str, port: int) -> None:
+        """Have the proxy connect ``sock`` to a host (CONNECT); later bytes go to that host.
 
         Raises:
-            ProxyError: it does not, and says so.
-            OSError: the connection to it broke, or the time is up.
+            ProxyError: the proxy refused.
+            OSError: the connection to the proxy broke, or the deadline has passed.
         """
-        way = f"{f'[{host}]' if ':' in host else host}:{port}"
-        lines = [f"CONNECT {way} HTTP/1.1", f"Host: {way}"]
+        authority = f"{f'[{host}]' if ':' in host else host}:{port}"
+        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
         if self.authorization:
             lines.append(f"Proxy-Authorization: {self.authorization}")
         sock.sendall("\r\n".join([*lines, "", ""]).encode())
@@ -74,25 +74,25 @@ class Proxy:
 
 
 def proxy_of_environment(scheme: str, host: str, port: int) -> Proxy | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY name, in either case, unless NO_PROXY names the host.
+    """Return the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; None if there is none or NO_PROXY names the host.
 
-    NO_PROXY holds names, with those below them, ``host:port``, addresses and networks, separated by commas, or ``*``
-    alone, for all.
+    The variables may be in upper or lower case. NO_PROXY holds domains, which include their subdomains, ``host:port``,
+    addresses and networks, separated by commas; ``*`` alone means every host.
 
     Raises:
-        ValueError: the URL is not one of a proxy.
+        ValueError: the variable does not hold the URL of a proxy.
     """
     found = urllib.request.getproxies_environment()
     url = found.get(scheme) or found.get("all")
     spellings = (host, f"{host}:{port}")
-    if not url or any(map(urllib.request.proxy_bypass, spellings)) or _is_spared(host, found.get("no", "")):
+    if not url or any(map(urllib.request.proxy_bypass, spellings)) or _is_bypassed(host, found.get("no", "")):
         return None
     return Proxy.parse(url if "://" in url else f"http://{url}")
 
 
-def _is_spared(host: str, spared: str) -> bool:
-    """Whether networks hold an address: urllib knows names only."""
-    for network in filter(None, map(str.strip, spared.split(","))):
+def _is_bypassed(host: str, bypassed: str) -> bool:
+    """Return True if ``host`` is an address in one of the networks; urllib compares names only."""
+    for network in filter(None, map(str.strip, bypassed.split(","))):
         try:
             if ip_address(host) in ip_network(network, strict=False):
                 return True

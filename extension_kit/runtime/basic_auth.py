@@ -1,4 +1,4 @@
-"""Basic authentication of agents."""
+"""Basic authentication: compares a user name and password in constant time, for both edges."""
 
 import base64
 import binascii

@@ -12,44 +12,44 @@ logger = logging.getLogger("extension_kit.server")
 T = TypeVar("T")
 
 
-class Sampled(Generic[T]):
+class Cached(Generic[T]):
     """Caches a slow value. Concurrent callers share one computation and wait at most ``patience`` seconds.
 
     Args:
-        find: computes the value, on a thread of its own.
+        compute: computes the value, on a thread of its own.
         keep: seconds for which a value is returned again.
-        patience: seconds from the start of ``find`` after which no caller waits for it. If ``find`` hangs, only one
-            call of it hangs.
+        patience: seconds from the start of ``compute`` after which no caller waits for it. If ``compute`` hangs, only
+            one call of it hangs.
     """
 
-    def __init__(self, find: Callable[[], T], keep: float = 1.0, patience: float = 2.0) -> None:
-        self._find = find
+    def __init__(self, compute: Callable[[], T], keep: float = 1.0, patience: float = 2.0) -> None:
+        self._compute = compute
         self._keep = keep
         self._patience = patience
         self._lock = threading.Lock()
-        self._finding: Future[T] | None = None
+        self._computing: Future[T] | None = None
         self._until = 0.0
         self._since = 0.0
 
     def __call__(self) -> T | None:
-        """Return the value; None if ``find`` failed or is late."""
+        """Return the value; None if ``compute`` failed or is late."""
         with self._lock:
-            if self._finding is None or (self._finding.done() and time.monotonic() >= self._until):
-                self._finding, self._since = Future(), time.monotonic()
-                threading.Thread(target=self._work, args=(self._finding,), name="sample", daemon=True).start()
-            finding, left = self._finding, self._since + self._patience - time.monotonic()
+            if self._computing is None or (self._computing.done() and time.monotonic() >= self._until):
+                self._computing, self._since = Future(), time.monotonic()
+                threading.Thread(target=self._work, args=(self._computing,), name="cached-value", daemon=True).start()
+            computing, left = self._computing, self._since + self._patience - time.monotonic()
         try:
-            return finding.result(max(left, 0))
+            return computing.result(max(left, 0))
         except Exception:
-            logger.debug("Sampled value unavailable", exc_info=True)
+            logger.debug("Cached value unavailable", exc_info=True)
             return None
 
-    def _work(self, finding: Future[T]) -> None:
+    def _work(self, computing: Future[T]) -> None:
         try:
-            value = self._find()
+            value = self._compute()
         except Exception as error:
             self._until = time.monotonic() + self._keep
-            finding.set_exception(error)
+            computing.set_exception(error)
         else:
             self._until = time.monotonic() + self._keep
-            finding.set_result(value)
+            computing.set_result(value)

@@ -9,7 +9,7 @@ _M_MMAP_THRESHOLD = -3  # of malloc.h
 _LARGE = 512 * 1024  # bytes
 
 
-def spare_what_is_there() -> None:
+def freeze() -> None:
     """Move all objects out of the collector's reach (``gc.freeze``) and raise its threshold. Call once, after start-up.
 
     Thousands of events that wait for their commit would otherwise trigger full collections again and again.

@@ -3,84 +3,95 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from extension_kit.errors import RegistrationError
 from extension_kit.events.event import FindStep
-from extension_kit.events.function_pool import Pool
+from extension_kit.events.function_pool import FunctionPool
 from extension_kit.events.names import STEADYBIT_EVENT_NAMES
 from extension_kit.events.receive import Receiver, Recorder
+from extension_kit.events.registration_document import serialize
 from extension_kit.events.registry import Registry
 from extension_kit.runtime.basic_auth import BasicCredentials
-from extension_kit.runtime.cached import Sampled
-from extension_kit.settings.declare import declarations, read_settings
+from extension_kit.runtime.cached import Cached
+from extension_kit.runtime.contract import BoundProtocol, Declarations
+from extension_kit.settings.declare import declarations
+from extension_kit.settings.environment import unknown_variables
 from extension_kit.settings.kit import Settings
 
 if TYPE_CHECKING:
-    from extension_kit.runtime.durable import Durability
-
-
-class Described(Protocol):
-    """An extension, as far as a service needs it."""
-
-    name: str
-    version: str
-    registry: Registry
-
-    @property
-    def protocols(self) -> Sequence[Any]:
-        """The ``EventProtocol`` instances of the extension; the class is in a higher layer."""
+    from extension_kit.runtime.durable import DurableRuntime
 
 
 @dataclass
 class Service:
-    """Extensions and settings, as both edges, Flask and ASGI, serve them."""
+    """Extensions and settings, as both edges, Flask and ASGI, serve them.
+
+    ``of`` puts a service together without touching the network or a database; ``open`` makes it ready to serve.
+
+    Args:
+        name: the names of the extensions, joined.
+        version: the version of the extension, if there is one only.
+        registry: the listeners of all extensions.
+        settings: the kit's settings.
+        protocols: other systems' event protocols, each with its settings.
+        durable: False uses no database.
+        recorder: if ``durable`` is False, takes the events of durable listeners; None treats them as immediate.
+        find_step: if ``durable`` is False, finds the step for ``event.step``.
+
+    Attributes:
+        runtime: the durable runtime, from ``open`` on; None for immediate listeners only.
+        receiver: receives events, from ``open`` on.
+    """
 
     name: str
     version: str
     registry: Registry
     settings: Settings
+    protocols: Sequence[BoundProtocol[Any]] = ()
     durable: bool = True
-    protocols: Sequence[tuple[Any, Any]] = ()
-    """Other systems' event protocols (``EventProtocol``), each with its settings."""
     recorder: Recorder | None = None
-    """Takes the events of durable listeners if ``durable`` is False; None: the listeners are treated as immediate."""
     find_step: FindStep | None = None
-    """Finds the step for ``event.step`` if ``durable`` is False."""
-    durability: "Durability | None" = field(init=False, default=None)
+    runtime: "DurableRuntime | None" = field(init=False, default=None)
     receiver: Receiver = field(init=False)
-    credentials: BasicCredentials | None = field(init=False)
 
-    def __post_init__(self) -> None:
+    def open(self) -> "Service":
+        """Open the database, if there is a durable listener or a protocol, and return this service.
+
+        Raises:
+            ConfigurationError: the database's URL, or the file of trusted authorities, cannot be used.
+            StoreError: the database cannot be used, or has to be upgraded first.
+        """
         settings = self.settings
-        self._try_document()
         # Events published by protocols are delivered to immediate listeners, too.
         delivered_to = [each for each in self.registry.listeners if self.protocols or not each.immediate]
         if self.durable and (delivered_to or self.protocols):
             # Imported here: an extension with immediate listeners only needs neither a database nor its libraries.
-            from extension_kit.runtime.durable import Durability
+            from extension_kit.runtime.durable import DurableRuntime
 
-            self.durability = Durability(settings, delivered_to, self.protocols)
-            if any(protocol.manner for protocol, _ in self.protocols):
-                self.registry.ask_for_subscriptions(_LastKnown(self.durability.wanted_names))
+            self.runtime = DurableRuntime(settings, delivered_to, self.protocols)
+            if any(bound.protocol.delivery_format for bound in self.protocols):
+                self.registry.include_subscriptions(_CachedNames(self.runtime.wanted_names))
         self.receiver = Receiver(
             self.registry,
             settings.validation,
             settings.duplicate_window,
             settings.duplicate_limit,
-            self.durability.recorder if self.durability else self.recorder,
-            self.durability.find_step if self.durability else self.find_step,
+            self.runtime.recorder if self.runtime else self.recorder,
+            self.runtime.find_step if self.runtime else self.find_step,
         )
-        self.credentials = (
-            BasicCredentials(settings.basic_username, settings.basic_password)
-            if settings.basic_username and settings.basic_password
-            else None
-        )
+        return self
+
+    @cached_property
+    def credentials(self) -> BasicCredentials | None:
+        """The user name and password that agents must send; None if they are not set."""
+        username, password = self.settings.basic_username, self.settings.basic_password
+        return BasicCredentials(username, password) if username and password else None
 
     def _try_document(self) -> None:
         """Make the registration document once, so that an error is raised now and not for the first agent."""
         try:
-            self.registry.serialized()
+            serialize(self.registry)
         except RegistrationError:
             raise
         except Exception as error:
@@ -89,7 +100,7 @@ class Service:
     @classmethod
     def of(
         cls,
-        extensions: Sequence[Described],
+        extensions: Sequence[Declarations],
         settings: Settings,
         *,
         durable: bool = True,
@@ -109,8 +120,8 @@ class Service:
             RegistrationError: there is nothing to serve, or two extensions contradict each other.
             SettingError: a setting of a protocol has a bad value.
         """
-        protocols = [(each, read_settings(each.settings)) for extension in extensions for each in extension.protocols]
-        sources = [protocol.source for protocol, _ in protocols]
+        protocols = [BoundProtocol.read(each) for extension in extensions for each in extension.protocols]
+        sources = [protocol.source for protocol in protocols]
         if repeated := {source for source in sources if sources.count(source) > 1}:
             raise RegistrationError(f"{', '.join(sorted(repeated))} is spoken by two extensions: serve one of them")
         called = [extension.name for extension in extensions]
@@ -124,31 +135,40 @@ class Service:
         if not registry.listeners and not registry.providers and not protocols:
             raise RegistrationError(f"{names} has no listener: decorate a function with @extension.listen_to(...)")
         version = extensions[0].version if len(extensions) == 1 else "unknown"
-        spoken = protocols if durable else ()
-        return cls(names, version, registry, settings, durable, spoken, recorder, find_step)
+        served = protocols if durable else ()
+        service = cls(names, version, registry, settings, served, durable, recorder, find_step)
+        service._try_document()
+        return service
 
     @property
     def variables(self) -> set[str]:
         """Environment variables of the protocols' settings."""
-        classes = (type(settings) for _, settings in self.protocols)
+        classes = (bound.protocol.settings for bound in self.protocols)
         return {declaration.variable for each in classes for _, declaration in declarations(each)}
+
+    def doubts(self) -> list[str]:
+        """Find probable mistakes, in sentences for the log of the start: misspelt settings, and doubts of protocols."""
+        found = unknown_variables(self.variables)
+        if self.runtime is not None:
+            found += [doubt for bound in self.protocols for doubt in bound.find_doubts(self.runtime.kit)]
+        return found
 
     @property
     def lines(self) -> list[str]:
         """Log lines for the start: one for each listener."""
         return [
             f"Listening at POST {listener.path}: {listener.name}, {'immediate' if listener.immediate else 'durable'}, "
-            f"for {', '.join(listener.names)}"
+            f"for {', '.join(listener.patterns)}"
             for listener in self.registry.listeners
         ]
 
     @cached_property
-    def pool(self) -> Pool:
+    def pool(self) -> FunctionPool:
         """Threads for functions; made at the first use, so that a forked process has its own."""
-        return Pool(self.settings.web_threads, self.settings.queue_limit)
+        return FunctionPool(self.settings.web_threads, self.settings.queue_limit)
 
 
-class _LastKnown:
+class _CachedNames:
     """Event names that agents can send and subscriptions want; the last known ones while the database is unavailable.
 
     Raises:
@@ -156,10 +176,10 @@ class _LastKnown:
     """
 
     def __init__(self, find: Callable[[Sequence[str]], Sequence[str]]) -> None:
-        self._sampled = Sampled(partial(find, STEADYBIT_EVENT_NAMES))
+        self._cached = Cached(partial(find, STEADYBIT_EVENT_NAMES))
         self._names = find(STEADYBIT_EVENT_NAMES)
 
     def __call__(self) -> Sequence[str]:
-        if (found := self._sampled()) is not None:
+        if (found := self._cached()) is not None:
             self._names = found
         return self._names

@@ -1,18 +1,21 @@
-"""How an attempt is made. Senders know nothing of tables, engines or listeners."""
+"""Senders: make one attempt to deliver a message as a webhook, an e-mail or an AMQP message.
+
+They are independent of the database, the engine and listeners.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 Result = Literal["delivered", "failed", "refused"]
-"""``failed`` may be tried again; ``refused`` will not get better by trying."""
+"""A ``failed`` attempt may be repeated; a ``refused`` one is final."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is to be delivered.
+    """A message to deliver.
 
-    ``id`` is the same for every attempt of one delivery: receivers know by it what they have seen. ``headers`` are
-    those of an HTTP request, an e-mail or an AMQP message: ASCII, one line each.
+    ``id`` is the same for every attempt of one delivery, so that receivers can detect duplicates. ``headers`` are those
+    of an HTTP request, an e-mail or an AMQP message: ASCII, one line each.
     """
 
     id: str
@@ -24,12 +27,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended.
+    """The outcome of an attempt.
 
-    ``status`` is the answer's HTTP, SMTP or AMQP code where there was one, ``excerpt`` the beginning of what the
-    receiver said, without secrets. ``retry_after`` are seconds in which the receiver does not want to be asked again,
-    ``retry_in`` those after which it is asked again whatever the retry schedule says. ``unreachable`` means that there
-    was no connection, as there would be none for any other target at this host.
+    ``status`` is the answer's HTTP, SMTP or AMQP code, None without an answer; ``excerpt`` is the beginning of the
+    answer's text, without secrets. ``retry_after`` is the minimum number of seconds to the next attempt, as the
+    receiver demands it; ``retry_in`` is the exact number, in place of the retry schedule's. ``unreachable`` is True if
+    no connection could be made, so that attempts for other targets at this host would fail, too.
     """
 
     result: Result
@@ -45,18 +48,18 @@ class Sender(Protocol):
     """The contract of every sender."""
 
     def send(self, target: dict[str, Any], message: Message) -> Outcome:
-        """Make one attempt; never raises for what a receiver or the network does.
+        """Make one attempt. Failures of the receiver and of the network are outcomes, not exceptions.
 
         Args:
-            target: where to, as the sender documents it; checked by ``check`` when it was made.
-            message: what to deliver.
+            target: the destination, in the keys that the sender documents; ``check`` accepted it when it was stored.
+            message: the message to deliver.
         """
         ...
 
     def check(self, target: dict[str, Any]) -> dict[str, str]:
-        """Say what is wrong with a target: messages by key, empty for a sound one. No network is used."""
+        """Return the problems of a target by key, empty for a valid one. Uses no network."""
         ...
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         ...

@@ -1,7 +1,7 @@
-"""Which addresses a delivery may be sent to.
+"""Address check: resolves a host and returns only its public or allowed addresses, against server-side request forgery.
 
-Whoever makes a subscription chooses a host, and a name may lead anywhere: to the machine itself, into its network, to
-the metadata of its cloud. So a name is resolved once, its addresses are judged, and one of those judged is dialled.
+Subscribers choose the hosts of deliveries, and a name may resolve to this machine, its network, or the metadata service
+of its cloud. A name is resolved only once: a second lookup could return an address that was not checked.
 """
 
 import logging
@@ -22,14 +22,14 @@ Resolve = Callable[[str, int], Iterable[str]]
 ALLOW_VARIABLE = "EXTENSION_DELIVERY_ALLOW_NETWORKS"
 MAX_ADDRESSES = 8
 ANYWHERE: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
-"""What the operator names may be dialled wherever it is."""
+"""Networks to allow for hosts that the operator configures."""
 
 _LOOKUP_SECONDS = 5.0
-_LOOKUPS = 32  # a lookup cannot be cancelled: this many that hang are enough
+_MAX_LOOKUPS = 32  # a lookup cannot be cancelled, so hanging ones are limited
 
 _IPV6_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
-# What Python's is_global passes, in one of its versions or another, though it leads to no host of the Internet.
+# Networks without hosts of the Internet that is_global accepts in some version of Python.
 _SPECIAL: tuple[Network, ...] = tuple(
     map(
         ip_network,
@@ -45,19 +45,19 @@ _SPECIAL: tuple[Network, ...] = tuple(
 
 
 class AddressError(ExtensionKitError):
-    """A host cannot be dialled."""
+    """A host has no address to connect to."""
 
 
 class UnresolvedError(AddressError):
-    """A name could not be resolved. That may get better."""
+    """A name could not be resolved. A later attempt may succeed."""
 
 
 class NotAllowedError(AddressError):
-    """No address of a host may be dialled."""
+    """No address of a host is allowed."""
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one host of the public Internet; of an IPv4 address in an IPv6 one, whether that is."""
+    """Return True for the address of one host of the public Internet; of an embedded IPv4 address, that one counts."""
     if (inner := _embedded(address)) is not None:
         return is_public(inner)
     if any(address in network for network in _SPECIAL if network.version == address.version):
@@ -78,63 +78,65 @@ def _look_up(host: str, port: int) -> list[str]:
 
 
 class Addresses:
-    """Resolves hosts to the addresses that may be dialled.
+    """Resolves hosts to their allowed addresses.
 
     Args:
-        allow: networks that may be dialled although they are not public.
-        resolve: finds the addresses of a host and port; by default the system does.
+        allow: networks that are allowed although they are not public.
+        resolve: a function that returns the addresses of a host and port; by default the system's resolver.
     """
 
     def __init__(self, allow: Iterable[Network] = (), resolve: Resolve = _look_up) -> None:
         self._allow = tuple(allow)
         self._resolve = resolve
-        self._free = threading.BoundedSemaphore(_LOOKUPS)
+        self._free_lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
 
-    def of(self, host: str, port: int, timeout: float) -> list[str]:
-        """The addresses to dial for a host, at most eight, in the order of the resolver. Dial nothing else.
+    def resolve(self, host: str, port: int, timeout: float) -> list[str]:
+        """Return the allowed addresses of a host, at most eight, in the resolver's order. Connect to no others.
 
         Args:
             host: a name, or an address without brackets.
-            port: where the connection is to go.
-            timeout: seconds that are left. The lookup of a name takes at most five of them.
+            port: the port of the connection.
+            timeout: seconds for the lookup, of which it uses at most five.
 
         Raises:
-            UnresolvedError: the name is unknown, or was not answered for in time.
-            NotAllowedError: the host has addresses, none of them allowed.
+            UnresolvedError: the name is unknown, or the lookup timed out.
+            NotAllowedError: the host has addresses, but none is allowed.
         """
         try:
             found: Iterable[str] = [str(ip_address(host))]
         except ValueError:
             found = self._look_up(host, port, min(timeout, _LOOKUP_SECONDS))
-        judged = {_plain(address): self._may_be_dialled(address) for address in map(ip_address, found)}
-        if refused := [address for address, allowed in judged.items() if not allowed]:
-            # Not in the error: who may read that could map the network by making subscriptions.
-            logger.warning("%s is not dialled at %s: not public, nor in %s", host, ", ".join(refused), ALLOW_VARIABLE)
-        if allowed := [address for address, allowed in judged.items() if allowed]:
+        verdicts = {_canonical(address): self._is_allowed(address) for address in map(ip_address, found)}
+        if refused := [address for address, allowed in verdicts.items() if not allowed]:
+            # Logged only: with addresses in the error, subscribers could map the network.
+            logger.warning(
+                "Refused addresses of %s: %s, neither public nor in %s", host, ", ".join(refused), ALLOW_VARIABLE
+            )
+        if allowed := [address for address, allowed in verdicts.items() if allowed]:
             return allowed[:MAX_ADDRESSES]
         raise NotAllowedError(f"{host} has no public address: a network has to be allowed with {ALLOW_VARIABLE}")
 
-    def _may_be_dialled(self, address: Address) -> bool:
-        ways = [way for way in (address, _embedded(address)) if way is not None]
-        return is_public(address) or any(way in network for way in ways for network in self._allow)
+    def _is_allowed(self, address: Address) -> bool:
+        forms = [form for form in (address, _embedded(address)) if form is not None]
+        return is_public(address) or any(form in network for form in forms for network in self._allow)
 
     def _look_up(self, host: str, port: int, timeout: float) -> Iterable[str]:
-        """Resolve on a thread of its own: the system's resolver knows no timeout."""
-        if not self._free.acquire(timeout=timeout):
+        """Resolve in a separate thread, because the system's resolver has no timeout."""
+        if not self._free_lookups.acquire(timeout=timeout):
             raise UnresolvedError(f"{host} was not resolved within {timeout:.3g} s: other lookups hang")
         answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
         def look_up() -> None:
             try:
                 answers.put(list(self._resolve(host, port)))
-            except (OSError, ValueError) as error:  # ValueError: it can be no name
+            except (OSError, ValueError) as error:  # ValueError: not a possible name
                 answers.put(error)
             finally:
-                self._free.release()
+                self._free_lookups.release()
 
         try:
             threading.Thread(target=look_up, name="resolver", daemon=True).start()
-        except RuntimeError:  # the process has ended but for its exit handlers: no thread begins any more
+        except RuntimeError:  # no thread can start while the process runs its exit handlers
             look_up()
         try:
             answer = answers.get(timeout=timeout)
@@ -145,6 +147,6 @@ class Addresses:
         return answer
 
 
-def _plain(address: Address) -> str:
-    """As it is dialled: an IPv4 address in IPv6's clothes as IPv4."""
+def _canonical(address: Address) -> str:
+    """Return the address as text, an IPv4-mapped one as IPv4."""
     return str((isinstance(address, IPv6Address) and address.ipv4_mapped) or address)

@@ -1,4 +1,4 @@
-"""A connection to a broker. Imported only when it is needed, for kombu is an extra."""
+"""AMQP connection to a broker, with a deadline for everything. Imported on use only, because kombu is an extra."""
 
 import ssl
 import time
@@ -10,26 +10,26 @@ import kombu
 from amqp import transport as amqp_transport
 from kombu.transport import pyamqp
 
-from extension_kit.outgoing.deadlines import Deadline, TimedSocket, connected_to, secured
+from extension_kit.outgoing.deadlines import Deadline, TimedSocket, connect_to, wrap_tls
 from extension_kit.senders import Message
 from extension_kit.senders.amqp_target import Broker
 
-_kombu: Any = kombu  # it has types in part only
-_FAREWELL_SECONDS = 2.0
-_MAX_FRAME = 1024 * 1024  # bytes; what is agreed on is an eighth of it
+_kombu: Any = kombu  # its types are incomplete
+_CLOSE_SECONDS = 2.0
+_MAX_FRAME = 1024 * 1024  # bytes; eight times the size that is negotiated with the broker
 
 
-class _Timed:
-    """What py-amqp's transports do, on sockets with a deadline, and without frames that fill the memory."""
+class _TimedTransport:
+    """Base of py-amqp's transports: sockets with a deadline, and a limit for frames."""
 
     deadline: Deadline
     sock: TimedSocket
 
     def _connect(self, host: str, port: int, timeout: float) -> None:
-        self.sock = connected_to(host, port, self.deadline)
+        self.sock = connect_to(host, port, self.deadline)
 
     def _get_tcp_socket_defaults(self, sock: TimedSocket) -> dict[int, int]:
-        # py-amqp writes options back as it has read them, and the kernel may refuse its own: the largest segment.
+        # py-amqp sets options to the values it has read, and the kernel may refuse its own maximum segment size.
         return {}
 
     def _read(self, n: int, *arguments: Any, **options: Any) -> Any:
@@ -38,13 +38,13 @@ class _Timed:
         return super()._read(n, *arguments, **options)  # type: ignore[misc]
 
 
-class _TCPTransport(_Timed, amqp_transport.TCPTransport):  # type: ignore[misc]
+class _TCPTransport(_TimedTransport, amqp_transport.TCPTransport):  # type: ignore[misc]
     pass
 
 
-class _TLSTransport(_Timed, amqp_transport.SSLTransport):  # type: ignore[misc]
+class _TLSTransport(_TimedTransport, amqp_transport.SSLTransport):  # type: ignore[misc]
     def _wrap_socket(self, sock: TimedSocket, *, verified_by: ssl.SSLContext, name: str) -> Any:
-        return secured(sock, verified_by, name)
+        return wrap_tls(sock, verified_by, name)
 
 
 class _Connection(pyamqp.Connection):
@@ -60,30 +60,30 @@ class _Connection(pyamqp.Connection):
     def connect(self, callback: Any = None) -> Any:
         try:
             return super().connect(callback)
-        except BaseException:  # py-amqp closes its socket after some failures only
+        except BaseException:  # py-amqp closes its socket only after some failures
             self.collect()
             raise
 
 
 class Transport(pyamqp.Transport):
-    """AMQP 0-9-1."""
+    """kombu's transport for AMQP 0-9-1, with connections that have a deadline."""
 
     Connection = _Connection
 
 
-class Link:
+class BrokerConnection:
     """A connection with one channel, on which the broker confirms every message.
 
     Args:
-        broker: who asks for what.
-        address: where the broker is.
-        context: verifies the broker; None where it does without TLS.
-        deadline: the end of the time for this, and then for each message; to be moved.
-        heartbeat: seconds after which the broker may take a silent connection for dead.
-        transport: kombu's name of another one, such as ``memory``.
+        broker: the broker and the credentials for it.
+        address: the IPv4 or IPv6 address to connect to.
+        context: verifies the broker; None for a connection without TLS.
+        deadline: the deadline for connecting, and then, moved by the caller, for each message.
+        heartbeat: seconds of silence after which the broker may close the connection.
+        transport: kombu's name of another transport, such as ``memory``.
 
     Raises:
-        Exception: whatever kombu and py-amqp raise when there is no connection.
+        Exception: any error of kombu or py-amqp, if the connection fails.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Link:
             raise
 
     def publish(self, keys: Mapping[str, Any], message: Message) -> bool:
-        """Publish a message and wait until the broker has it; return whether it had a queue for it."""
+        """Publish a message and wait for the confirmation; return False if the broker returned it as unroutable."""
         self._returned = False
         timeout = self.deadline.left()
         self._producer.publish(
@@ -141,7 +141,7 @@ class Link:
 
     @property
     def is_usable(self) -> bool:
-        """Whether nothing has come in since the last confirmation, such as the broker's farewell."""
+        """True if nothing has arrived since the last confirmation, such as the broker's closing of the connection."""
         try:
             self._connection.drain_events(timeout=0)
         except TimeoutError:
@@ -151,13 +151,13 @@ class Link:
         return False
 
     def close(self) -> None:
-        """Take leave of the broker."""
-        self.deadline.at = time.monotonic() + _FAREWELL_SECONDS
+        """Close the connection as AMQP demands it, with a message to the broker."""
+        self.deadline.at = time.monotonic() + _CLOSE_SECONDS
         with suppress(Exception):
             self._connection.release()
 
     def abandon(self) -> None:
-        """Close without a word to a broker that may be gone."""
+        """Close the socket only, because the broker may be gone."""
         self.deadline.at = 0.0
         with suppress(Exception):
             self._connection.collect()

@@ -1,4 +1,4 @@
-"""What the target of a message to a broker consists of."""
+"""AMQP targets: the schema of their keys, and the parser of broker URLs."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,12 +9,12 @@ from marshmallow import ValidationError, fields, validates_schema
 from extension_kit.senders.target_schema import TIMEOUT, Target, is_host
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
-_SHORT = 255  # bytes of AMQP's short strings
-_NO_URL = "A URL such as amqps://user:password@example.com/virtual-host is needed."
+_MAX_SHORT_BYTES = 255  # of AMQP's short strings
+_INVALID_URL = "A URL such as amqps://user:password@example.com/virtual-host is needed."
 
 
 class Broker(NamedTuple):
-    """Where a broker is, and who asks."""
+    """A broker's address, virtual host and credentials."""
 
     scheme: str
     host: str
@@ -24,20 +24,20 @@ class Broker(NamedTuple):
     virtual_host: str
 
 
-def broker_of(url: str) -> Broker:
-    """Read a URL.
+def parse_broker_url(url: str) -> Broker:
+    """Parse the URL of a broker.
 
     Raises:
-        ValidationError: it is not one of a broker.
+        ValidationError: the text is not such a URL.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValidationError(_NO_URL) from None
+        raise ValidationError(_INVALID_URL) from None
     host = parts.netloc.rpartition("@")[2].removesuffix(f":{port}")
     if parts.scheme not in _PORTS or port == 0 or not is_host(host) or parts.query or parts.fragment:
-        raise ValidationError(_NO_URL)
+        raise ValidationError(_INVALID_URL)
     return Broker(
         parts.scheme,
         host.strip("[]"),
@@ -48,17 +48,17 @@ def broker_of(url: str) -> Broker:
     )
 
 
-def _check_short(text: str) -> None:
-    if len(text.encode()) > _SHORT:
-        raise ValidationError(f"Longer than {_SHORT} bytes.")
+def _check_length(text: str) -> None:
+    if len(text.encode()) > _MAX_SHORT_BYTES:
+        raise ValidationError(f"Longer than {_MAX_SHORT_BYTES} bytes.")
 
 
 class AmqpTarget(Target):
-    """The keys of a target."""
+    """Schema of an AMQP target."""
 
-    url = fields.String(required=True, validate=broker_of)
-    exchange = fields.String(load_default="", validate=_check_short)
-    routing_key = fields.String(load_default="", validate=_check_short)
+    url = fields.String(required=True, validate=parse_broker_url)
+    exchange = fields.String(load_default="", validate=_check_length)
+    routing_key = fields.String(load_default="", validate=_check_length)
     mandatory = fields.Boolean(load_default=False)
     timeout = fields.Float(load_default=None, validate=TIMEOUT)
 

@@ -1,11 +1,11 @@
-"""Lets a target rest that fails again and again, so that it does not use up what other targets could use."""
+"""Circuit breaker: pauses targets that keep failing, so that they do not use up the threads of other targets."""
 
-import random
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from random import SystemRandom
 
 from extension_kit.senders import Result
 
@@ -13,94 +13,95 @@ _JITTER = 0.1
 
 
 @dataclass(slots=True)
-class _Failing:
-    count: int = 0
-    rests: int = 0
-    until: float = 0.0
-    probed: bool = False
+class _FailingTarget:
+    failures: int = 0  # in a row
+    openings: int = 0
+    open_until: float = 0.0
+    probing: bool = False
     prober: Hashable = None
-    others: bool = False  # have asked since the last probe
-    yields_until: float = 0.0  # to them, who made the last probe
+    others_waiting: bool = False  # since the last probe
+    yields_until: float = 0.0  # the last prober leaves the next probe to the others
 
 
-class Circuit:
-    """Says which targets rest.
+class CircuitBreaker:
+    """Circuits by target. Thread-safe.
 
-    A target that fails rests longer and longer. At the end of each rest one attempt is let through as a probe, the
-    others wait for its result. Those who share a target take turns with it: a probe may fail because of who makes it.
-    Only targets that fail are remembered.
+    A circuit opens after some failures in a row. After a wait, one attempt is let through as a probe while all others
+    wait for its result; a failed probe opens the circuit again, for twice as long. Callers that share a target take
+    turns with the probe, because it may fail for a reason of its caller alone. Only failing targets are remembered.
 
     Args:
-        failures: how many in a row send a target to rest.
-        rest: seconds of the first rest; each further one is twice as long, and varied by up to a tenth.
-        longest: seconds of the longest rest.
-        limit: how many targets are remembered; those whose last failure is longest ago are forgotten first.
-        clock: seconds that never go back.
+        failures: number of failures in a row that open a circuit.
+        first_wait: seconds of the first wait; each further one is twice as long, and varied by up to a tenth.
+        max_wait: maximum seconds of a wait.
+        limit: maximum number of remembered targets; those with the oldest last failure are forgotten first.
+        clock: monotonic seconds.
     """
 
     def __init__(
         self,
         failures: int = 5,
-        rest: float = 10.0,
-        longest: float = 600.0,
+        first_wait: float = 10.0,
+        max_wait: float = 600.0,
         limit: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._failures = failures
-        self._rest = rest
-        self._longest = longest
+        self._first_wait = first_wait
+        self._max_wait = max_wait
         self._limit = limit
         self._clock = clock
-        self._targets: OrderedDict[Hashable, _Failing] = OrderedDict()
+        self._targets: OrderedDict[Hashable, _FailingTarget] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._targets)
 
-    def wait(self, key: Hashable, by: Hashable = None, *, only_look: bool = False) -> float:
-        """Say for how many seconds a target still rests; 0 lets the caller make its attempt, and ``record`` it.
+    def wait(self, key: Hashable, caller: Hashable = None, *, peek: bool = False) -> float:
+        """Return the seconds to wait for a target; at 0 the caller may make its attempt and must ``record`` it.
 
-        A probe that is never recorded, because its process died, is made up for after another rest.
+        A probe that is never recorded, because its process died, is replaced after another wait.
 
         Args:
             key: the target.
-            by: who asks, of those who share it.
-            only_look: make no attempt yet.
+            caller: one of the callers that share the target.
+            peek: True if the caller does not make its attempt yet, and so does not become the probe.
         """
         with self._lock:
             target = self._targets.get(key)
-            if target is None or target.count < self._failures:
+            if target is None or target.failures < self._failures:
                 return 0.0
             now = self._clock()
-            target.others = target.others or by != target.prober
-            if now < target.until:
-                # A probe may succeed at once: the others need not wait for the end of a rest that may never be.
-                return min(target.until - now, self._rest) if target.probed else target.until - now
-            if by == target.prober and target.others:
-                target.others, target.yields_until = False, now + self._rest
-            if by == target.prober and now < target.yields_until:
+            target.others_waiting = target.others_waiting or caller != target.prober
+            if now < target.open_until:
+                # A probe may succeed soon, so the others do not wait for the whole time after which it is replaced.
+                return min(target.open_until - now, self._first_wait) if target.probing else target.open_until - now
+            if caller == target.prober and target.others_waiting:
+                target.others_waiting, target.yields_until = False, now + self._first_wait
+            if caller == target.prober and now < target.yields_until:
                 return target.yields_until - now
-            if not only_look:
-                target.probed, target.prober, target.others = True, by, False
-                target.until = now + self._length(target.rests)
+            if not peek:
+                target.probing, target.prober, target.others_waiting = True, caller, False
+                target.open_until = now + self._wait_after(target.openings)
             return 0.0
 
     def record(self, key: Hashable, result: Result) -> None:
-        """Take note of how an attempt ended. A target that refuses is there: it need not rest."""
+        """Record the result of an attempt. A refusal closes the circuit like a delivery: the target has answered."""
         with self._lock:
             if result != "failed":
                 self._targets.pop(key, None)
                 return
-            target = self._targets.setdefault(key, _Failing())
+            target = self._targets.setdefault(key, _FailingTarget())
             self._targets.move_to_end(key)
             if len(self._targets) > self._limit:
                 self._targets.popitem(last=False)
-            target.count += 1
-            if target.count == self._failures or target.probed:  # else: it began before the rest did
-                target.probed = False
-                target.rests += 1
-                target.until = self._clock() + self._length(target.rests)
+            target.failures += 1
+            # Other failures are of attempts from before the opening, and must not prolong the wait.
+            if target.failures == self._failures or target.probing:
+                target.probing = False
+                target.openings += 1
+                target.open_until = self._clock() + self._wait_after(target.openings)
 
-    def _length(self, rests: int) -> float:
-        length = min(self._rest * 2.0 ** min(rests - 1, 60), self._longest)
-        return length * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+    def _wait_after(self, openings: int) -> float:
+        wait = min(self._first_wait * 2.0 ** min(openings - 1, 60), self._max_wait)
+        return wait * SystemRandom().uniform(1 - _JITTER, 1 + _JITTER)

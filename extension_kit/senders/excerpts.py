@@ -1,4 +1,4 @@
-"""What receivers say and why they could not be reached, as texts that may be stored and shown."""
+"""Excerpts of answers and reasons of failures, without secrets and control characters, for storage and display."""
 
 import re
 import ssl
@@ -12,11 +12,11 @@ _LONG_WORDS = re.compile(r"[^\s/?&=:;,\"']{8,}")
 
 
 def excerpt(said: bytes | str, secrets: Iterable[str]) -> str | None:
-    """The beginning of what a receiver said, on one line; None where it is no text.
+    """Return the beginning of a receiver's answer on one line; None if it is empty or no text.
 
     Args:
-        said: in UTF-8 where it is bytes.
-        secrets: what must not be seen if it was repeated.
+        said: the answer; bytes are decoded as UTF-8.
+        secrets: texts to replace by ``***``, because a receiver may repeat them.
     """
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     if "\x00" in text:
@@ -28,14 +28,14 @@ def excerpt(said: bytes | str, secrets: Iterable[str]) -> str | None:
 
 
 def secret_words(url: str, headers: Mapping[str, str] | None = None) -> set[str]:
-    """What may be secret in a URL and in headers: tokens stand in paths, in queries and behind ``Bearer``."""
+    """Return the possible secrets of a URL and of headers: tokens in paths, in queries and behind ``Bearer``."""
     parts = urlsplit(url)
     values = [parts.path, parts.query, unquote(parts.path), unquote(parts.query), *(headers or {}).values()]
     return {word for value in values for word in [value, *_LONG_WORDS.findall(value)] if len(word) > 3}
 
 
 def reason(error: BaseException) -> str:
-    """Why something failed, in few words."""
+    """Return the reason of an error in a few words."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -48,11 +48,11 @@ def reason(error: BaseException) -> str:
 
 
 def retry_after(value: str, longest: float) -> float | None:
-    """The seconds that a header of this name asks for (RFC 9110, section 10.2.3); None where there is none to wait.
+    """Return the seconds that a Retry-After header asks for (RFC 9110, section 10.2.3); None if there are none.
 
     Args:
-        value: a number or a date; empty where there is no such header.
-        longest: seconds that are heeded at most.
+        value: a number or a date; empty without such a header.
+        longest: maximum seconds to return.
     """
     try:
         seconds = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()

@@ -1,4 +1,4 @@
-"""What the target of a webhook consists of."""
+"""Webhook targets: the schema of their keys."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -14,9 +14,9 @@ from extension_kit.senders.target_schema import TIMEOUT, Target, check_headers, 
 PORTS = {"http": 80, "https": 443}
 METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET")
 GIVE_UP_ON = (410,)
-"""Statuses after which an attempt is not made again. Everything else may be a receiver that is being repaired."""
+"""Default statuses after which a delivery is not retried. Any other may come from a receiver under repair."""
 
-_NO_URL = "A URL such as https://example.com/path is needed, its host in ASCII."
+_INVALID_URL = "A URL such as https://example.com/path is needed, its host in ASCII."
 RESERVED_HEADERS = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
     | {"webhook-id", "webhook-timestamp", "webhook-signature"}
@@ -30,15 +30,15 @@ def _check_url(text: str) -> None:
     try:
         url = parse_url(text)
     except LocationParseError:
-        raise ValidationError(_NO_URL) from None
+        raise ValidationError(_INVALID_URL) from None
     if url.scheme not in PORTS or url.port == 0 or not is_host(url.host or ""):
-        raise ValidationError(_NO_URL)
+        raise ValidationError(_INVALID_URL)
     if url.auth:
         raise ValidationError("User name and password have keys of their own.")
 
 
 class HttpTarget(Target):
-    """The keys of a target."""
+    """Schema of a webhook target."""
 
     url = fields.String(required=True, validate=[validate.Length(max=2000), _check_url])
     method = fields.String(load_default="POST", validate=validate.OneOf(METHODS))
@@ -49,6 +49,7 @@ class HttpTarget(Target):
     ok = fields.List(_status, load_default=range(200, 300))
     give_up_on = fields.List(_status, load_default=GIVE_UP_ON)
     timeout = fields.Float(load_default=None, validate=TIMEOUT)
+    ca_file = fields.String(load_default="", validate=validate.Length(max=1000))
 
     @validates_schema
     def _check_credentials(self, target: Mapping[str, Any], **_: Any) -> None:

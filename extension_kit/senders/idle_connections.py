@@ -1,4 +1,4 @@
-"""Connections: how one is made, and where it waits for its next use."""
+"""Connection pool: keeps idle connections by key, tries the addresses of a host, and makes TLS contexts of clients."""
 
 import errno
 import math
@@ -14,24 +14,24 @@ A = TypeVar("A")
 C = TypeVar("C")
 
 _UNREACHABLE = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT}
-_PATIENT = 3.0  # seconds after which a host that has not answered counts as unreachable
+_SUFFICIENT_SECONDS = 3.0  # seconds after which a host that has not answered counts as unreachable
 
 
 class NoConnectionError(Exception):
-    """A host could not be connected to; its cause says why.
+    """No address of a host could be connected to.
 
     Args:
-        cause: what dialling raised.
-        seconds: the time that there was for it.
+        cause: the error of the last address.
+        seconds: the seconds that were available.
     """
 
     def __init__(self, cause: Exception, seconds: float) -> None:
         super().__init__()
-        self.cause = cause.__cause__ or cause  # libraries have errors of their own around it
+        self.cause = cause.__cause__ or cause  # libraries wrap the system's error in their own
         number = getattr(self.cause, "errno", None)
         is_late = isinstance(self.cause, TimeoutError) and number is None
-        self.unreachable = seconds >= _PATIENT if is_late else number in _UNREACHABLE
-        """Whether it is the host that cannot be reached, and not this target that gives it too little time."""
+        self.unreachable = seconds >= _SUFFICIENT_SECONDS if is_late else number in _UNREACHABLE
+        """True if the host is at fault, False if the timeout of this target may be too short."""
 
 
 class _Idle(NamedTuple, Generic[C]):
@@ -41,12 +41,12 @@ class _Idle(NamedTuple, Generic[C]):
 
 
 class IdleConnections(Generic[C]):
-    """Connections that nobody uses at the moment. One that is taken is its taker's alone, until it is given back.
+    """Idle connections by key. Thread-safe; an acquired connection belongs to its caller until it is released.
 
     Args:
         close: closes a connection; must not raise.
-        limit: how many are kept; the oldest is closed for one more.
-        seconds: how long one is kept; without end (``math.inf``) no thread looks after them.
+        limit: maximum number of connections; a further one replaces the oldest.
+        seconds: seconds to keep a connection; with ``math.inf`` no thread is started to close them.
     """
 
     def __init__(self, close: Callable[[C], None], *, limit: int, seconds: float) -> None:
@@ -61,27 +61,27 @@ class IdleConnections(Generic[C]):
     def __len__(self) -> int:
         return len(self._idle)
 
-    def take(self, key: Hashable) -> C | None:
-        """The connection of this key that was used last, if there is one."""
+    def acquire(self, key: Hashable) -> C | None:
+        """Remove and return the most recently released connection of a key; None if there is none."""
         with self._lock:
-            for place in reversed(range(len(self._idle))):
-                if self._idle[place].key == key:
-                    return self._idle.pop(place).connection
+            for index in reversed(range(len(self._idle))):
+                if self._idle[index].key == key:
+                    return self._idle.pop(index).connection
         return None
 
-    def give(self, key: Hashable, connection: C) -> None:
-        """Keep a connection that can be used again; after ``close`` it is closed."""
+    def release(self, key: Hashable, connection: C) -> None:
+        """Keep a reusable connection; after ``close``, close it."""
         closing = [connection]
         with self._lock:
             if not self._closed:
                 self._idle.append(_Idle(time.monotonic() + self._seconds, key, connection))
                 closing = [self._idle.pop(0).connection] if len(self._idle) > self._limit else []
-                self._look_later()
+                self._schedule_expiry()
         for old in closing:
             self._close(old)
 
     def close(self) -> None:
-        """Close all of them, and from now on those that are given."""
+        """Close all idle connections, and from now on those that are released."""
         with self._lock:
             self._closed = True
             closing, self._idle = self._idle, []
@@ -90,7 +90,7 @@ class IdleConnections(Generic[C]):
         for idle in closing:
             self._close(idle.connection)
 
-    def _look_later(self) -> None:
+    def _schedule_expiry(self) -> None:
         if self._timer is None and self._idle and self._seconds != math.inf:
             self._timer = threading.Timer(max(0.0, self._idle[0].until - time.monotonic()), self._expire)
             self._timer.daemon = True
@@ -103,21 +103,21 @@ class IdleConnections(Generic[C]):
             self._idle = self._idle[len(closing) :]
             self._timer = None
             if not self._closed:
-                self._look_later()
+                self._schedule_expiry()
         for idle in closing:
             self._close(idle.connection)
 
 
-def dial_in_turn(addresses: Collection[A], ends_at: float, dial: Callable[[A, float], C]) -> C:
+def dial_first(addresses: Collection[A], ends_at: float, dial: Callable[[A, float], C]) -> C:
     """Connect to the first address that answers.
 
     Args:
-        addresses: in the order in which they are tried.
-        ends_at: the moment of ``time.monotonic`` at which there has to be a connection.
-        dial: connects to an address within some seconds: its share of the time that is left.
+        addresses: addresses in the order in which they are tried.
+        ends_at: the deadline, a moment of ``time.monotonic``.
+        dial: connects to an address within a number of seconds: an equal share of the time that is left.
 
     Raises:
-        NoConnectionError: none does; the cause is what ``dial`` raised for the last address.
+        NoConnectionError: no address answered; the cause is the error of the last one.
     """
     began = time.monotonic()
     failure: Exception = TimeoutError("timed out")
@@ -133,10 +133,10 @@ def dial_in_turn(addresses: Collection[A], ends_at: float, dial: Callable[[A, fl
 
 
 def client_context(ca_file: str | None) -> ssl.SSLContext:
-    """A TLS context that verifies servers and their names.
+    """Return a TLS context that verifies servers and their names.
 
     Args:
-        ca_file: PEM file with the authorities to trust instead of the system's; None for the system's.
+        ca_file: PEM file with CA certificates to trust instead of the system's; None for the system's.
 
     Raises:
         ConfigurationError: the file cannot be used.

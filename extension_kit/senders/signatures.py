@@ -1,4 +1,4 @@
-"""Signatures by which a receiver knows who sent a webhook: the headers of the Standard Webhooks specification."""
+"""Webhook signatures: the headers of the Standard Webhooks specification, by which receivers verify the sender."""
 
 from base64 import b64decode
 from datetime import UTC, datetime
@@ -7,14 +7,14 @@ from marshmallow import ValidationError
 from standardwebhooks import Webhook
 
 _PREFIX = "whsec_"
-_KEY_BYTES = range(24, 65)  # as the specification asks
+_KEY_BYTES = range(24, 65)  # of the specification
 
 
 def check_secrets(secrets: str) -> None:
-    """Refuse what is not one secret, or several separated by blanks.
+    """Check a text of one secret, or of several separated by blanks.
 
     Raises:
-        ValidationError: says what a secret looks like.
+        ValidationError: one of them is not a secret. The message describes the form of secrets.
     """
     keys = secrets.split()
     if not keys or any(_size(key) not in _KEY_BYTES for key in keys):
@@ -30,19 +30,19 @@ def _size(secret: str) -> int:
 
 
 def signature_headers(secrets: str, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
-    """The headers ``webhook-timestamp`` and ``webhook-signature``.
+    """Return the headers ``webhook-timestamp`` and ``webhook-signature``.
 
     Args:
-        secrets: one, or several separated by blanks while a receiver changes from one to the next: it accepts the
-            message if one of the signatures is right.
-        message_id: what goes into ``webhook-id``.
-        body: what is sent, in UTF-8.
-        now: aware; what it is in UTC is what is signed.
+        secrets: one secret, or several separated by blanks while a receiver changes its secret: it accepts a message
+            with one valid signature.
+        message_id: the value of ``webhook-id``.
+        body: the body of the request, in UTF-8.
+        now: the time of the signature, with a time zone.
 
     Raises:
-        ValueError: the body is not UTF-8, so that it cannot be signed.
+        ValueError: the body is not UTF-8 and cannot be signed.
     """
-    now = now.astimezone(UTC)  # the library takes the clock's face for UTC
+    now = now.astimezone(UTC)  # the library ignores the time zone
     text = body.decode()
     signatures = [Webhook(secret).sign(message_id, now, text) for secret in secrets.split()]
     return {"webhook-timestamp": str(int(now.timestamp())), "webhook-signature": " ".join(signatures)}

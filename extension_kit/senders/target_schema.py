@@ -1,4 +1,4 @@
-"""What the targets of all senders have in common: they are checked by schemas, whose messages hold no values."""
+"""Target schemas: base class and checks shared by all senders. Messages never contain values, which may be secret."""
 
 import re
 from collections.abc import Mapping
@@ -9,27 +9,29 @@ from marshmallow import Schema, ValidationError, validate
 from extension_kit.senders import Outcome
 
 MAX_TIMEOUT = 300.0
-"""Seconds that a target may ask for at most."""
+"""Maximum timeout of a target, in seconds."""
 
 TIMEOUT = validate.Range(min=0, min_inclusive=False, max=MAX_TIMEOUT)
 
 is_host = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]").fullmatch
-"""Whether this may stand for the host in a URL: a name in ASCII, or an address."""
+"""Match the host of a URL: a name in ASCII, or an IPv6 address in brackets."""
 
-_is_name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+is_header_name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+"""Match the name of a header."""
+
 _is_value = re.compile(r"[\t\x20-\x7e]*").fullmatch
 
 
 class Target(Schema):
-    """The base of the senders' schemas."""
+    """Base of the senders' schemas."""
 
     def problems(self, target: Mapping[str, Any]) -> dict[str, str]:
-        """What is wrong with a target: a sentence or more for each key."""
+        """Return the problems of a target by key, each as one or more sentences."""
         return {str(key): _sentences(found) for key, found in self.validate(target).items()}
 
 
 def not_sent(error: ValidationError) -> Outcome:
-    """The outcome where what is to be sent, or where to, is not valid."""
+    """Return the outcome for an invalid target or message."""
     return Outcome("refused", "not sent: " + _sentences(error.messages))
 
 
@@ -40,17 +42,17 @@ def _sentences(found: Any) -> str:
 
 
 def check_headers(headers: Mapping[str, str], reserved: frozenset[str] = frozenset()) -> None:
-    """Refuse headers that cannot be sent, among them those that would become several.
+    """Check headers, also for line breaks, which would inject further headers.
 
     Args:
-        headers: what somebody wants to have sent.
-        reserved: names, in lower case, that only the sender sets.
+        headers: values by name.
+        reserved: names, in lower case, that only the sender may set.
 
     Raises:
-        ValidationError: says which name or value cannot be sent.
+        ValidationError: a name or value is invalid, or a name is reserved. The message names it.
     """
     for name, value in headers.items():
-        if not _is_name(name):
+        if not is_header_name(name):
             raise ValidationError("The name of a header consists of letters, digits and hyphens.")
         if name.lower() in reserved:
             raise ValidationError(f"{name} is set by the sender.")

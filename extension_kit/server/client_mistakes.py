@@ -11,7 +11,7 @@ import time
 
 logger = logging.getLogger("extension_kit.server")
 
-_PAUSE = 60.0  # seconds between two lines about the same mistake
+_PAUSE = 60.0
 _CERT, _CAS = "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "STEADYBIT_EXTENSION_TLS_CLIENT_CAS"
 
 TLS_AT_PLAIN_PORT = (
@@ -35,8 +35,8 @@ _HANDSHAKES = {
     "UNSUPPORTED_PROTOCOL": "A client offers only TLS versions older than 1.2: 1.2 or newer is required",
 }
 
-_said: dict[str, float] = {}
-_turn = threading.Lock()
+_logged: dict[str, float] = {}
+_lock = threading.Lock()
 
 
 def begins_tls(data: bytes) -> bool:
@@ -44,22 +44,23 @@ def begins_tls(data: bytes) -> bool:
     return data[:2] == b"\x16\x03"
 
 
-def say(sentence: str, detail: str = "") -> None:
-    """Log a client's mistake, unless the same sentence was logged within the last minute.
+def warn(sentence: str, detail: str = "", pause: float = _PAUSE) -> None:
+    """Log a client's mistake, unless the same sentence was logged within ``pause``.
 
     Args:
         sentence: the mistake and its remedy; one of a fixed number.
         detail: the variable part of the line.
+        pause: seconds between two lines about the same mistake.
     """
     now = time.monotonic()
-    with _turn:
-        if now - _said.get(sentence, -_PAUSE) < _PAUSE:
+    with _lock:
+        if now - _logged.get(sentence, -pause) < pause:
             return
-        _said[sentence] = now
+        _logged[sentence] = now
     logger.warning("%s%s (logged at most once a minute)", sentence, f": {detail}" if detail else "")
 
 
-def say_of_handshake(error: ssl.SSLError) -> None:
+def warn_of_handshake(error: ssl.SSLError) -> None:
     """Log the reason of a failed handshake if it is a known client mistake; network errors are not logged."""
     if sentence := _HANDSHAKES.get(error.reason or ""):
-        say(sentence, getattr(error, "verify_message", ""))
+        warn(sentence, getattr(error, "verify_message", ""))

@@ -51,7 +51,11 @@ class _Answer(NamedTuple):
 _BUSY = _Answer(503, b"Service Unavailable")
 
 
-class ProbesServer:
+def _always() -> bool:
+    return True
+
+
+class HealthPort:
     """Answers ``/health/liveness`` and ``/health/readiness`` with 200 or 503, and ``/metrics``, on plain HTTP.
 
     Args:
@@ -75,15 +79,21 @@ class ProbesServer:
         self._families = families
         self._is_ready = is_ready
         self._read_backlog = read_backlog
+        self._is_alive = _always
         self._loop = asyncio.SelectorEventLoop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="probes", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="health-port", daemon=True)
         self._waiting: dict[str, queue.Queue[_Connection]] = {}
 
-    def start(self) -> None:
-        """Start the threads that serve until the process ends."""
+    def start(self, is_alive: Callable[[], bool] = _always) -> None:
+        """Start the threads that serve until the process ends.
+
+        Args:
+            is_alive: called for each liveness probe; it must not wait for anything.
+        """
+        self._is_alive = is_alive
         logger.info("Starting probes server on port %d (%s), ready: false", self.port, self._families)
-        self._find_out("/health/readiness", self._readiness, _READINESS_THREADS)
-        self._find_out("/metrics", self._metrics, _METRICS_THREADS)
+        self._answer_from_threads("/health/readiness", self._readiness, _READINESS_THREADS)
+        self._answer_from_threads("/metrics", self._metrics, _METRICS_THREADS)
         for each in self._sockets:
             listening = self._loop.create_server(
                 lambda: _Connection(self, self._loop), sock=each, backlog=_MAX_CONNECTIONS
@@ -98,32 +108,32 @@ class ProbesServer:
         if accepting := asyncio.all_tasks(self._loop):
             self._loop.run_until_complete(asyncio.wait(accepting, timeout=_ANSWER_TIMEOUT))
         for connection in list(self.connections):
-            connection.drop()
+            connection.abort()
         self._loop.run_until_complete(asyncio.sleep(0))
         for each in self._sockets:
             each.close()
         self._loop.close()
 
-    def leave(self) -> None:
+    def close_after_fork(self) -> None:
         """Close all sockets in a forked child of the serving process."""
         for each in self._sockets:
             each.close()
         for connection in list(self.connections):
-            connection.leave()
+            connection.close_after_fork()
 
-    def ask(self, path: str, connection: "_Connection") -> None:
+    def handle(self, path: str, connection: "_Connection") -> None:
         """Answer a connection's request for a path, at once or from a thread."""
         if path == "/health/liveness":
-            connection.give(_Answer(200))
+            connection.answer(_Answer(200) if self._is_alive() else _BUSY)
         elif path in self._waiting:
             try:
                 self._waiting[path].put_nowait(connection)
             except queue.Full:
-                connection.give(_BUSY)
+                connection.answer(_BUSY)
         else:
-            connection.give(_Answer(404, b"Not Found"))
+            connection.answer(_Answer(404, b"Not Found"))
 
-    def _find_out(self, path: str, find: Callable[[], _Answer], threads: int) -> None:
+    def _answer_from_threads(self, path: str, compute: Callable[[], _Answer], threads: int) -> None:
         waiting = self._waiting[path] = queue.Queue(_MAX_CONNECTIONS)
 
         def work() -> None:
@@ -132,15 +142,15 @@ class ProbesServer:
                 if connection not in self.connections:
                     continue  # the client has disconnected
                 try:
-                    answer = find()
+                    answer = compute()
                 except Exception:
                     logger.exception("Request for %s failed", path)
                     answer = _Answer(500, b"Internal Server Error")
                 with suppress(RuntimeError):  # the server has been stopped
-                    self._loop.call_soon_threadsafe(connection.give, answer)
+                    self._loop.call_soon_threadsafe(connection.answer, answer)
 
         for _ in range(threads):
-            threading.Thread(target=work, name="probes", daemon=True).start()
+            threading.Thread(target=work, name="health-port", daemon=True).start()
 
     def _readiness(self) -> _Answer:
         return _Answer(200) if self._is_ready() else _BUSY
@@ -153,13 +163,13 @@ class ProbesServer:
 class _Connection(asyncio.Protocol):
     """A client's connection, for one request."""
 
-    def __init__(self, server: ProbesServer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: HealthPort, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
         self._parser = HttpRequestParser(self)
         self._received = 0
         self._url = b""
-        self._asked = False
+        self._has_request = False
         self._answered = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -167,37 +177,37 @@ class _Connection(asyncio.Protocol):
         self._socket = transport.get_extra_info("socket")
         connections = self._server.connections
         if len(connections) >= _MAX_CONNECTIONS:
-            next(iter(connections)).drop()
+            next(iter(connections)).abort()
         connections[self] = None
-        self._timer = self._loop.call_later(_READ_TIMEOUT, self.give, _Answer(408, b"Request Timeout"))
+        self._timer = self._loop.call_later(_READ_TIMEOUT, self.answer, _Answer(408, b"Request Timeout"))
 
     def data_received(self, data: bytes) -> None:
-        if self._asked or self._answered:
+        if self._has_request or self._answered:
             return
         if not self._received and mistakes.begins_tls(data):
-            mistakes.say(mistakes.TLS_AT_HEALTH_PORT)
+            mistakes.warn(mistakes.TLS_AT_HEALTH_PORT)
         self._received += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
             return  # the answer declines the upgrade
         except HttpParserError:
-            self.give(_Answer(400, b"Bad Request"))
-        if self._received > _MAX_REQUEST_BYTES and not self._asked:
-            self.give(_Answer(400, b"Bad Request"))
+            self.answer(_Answer(400, b"Bad Request"))
+        if self._received > _MAX_REQUEST_BYTES and not self._has_request:
+            self.answer(_Answer(400, b"Bad Request"))
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_headers_complete(self) -> None:
-        self._asked = True
+        self._has_request = True
         if self._parser.get_method() != b"GET":
-            self.give(_Answer(405, b"Method Not Allowed"))
+            self.answer(_Answer(405, b"Method Not Allowed"))
             return
-        self._wait(_ANSWER_TIMEOUT, self.give, _BUSY)
-        self._server.ask(self._url.partition(b"?")[0].decode("latin-1"), self)
+        self._set_timer(_ANSWER_TIMEOUT, self.answer, _BUSY)
+        self._server.handle(self._url.partition(b"?")[0].decode("latin-1"), self)
 
-    def give(self, answer: _Answer) -> None:
+    def answer(self, answer: _Answer) -> None:
         """Send the answer, unless one has been sent, and close."""
         if self._answered or self._transport.is_closing():
             return
@@ -208,15 +218,15 @@ class _Connection(asyncio.Protocol):
             len(answer.body),
         )
         self._transport.write(head + answer.body)
-        self._wait(_ANSWER_TIMEOUT, self.drop)
+        self._set_timer(_ANSWER_TIMEOUT, self.abort)
         self._transport.close()
 
-    def drop(self) -> None:
+    def abort(self) -> None:
         """Abort the connection."""
         self._server.connections.pop(self, None)
         self._transport.abort()
 
-    def leave(self) -> None:
+    def close_after_fork(self) -> None:
         """Close the socket in a forked child without using the event loop, shared with its parent."""
         with suppress(OSError):
             os.close(self._socket.fileno())
@@ -227,6 +237,6 @@ class _Connection(asyncio.Protocol):
         with suppress(OSError):  # closing alone does not end the connection while a forked process has the socket, too
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _wait(self, seconds: float, then: Callable[..., None], *arguments: object) -> None:
+    def _set_timer(self, seconds: float, then: Callable[..., None], *arguments: object) -> None:
         self._timer.cancel()
         self._timer = self._loop.call_later(seconds, then, *arguments)

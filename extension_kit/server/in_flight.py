@@ -11,9 +11,9 @@ SMALL = 16 * 1024
 """Size in bytes up to which a body is not counted. So large bodies never keep ordinary events out; the limits of
 connections and queues bound small bodies to some megabytes."""
 
-_PACE = 256 * 1024  # minimum bytes per second of a body when others need its room
-_HEAD_START = 1.0  # seconds in which a body may be slower
-_COMPLAINT_INTERVAL = 10.0  # seconds between two log lines
+_MIN_RATE = 256 * 1024  # minimum bytes per second of a body when others need its room
+_GRACE = 1.0  # seconds in which a body may be slower
+_LOG_INTERVAL = 10.0  # seconds between two log lines
 
 
 class InFlight:
@@ -31,8 +31,8 @@ class InFlight:
         self.decoded = decoded
         self._bytes = 0
         self._lock = threading.Lock()
-        self._coming: dict[Hold, None] = {}  # oldest first
-        self._complained = -_COMPLAINT_INTERVAL
+        self._incoming: dict[Hold, None] = {}  # oldest first
+        self._logged_at = -_LOG_INTERVAL
 
     def hold(self, size: int, drop: Callable[[], None]) -> "Hold":
         """Hold room for a body.
@@ -47,7 +47,7 @@ class InFlight:
         """
         hold = Hold(self, size, drop)
         if self.find_room(size, hold):
-            self._coming[hold] = None
+            self._incoming[hold] = None
         else:
             hold.refused = True
         return hold
@@ -57,12 +57,12 @@ class InFlight:
         if size <= 0 or self._add(size, hold):
             return True
         now = time.monotonic()
-        for other in [other for other in self._coming if other is not hold and other.lags(now)]:
+        for other in [other for other in self._incoming if other is not hold and other.is_slow(now)]:
             other.refuse()
             if self._add(size, hold):
                 return True
-        if now - self._complained >= _COMPLAINT_INTERVAL:
-            self._complained = now
+        if now - self._logged_at >= _LOG_INTERVAL:
+            self._logged_at = now
             logger.warning(
                 "Requests answered 503: request bodies in flight reached the limit of %d MB "
                 "(EXTENSION_MAX_INFLIGHT_MEGABYTES)",
@@ -78,9 +78,9 @@ class InFlight:
             hold.counted += size
             return True
 
-    def has_come(self, hold: "Hold") -> None:
+    def mark_received(self, hold: "Hold") -> None:
         """Mark a body as received: it can no longer lose its room to others."""
-        self._coming.pop(hold, None)
+        self._incoming.pop(hold, None)
 
     def free(self, hold: "Hold") -> None:
         """Free the bytes counted for a body."""
@@ -122,7 +122,7 @@ class Hold:
 
     def complete(self) -> None:
         """Mark the whole body as received."""
-        self._in_flight.has_come(self)
+        self._in_flight.mark_received(self)
 
     def decode(self, size: int) -> bool:
         """Hold room for the decoded body, in bytes. Return False if there is none."""
@@ -132,9 +132,9 @@ class Hold:
             return not self._decoded.refused
         return True
 
-    def lags(self, now: float) -> bool:
+    def is_slow(self, now: float) -> bool:
         """Return True if the client sends slowly enough to lose its room to others."""
-        return self._received < _PACE * (now - self._since - _HEAD_START)
+        return self._received < _MIN_RATE * (now - self._since - _GRACE)
 
     def refuse(self) -> None:
         """Refuse the body and free its room."""
@@ -164,19 +164,19 @@ class Unsent:
         self._bytes = 0
         self._sizes: dict[Callable[[], None], int] = {}
 
-    def add(self, cut_off: Callable[[], None], size: int) -> None:
+    def add(self, abort: Callable[[], None], size: int) -> None:
         """Record the unsent bytes of a client; above the limit, abort the oldest connections."""
-        self.remove(cut_off)
-        self._sizes[cut_off] = size
+        self.remove(abort)
+        self._sizes[abort] = size
         self._bytes += size
         while self._bytes > self._limit and len(self._sizes) > 1:
             oldest = next(iter(self._sizes))
             self.remove(oldest)
             oldest()
 
-    def remove(self, cut_off: Callable[[], None]) -> None:
+    def remove(self, abort: Callable[[], None]) -> None:
         """Forget a client that has read its answer or has disconnected."""
-        self._bytes -= self._sizes.pop(cut_off, 0)
+        self._bytes -= self._sizes.pop(abort, 0)
 
 
 class Limits:

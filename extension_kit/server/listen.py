@@ -1,4 +1,4 @@
-"""Ports and sockets of a server, checked before any process starts: an unusable one is reported in one line."""
+"""Ports, sockets and TLS context of a server, made before any process starts; errors of them are one line."""
 
 import errno
 import socket
@@ -10,7 +10,7 @@ from pathlib import Path
 from extension_kit.errors import ConfigurationError
 from extension_kit.observability.metrics_page import ReadBacklog
 from extension_kit.server import tls
-from extension_kit.server.health_port import ProbesServer
+from extension_kit.server.health_port import HealthPort
 from extension_kit.settings.kit import EVERY_ADDRESS, Settings
 
 _EVERY_IPV4 = "0.0.0.0"  # noqa: S104
@@ -42,8 +42,8 @@ def bind(settings: Settings) -> tuple[Sequence[str], str]:
         each.close()
     scheme = "https" if settings.tls_server_cert else "http"
     client = " (ClientAuth: RequireAndVerifyClientCert)" if settings.tls_client_cas else ""
-    place = f"{scheme} server on port {addresses[0][1]} ({families}){client}"
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses], place
+    listening_on = f"{scheme} server on port {addresses[0][1]} ({families}){client}"
+    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses], listening_on
 
 
 def _bind_unix_socket(path: Path) -> tuple[Sequence[str], str]:
@@ -61,7 +61,7 @@ def _bind_unix_socket(path: Path) -> tuple[Sequence[str], str]:
     return [f"unix:{path}"], f"http server on unix domain socket ({path})"
 
 
-def probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> ProbesServer | None:
+def health_port(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> HealthPort | None:
     """Bind the health port. Return None with a unix socket.
 
     Raises:
@@ -72,7 +72,7 @@ def probes(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadB
     sockets, families = _bound(
         settings.bind_address, settings.health_port, "health port", "STEADYBIT_EXTENSION_HEALTH_PORT"
     )
-    return ProbesServer(sockets, families, is_ready, read_backlog)
+    return HealthPort(sockets, families, is_ready, read_backlog)
 
 
 def _bound(host: str, port: int, name: str, variable: str) -> tuple[list[socket.socket], str]:
@@ -90,6 +90,8 @@ def _bound(host: str, port: int, name: str, variable: str) -> tuple[list[socket.
                 hint = ""
                 if error.errno == errno.EADDRINUSE:
                     hint = f": stop the process that uses it or set {variable}"
+                elif error.errno == errno.EACCES:
+                    hint = f": set {variable} to a port above 1023, or grant the process CAP_NET_BIND_SERVICE"
                 elif error.errno == errno.EADDRNOTAVAIL:
                     hint = ": set EXTENSION_BIND_ADDRESS to an address of this machine"
                 raise ConfigurationError(f"{name} {port} on {host} cannot be used ({error.strerror}){hint}") from None

@@ -123,8 +123,8 @@ class Buffered:
         await self._application(scope, ready, send)
 
 
-def handed_off(application: Callable[..., Any], piece: int) -> Callable[..., Iterator[bytes]]:
-    """Wrap a WSGI application so that its answers are handed over in pieces of at least ``piece`` bytes.
+def in_chunks(application: Callable[..., Any], size: int) -> Callable[..., Iterator[bytes]]:
+    """Wrap a WSGI application so that its answers are handed over in chunks of at least ``size`` bytes.
 
     A thread that hands over an answer in small parts waits for a slow client.
     """
@@ -133,13 +133,13 @@ def handed_off(application: Callable[..., Any], piece: int) -> Callable[..., Ite
         answer = application(environ, start_response)
         try:
             parts: list[bytes] = []
-            size = 0
+            collected = 0
             for part in answer:
                 parts.append(part)
-                size += len(part)
-                if size >= piece:
+                collected += len(part)
+                if collected >= size:
                     yield b"".join(parts)
-                    parts, size = [], 0
+                    parts, collected = [], 0
             yield b"".join(parts)
         finally:
             if hasattr(answer, "close"):

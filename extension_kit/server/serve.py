@@ -4,35 +4,30 @@ import logging
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from math import ceil
-from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
-from extension_kit.errors import ConfigurationError, StoreError
-from extension_kit.loading import load_extensions, watched_files
+from extension_kit.loading import watched_files
 from extension_kit.observability import logs, metrics
-from extension_kit.observability.metrics_page import Backlog
-from extension_kit.runtime.service import Service
 from extension_kit.runtime.stdout import WholeLines
-from extension_kit.server import listen as binding
-from extension_kit.server.arbiter import NO_STORE, GunicornLogger, ListenerArbiter, ListenerWorker, SharedState
-from extension_kit.server.asgi import AsgiApplication, unloaded
-from extension_kit.server.backlog_query import Inquiry
+from extension_kit.server import listen
+from extension_kit.server.arbiter import GunicornLogger, ServerArbiter
 from extension_kit.server.http_protocol import LimitedHttpProtocol
 from extension_kit.server.in_flight import Limits
-from extension_kit.server.worker_process import Deliverer
-from extension_kit.settings.kit import Settings, unknown_variables
+from extension_kit.server.request_bodies import Application
+from extension_kit.server.shared_state import SharedState
+from extension_kit.server.web_process import WebProcess, WebWorker
+from extension_kit.server.worker_process import WorkerProcess
+from extension_kit.settings.environment import idle_variables
+from extension_kit.settings.kit import SERVE, Settings
 
 logger = logging.getLogger("extension_kit.server")
-
-_STORE_PAUSE = 1.0  # seconds until a web process that could not use the database is started again
 
 
 class Server(BaseApplication):
@@ -49,21 +44,20 @@ class Server(BaseApplication):
     """
 
     def __init__(self, targets: Sequence[str], settings: Settings, reload: bool = False, deliver: bool = True) -> None:
-        self.state = SharedState()
-        self.deliverer = Deliverer(targets) if deliver else None
+        self._shared = SharedState()
+        self._worker_process = WorkerProcess(targets, settings.longest_silence) if deliver else None
+        self._web_process: WebProcess
         self._targets = targets
         self._settings = settings
         self._reload = reload
-        self._worker_age = 0
-        self._inquiry = Inquiry()
-        self._tls = binding.tls_context(settings)
-        self._bind, self._place = binding.bind(settings)
-        self._probes = binding.probes(settings, self.state.is_ready, self._backlog)
+        self._tls = listen.tls_context(settings)
+        self._bind, self._listening_on = listen.bind(settings)
+        self._health_port = listen.health_port(settings, self._shared.is_ready, self._shared.backlog)
         super().__init__(prog="extension-kit")
 
     def load_config(self) -> None:
         settings = self._settings
-        ListenerWorker.CONFIG_KWARGS = {
+        WebWorker.CONFIG_KWARGS = {
             "loop": "auto",
             "http": partial(
                 LimitedHttpProtocol,
@@ -89,7 +83,7 @@ class Server(BaseApplication):
             "bind": self._bind,
             "umask": 0o777 & ~int(settings.unix_socket_mode, 8),
             "workers": settings.web_workers,
-            "worker_class": ListenerWorker,
+            "worker_class": WebWorker,
             "logger_class": GunicornLogger,
             "keepalive": ceil(settings.keep_alive),
             "graceful_timeout": ceil(settings.grace_period),
@@ -101,86 +95,51 @@ class Server(BaseApplication):
             "pre_fork": self._pre_fork,
             "post_fork": self._post_fork,
             "child_exit": self._child_exit,
-            "on_reload": self._renew_deliverer,
+            "on_reload": self._renew_worker_process,
             "worker_int": _end_gracefully,
         }.items():
             self.cfg.set(key, value)
 
-    def load(self) -> Callable[..., Any]:
-        """Load the handlers in the web process: threads and files they open at import must not cross a fork."""
-        try:
-            service = Service.of(load_extensions(self._targets), self._settings)
-            application = AsgiApplication(service, on_ready=self._on_ready)
-        except (ConfigurationError, StoreError) as error:
-            if isinstance(error, StoreError) and self.state.has_served:
-                self._come_again(error)
-            if self._reload:
-                logger.warning("%s; waiting for changed files", error)
-                return unloaded(str(error))
-            if self.state.is_first_failure():
-                print(f"extension-kit: {error}", file=sys.stderr, flush=True)
-            sys.stdout.flush()
-            os._exit(Arbiter.APP_LOAD_ERROR)  # even if the module has started threads before it failed
-        if self._worker_age == 1 or self._reload:
-            logger.info("Build information: name=%s; version=%s; revision=unknown", service.name, service.version)
-            for line in service.lines:
-                logger.info("%s", line)
-            for doubt in [*unknown_variables(service.variables), *service.registry.doubts()]:
-                logger.warning("%s", doubt)
-        if service.durability is not None:
-            self.state.has_durable_listeners = True
-            service.durability.recorder.notice = self._on_stored
-            service.durability.recorder.start()
-            self._inquiry.answer(service.durability.backlog)
-        return application
-
-    def _come_again(self, error: StoreError) -> NoReturn:
-        """Exit with ``NO_STORE``, so that the arbiter starts new web processes until the database is back."""
-        if self.state.is_first_failure():
-            logger.error("Database unavailable, web process restarts until it is back: %s", error)
-        time.sleep(_STORE_PAUSE)
-        sys.stdout.flush()
-        os._exit(NO_STORE)
+    def load(self) -> Application:
+        """Load the handlers; gunicorn calls it in the web process."""
+        return self._web_process.load(self._targets, self._settings)
 
     def run(self) -> None:
         """Serve until a signal arrives; always ends with SystemExit."""
-        if self._probes is not None:
-            self._probes.start()
-        logger.info("Starting extension %s", self._place)
-        ListenerArbiter(self).run()
-
-    def _backlog(self) -> Backlog | None:
-        return self._inquiry.ask() if self.state.has_durable_listeners else None
+        if self._health_port is not None:
+            self._health_port.start()
+        if self._worker_process is None and (idle := idle_variables(SERVE)):
+            logger.debug("%s", idle)  # no warning: servers and workers are run with the same environment
+        ServerArbiter(self, self._shared, self._worker_process).run()
 
     def _pre_fork(self, arbiter: Arbiter, worker: UvicornWorker) -> None:
-        taken = {other.place for other in arbiter.WORKERS.values()}
-        worker.place = next(place for place in map(str, count()) if place not in taken)
+        taken = {other.slot for other in arbiter.WORKERS.values()}
+        worker.slot = next(slot for slot in count() if slot not in taken)
 
     def _post_fork(self, arbiter: Arbiter, worker: UvicornWorker) -> None:
-        self._worker_age = worker.age
-        metrics.start(worker.place)
-        if self._probes is not None:
-            self._probes.leave()
+        metrics.start(str(worker.slot))
+        if self._health_port is not None:
+            self._health_port.close_after_fork()
+        self._web_process = WebProcess(
+            self._shared,
+            worker.slot,
+            is_first=worker.age == 1,
+            reload=self._reload,
+            has_health_port=self._health_port is not None,
+            listening_on=self._listening_on,
+        )
 
     def _child_exit(self, arbiter: Arbiter, worker: UvicornWorker) -> None:
-        self.state.worker_ready(worker.age, False)
-        metrics.ended(worker.place)
+        self._shared.set_ready(worker.slot, False)
+        metrics.ended(str(worker.slot))
         if self._reload:
-            self._renew_deliverer(arbiter)
+            self._renew_worker_process(arbiter)
 
-    def _renew_deliverer(self, arbiter: Arbiter) -> None:
+    def _renew_worker_process(self, arbiter: Arbiter) -> None:
         """End the delivery worker. A new one starts when a web process has loaded files with durable listeners."""
-        if self.deliverer is not None:
-            self.state.has_durable_listeners = False
-            self.deliverer.stop()
-
-    def _on_stored(self, stored: bool) -> None:
-        self.state.worker_ready(self._worker_age, stored)
-        logger.info("Update readiness probe - ready: %s", str(stored).lower())
-
-    def _on_ready(self) -> None:
-        self.state.worker_ready(self._worker_age, True)
-        logger.info("Update readiness probe - ready: true")
+        if self._worker_process is not None:
+            self._shared.has_durable_listeners = False
+            self._worker_process.stop()
 
 
 def serve(targets: Sequence[str], settings: Settings, *, reload: bool = False, deliver: bool = True) -> None:

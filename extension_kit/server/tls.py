@@ -19,7 +19,7 @@ _KEY = "STEADYBIT_EXTENSION_TLS_SERVER_KEY"
 _CLIENT_CAS = "STEADYBIT_EXTENSION_TLS_CLIENT_CAS"
 
 # OpenSSL reasons for which the client is sent an alert.
-_TOLD = {"PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"}
+_ALERTED = {"PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"}
 
 
 def server_context(cert: str, key: str, client_cas: Sequence[str] = ()) -> ssl.SSLContext:
@@ -51,8 +51,8 @@ class _WatchedObject(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            mistakes.say_of_handshake(error)
-            if error.reason not in _TOLD:
+            mistakes.warn_of_handshake(error)
+            if error.reason not in _ALERTED:
                 raise
             # An event loop closes a failed connection at once. While it believes that more has to be read, it sends the
             # alert that OpenSSL has written. The client closes then, or the loop does after its handshake timeout.

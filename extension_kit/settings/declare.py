@@ -8,9 +8,8 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-from environs import FileAwareEnv
 
 from extension_kit.errors import SettingError
 
@@ -101,9 +100,21 @@ class Declaration:
     kind: Kind[Any]
     meaning: str
     secret: bool
+    section: str = ""
+    acts_in: tuple[str, ...] = ()
+    """The programs that heed it; empty: all."""
 
 
-def setting(variable: str, default: T, kind: Kind[T], meaning: str, *, secret: bool = False) -> T:
+def setting(
+    variable: str,
+    default: T,
+    kind: Kind[T],
+    meaning: str,
+    *,
+    secret: bool = False,
+    section: str = "",
+    acts_in: tuple[str, ...] = (),
+) -> T:
     """Declare a field of a frozen dataclass of settings.
 
     Args:
@@ -112,10 +123,34 @@ def setting(variable: str, default: T, kind: Kind[T], meaning: str, *, secret: b
         kind: how its text is read.
         meaning: a sentence or two for the README.
         secret: True keeps the value out of the dataclass's repr and out of errors.
+        section: heading of its table in the README, if there are several; they have a column for ``acts_in``.
+        acts_in: the programs that heed it.
     """
-    declaration = Declaration(variable, kind, meaning, secret)
+    declaration = Declaration(variable, kind, meaning, secret, section, acts_in)
     field: T = dataclasses.field(default=default, repr=not secret, metadata={"setting": declaration})
     return field
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Section of a README's settings, most of which act in the same programs."""
+
+    title: str
+    acts_in: tuple[str, ...]
+
+    def setting(
+        self,
+        variable: str,
+        default: T,
+        kind: Kind[T],
+        meaning: str,
+        *,
+        secret: bool = False,
+        acts_in: tuple[str, ...] | None = None,
+    ) -> T:
+        """Declare a field, as ``setting`` does; by default it acts where the section's settings do."""
+        acts_in = self.acts_in if acts_in is None else acts_in
+        return setting(variable, default, kind, meaning, secret=secret, section=self.title, acts_in=acts_in)
 
 
 def read_settings(cls: type[S]) -> S:
@@ -127,12 +162,11 @@ def read_settings(cls: type[S]) -> S:
     Raises:
         SettingError: one line that names every variable with a value that is not allowed.
     """
-    env = FileAwareEnv(file_suffix=FILE_SUFFIX)
     values: dict[str, Any] = {}
     problems: list[str] = []
     for name, declaration in declarations(cls):
         try:
-            if text := _read(env, declaration.variable):
+            if text := _read(declaration.variable):
                 values[name] = _parse(declaration, text)
         except SettingError as error:
             problems.append(str(error))
@@ -146,15 +180,19 @@ def declarations(cls: type[DataclassInstance]) -> Iterator[tuple[str, Declaratio
     return ((field.name, field.metadata["setting"]) for field in dataclasses.fields(cls))
 
 
-def _read(env: FileAwareEnv, variable: str) -> str:
-    file_variable = variable + FILE_SUFFIX
-    if os.environ.get(variable) and os.environ.get(file_variable):
-        raise SettingError(f"{variable} and {file_variable} are both set: one of them is allowed")
-    try:
-        return str(env.str(variable, "")).rstrip("\r\n")
-    except (OSError, ValueError):
-        path = shown(os.environ[file_variable])
-        raise SettingError(f"{file_variable} is {path}: the path of a readable text file is allowed") from None
+def _read(variable: str) -> str:
+    """Return the text of a variable or of the file that it names; "" if neither is set."""
+    text, path = os.environ.get(variable, ""), os.environ.get(variable + FILE_SUFFIX)
+    if text and path:
+        raise SettingError(f"{variable} and {variable}{FILE_SUFFIX} are both set: one of them is allowed")
+    if path:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            raise SettingError(
+                f"{variable}{FILE_SUFFIX} is {shown(path)}: the path of a readable text file is allowed"
+            ) from None
+    return text.rstrip("\r\n")
 
 
 def _parse(declaration: Declaration, text: str) -> Any:

@@ -1,9 +1,10 @@
-"""Settings table for a README, generated from the declarations."""
+"""Settings tables for a README, generated from the declarations: one for each section."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
 
 from extension_kit.settings.declare import Declaration, declarations
 from extension_kit.settings.kit import Settings
@@ -14,12 +15,23 @@ if TYPE_CHECKING:
 _TABLE_BEGIN, _TABLE_END = "<!-- settings -->", "<!-- /settings -->"
 
 
-def settings_table(cls: type[DataclassInstance] = Settings) -> list[tuple[str, str, str]]:
-    """Return (environment variable, default as written in the shell, meaning) of each setting, as declared."""
+class Row(NamedTuple):
+    """One setting, as a README shows it."""
+
+    section: str
+    variable: str
+    default: str
+    """As it is written in the shell."""
+    acts_in: str
+    meaning: str
+
+
+def settings_table(cls: type[DataclassInstance] = Settings) -> list[Row]:
+    """Return a row for each setting, as declared."""
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     return [
-        (declaration.variable, _written(defaults[name]), _explained(declaration))
-        for name, declaration in declarations(cls)
+        Row(each.section, each.variable, _written(defaults[name]), ", ".join(each.acts_in), _explained(each))
+        for name, each in declarations(cls)
     ]
 
 
@@ -37,19 +49,25 @@ def _explained(declaration: Declaration) -> str:
 
 
 def settings_markdown(cls: type[DataclassInstance] = Settings) -> str:
-    """Return the table in Markdown, between two comments that mark it for ``with_settings_table``."""
-    rows = (
-        f"| `{variable}` | {f'`{default}`' if default else ''} | {meaning} |"
-        for variable, default, meaning in settings_table(cls)
-    )
-    return "\n".join([_TABLE_BEGIN, "| variable | default | meaning |", "|---|---|---|", *rows, _TABLE_END])
+    """Return the tables in Markdown, between two comments that mark them for ``with_settings_table``."""
+    lines = [_TABLE_BEGIN]
+    for title, rows in groupby(settings_table(cls), key=lambda row: row.section):
+        if title:
+            lines += [f"### {title}", "", "| variable | default | acts in | meaning |", "|---|---|---|---|"]
+        else:
+            lines += ["| variable | default | meaning |", "|---|---|---|"]
+        for row in rows:
+            cells = [f"`{row.variable}`", f"`{row.default}`" if row.default else ""]
+            lines.append(f"| {' | '.join([*cells, *([row.acts_in] if title else []), row.meaning])} |")
+        lines += [""] if title else []
+    return "\n".join([*lines, _TABLE_END])
 
 
 def with_settings_table(text: str, cls: type[DataclassInstance] = Settings) -> str:
-    """Return a README's text with its settings table replaced; the same text if the table was up to date.
+    """Return a README's text with its settings tables replaced; the same text if they were up to date.
 
     Raises:
-        ValueError: the text does not have exactly one table.
+        ValueError: the text does not have exactly one place for them.
     """
     before, begin, rest = text.partition(_TABLE_BEGIN)
     _, end, after = rest.partition(_TABLE_END)

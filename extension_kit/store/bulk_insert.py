@@ -3,6 +3,7 @@
 # ruff: noqa: S608 (only names of ours are put into statements)
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,7 +14,7 @@ _MOST = 64  # rows in one statement; each number of rows is a prepared statement
 _MOST_BYTES = 256 * 1024  # of values, in a statement of several rows: a prepared statement keeps its last values
 
 
-class Bulk:
+class BulkInsert:
     """An INSERT for any number of rows, added in the order given.
 
     Statements go to the driver, past SQLAlchemy, because every event takes this path. PostgreSQL gets one statement for
@@ -24,37 +25,41 @@ class Bulk:
     Args:
         table: its name.
         columns: their names, with their types in PostgreSQL.
-        then: end of the statement, after the rows: ``ON CONFLICT ... RETURNING ...``.
-        is_sqlite: True for SQLite, False for PostgreSQL.
+        then: end of the statement, after the rows: ``ON CONFLICT ... RETURNING ...``; may be empty.
         order: columns that PostgreSQL sorts the rows by before adding them, so that two transactions with the same rows
             cannot deadlock; the ``ref`` of each row follows the order given all the same.
+        same: columns that have the same value in all rows, beside ``columns``, with the value as SQL.
     """
 
     def __init__(
-        self, table: str, columns: Mapping[str, str], then: str, *, is_sqlite: bool, order: Sequence[str] = ()
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        then: str,
+        *,
+        order: Sequence[str] = (),
+        same: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        names = ", ".join(f'"{name}"' for name in columns)
-        self._is_sqlite = is_sqlite
+        names = ", ".join(f'"{name}"' for name in (*columns, *same))
         self._bytes = next((place for place, kind in enumerate(columns.values()) if kind == "bytea"), None)
-        if is_sqlite:
-            row = f"({', '.join('?' for _ in columns)})"
-            self._by_size = [
-                f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * size)} {then}" for size in range(_MOST + 1)
-            ]
-            return
+        row = f"({', '.join((*('?' for _ in columns), *same.values()))})"
+        self._by_size = [
+            f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * size)} {then}" for size in range(_MOST + 1)
+        ]
         # Bytes go as binary: as text they would take twice the room.
         lists = ", ".join(f"{'%b' if kind == 'bytea' else '%s'}::{kind}[]" for kind in columns.values())
-        rows = f"SELECT * FROM unnest({lists})"
+        values = ", ".join(("*", *same.values()))
+        rows = f"SELECT {values} FROM unnest({lists})"
         if order:
             ref = f"nextval(pg_get_serial_sequence('{table}', 'ref'))"
-            numbered = f"(SELECT {ref}, * FROM unnest({lists})) AS numbered (ref, {names})"
+            numbered = f"(SELECT {ref}, {values} FROM unnest({lists})) AS numbered (ref, {names})"
             names, rows = f"ref, {names}", f"SELECT * FROM {numbered} ORDER BY {', '.join(order)}"
-        self._statement = f"INSERT INTO {table} ({names}) {rows} {then}"
+        self._for_all = f"INSERT INTO {table} ({names}) {rows} {then}"
 
     def add(self, connection: Connection, rows: Sequence[Row]) -> list[Row]:
         """Add rows, at least one, and return the statement's ``RETURNING`` rows: one for each row added or changed."""
         driver: Any = connection.connection.driver_connection
-        if self._is_sqlite:
+        if connection.dialect.name == "sqlite":
             returned: list[Row] = []
             size = 1 if self._is_large(rows) else _MOST
             for start in range(0, len(rows), size):
@@ -63,7 +68,8 @@ class Bulk:
                 returned += driver.execute(self._by_size[len(portion)], values).fetchall()
             return returned
         columns = [list(column) for column in zip(*rows, strict=True)]
-        return list(driver.execute(self._statement, columns))
+        cursor = driver.execute(self._for_all, columns)
+        return list(cursor) if cursor.description else []
 
     def _is_large(self, rows: Sequence[Row]) -> bool:
         place = self._bytes

@@ -16,7 +16,9 @@ def row_counts(connection: Connection, metadata: MetaData) -> dict[str, int]:
     }
 
 
-def copy_rows(source: Connection, target: Connection, metadata: MetaData, advance: Callable[[int], None]) -> None:
+def copy_rows(
+    source: Connection, target: Connection, metadata: MetaData, advance: Callable[[int], None], batch: int = _BATCH
+) -> None:
     """Copy the rows of all tables with their refs, and the counters that give the next refs.
 
     Args:
@@ -24,12 +26,13 @@ def copy_rows(source: Connection, target: Connection, metadata: MetaData, advanc
         target: to write to; has the same tables, all empty.
         metadata: the tables.
         advance: called with the number of rows copied since the last call.
+        batch: number of rows that are copied at once.
     """
     for table in metadata.sorted_tables:
-        rows = source.execution_options(yield_per=_BATCH).execute(select(table))
-        for batch in rows.partitions():
-            target.execute(insert(table), [row._asdict() for row in batch])
-            advance(len(batch))
+        rows = source.execution_options(yield_per=batch).execute(select(table))
+        for some in rows.partitions():
+            target.execute(insert(table), [dict(zip(table.columns.keys(), row, strict=True)) for row in some])
+            advance(len(some))
         column = table.autoincrement_column
         if column is not None and (number := _last_number(source, table, column.name)) is not None:
             _set_last_number(target, table, column.name, number)

@@ -28,16 +28,16 @@ class _Process(NamedTuple):
     """Objects of one process, useless in the processes it forks."""
 
     engine: Engine
-    turn: AbstractContextManager[None]
+    write_lock: AbstractContextManager[None]
     watch: FileWatch | None = None
 
 
-class _Turn:
+class _WriteLock:
     """Lock between the threads that write to a SQLite file, so that they do not poll the file's own lock."""
 
     def __init__(self, path: Path, database: str) -> None:
         self._database = database
-        self._lock = sqlite.turn(path)
+        self._lock = sqlite.write_lock(path)
 
     def __enter__(self) -> None:
         if not self._lock.acquire(timeout=min(sqlite.WAIT, deadline.limit().left())):
@@ -105,7 +105,7 @@ class Database:
             StoreError: the database cannot be used; nothing was written.
         """
         process = self._process()
-        with self._understood(self._silence), process.turn:
+        with self._understood(self._silence), process.write_lock:
             with process.engine.begin() as connection:
                 driver: Any = connection.connection.driver_connection
                 yield connection
@@ -166,7 +166,7 @@ class Database:
             StoreError: the database cannot be used.
         """
         if self.is_sqlite:
-            with self._understood(None), self._process().turn:
+            with self._understood(None), self._process().write_lock:
                 sqlite.shrink_log(self.path)
 
     def vacuum(self, pages: int) -> None:
@@ -175,7 +175,7 @@ class Database:
         Raises:
             StoreError: the database cannot be used.
         """
-        with self._understood(None), self._process().turn:
+        with self._understood(None), self._process().write_lock:
             sqlite.vacuum(self.path, pages)
 
     def dispose(self) -> None:
@@ -190,7 +190,7 @@ class Database:
             return process
         if self.is_sqlite:
             watch = FileWatch(self.path)
-            made = _Process(sqlite_engine(self.path, watch, flush=self._flush), _Turn(self.path, self.name), watch)
+            made = _Process(sqlite_engine(self.path, watch, flush=self._flush), _WriteLock(self.path, self.name), watch)
         else:
             made = _Process(postgresql_engine(self.url, flush=self._flush, timeout=self.timeout), nullcontext())
         return self._processes.setdefault(pid, made)

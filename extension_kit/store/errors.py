@@ -142,7 +142,7 @@ def _said(error: psycopg.Error) -> str:
 
 
 def _without_tables(database: str) -> StoreError:
-    return OlderSchema(f"The database {database} lacks tables: run `extension-kit db upgrade`")
+    return OlderSchema(f"The database {database} lacks tables")
 
 
 def _with_other_tables(database: str) -> StoreError:

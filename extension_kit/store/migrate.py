@@ -1,8 +1,9 @@
 """Migrations: create the tables of a database, or bring them up to date."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection, inspect, text
 
@@ -17,6 +18,20 @@ _LONGEST = 86400.0  # seconds for a statement that changes a table; the server s
 _LOCK = 0x657874656E73696F  # PostgreSQL's name for "we are being upgraded": any number that others do not use
 
 
+class Migrated(NamedTuple):
+    """Tables that were made or upgraded.
+
+    Attributes:
+        extension: name of the extension that they are of; None: the kit's.
+        before: their version before; None: they were made.
+        after: their version now.
+    """
+
+    extension: str | None
+    before: str | None
+    after: str
+
+
 def current(database: Database, version_table: str = version.TABLE) -> str | None:
     """Return the version of the kit's tables, or of an extension's; None without tables.
 
@@ -29,20 +44,21 @@ def current(database: Database, version_table: str = version.TABLE) -> str | Non
 
 def upgrade(
     database: Database,
-    create_engine_tables: Callable[[Connection], None],
     extensions: Sequence[Tables] = (),
     *,
     only_check: bool = False,
-) -> None:
+) -> list[Migrated]:
     """Create the tables, or migrate those of an earlier release, in one transaction.
 
     Any number of processes may call it at the same time; all but one find nothing to do.
 
     Args:
         database: to migrate; the file of a SQLite database is created.
-        create_engine_tables: called with the connection; creates missing tables of the engine.
         extensions: the tables of extensions.
         only_check: True: change nothing, only check the versions.
+
+    Returns:
+        The tables that were made or upgraded: the kit's first, if they were, and those of extensions.
 
     Raises:
         OlderSchema: the database has to be upgraded; with ``only_check`` only.
@@ -53,16 +69,15 @@ def upgrade(
         version.check(current(database), database.name)
         for tables in extensions:
             version.check(current(database, tables.version_table), database.name, tables.latest, tables.name)
-        return
+        return []
     database.create()
     with deadline.patiently(_LONGEST), database.transaction() as connection:
         if not database.is_sqlite:  # a SQLite transaction excludes other writers anyway
             connection.execute(text("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        _migrate(connection, database.name, None)
-        create_engine_tables(connection)
-        for tables in extensions:
-            _migrate(connection, database.name, tables)
+        migrated = [_migrate(connection, database.name, None)]
+        migrated += [_migrate(connection, database.name, tables) for tables in extensions]
+    return [each for each in migrated if each is not None]
 
 
 def extensions_in(connection: Connection) -> set[str]:
@@ -78,8 +93,8 @@ def _version(connection: Connection, version_table: str) -> str | None:
     return found
 
 
-def _migrate(connection: Connection, name: str, tables: Tables | None) -> None:
-    """Migrate the tables of an extension, or the kit's own."""
+def _migrate(connection: Connection, name: str, tables: Tables | None) -> Migrated | None:
+    """Migrate the tables of an extension, or the kit's own; return None if they were the latest."""
     version_table = tables.version_table if tables else version.TABLE
     latest = tables.latest if tables else version.LATEST
     versions = tables.versions if tables else _MIGRATIONS / "versions"
@@ -87,7 +102,7 @@ def _migrate(connection: Connection, name: str, tables: Tables | None) -> None:
     before = _version(connection, version_table)
     version.refuse_newer(before, name, latest, whose)
     if before == latest:
-        return
+        return None
     # Imported only for a migration, because the import takes longer than everything else here.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from alembic import command
@@ -100,3 +115,4 @@ def _migrate(connection: Connection, name: str, tables: Tables | None) -> None:
     command.upgrade(config, latest)
     of = f" of the tables of {whose}" if whose else ""
     logger.info("Database %s upgraded to version %s%s (before: %s)", name, latest, of, before)
+    return Migrated(whose, before, latest)

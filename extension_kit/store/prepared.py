@@ -17,9 +17,18 @@ class _Compiled(NamedTuple):
     order: Sequence[str] | None
     binds: Mapping[str, Convert]
     columns: Sequence[Convert | None]
+    converts: bool
+
+    def converted(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a row of the driver with the types of its columns."""
+        if not self.converts:
+            return row
+        return tuple(
+            value if convert is None else convert(value) for value, convert in zip(row, self.columns, strict=True)
+        )
 
 
-class Statement:
+class PreparedStatement:
     """A statement with variables given by name.
 
     Args:
@@ -40,11 +49,12 @@ class Statement:
         cursor, compiled = self._execute(connection, values)
         row: tuple[Any, ...] | None = cursor.fetchone()
         cursor.close()
-        if row is None or not compiled.columns:
-            return row
-        return tuple(
-            value if convert is None else convert(value) for value, convert in zip(row, compiled.columns, strict=True)
-        )
+        return row if row is None else compiled.converted(row)
+
+    def all(self, connection: Connection, **values: Any) -> list[tuple[Any, ...]]:
+        """Execute, and return all rows."""
+        cursor, compiled = self._execute(connection, values)
+        return [compiled.converted(row) for row in cursor.fetchall()]
 
     def _execute(self, connection: Connection, variables: dict[str, Any]) -> tuple[Any, _Compiled]:
         dialect = connection.dialect
@@ -63,12 +73,14 @@ def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
     compiled: Any = statement.compile(dialect=dialect)
     binds = {name: _impl(bind.type, dialect).bind_processor(dialect) for name, bind in compiled.binds.items()}
     columns = statement.selected_columns if isinstance(statement, Select) else ()
+    converts = [_impl(column.type, dialect).result_processor(dialect, None) for column in columns]
     return _Compiled(
         str(compiled),
         {name: bind.value for name, bind in compiled.binds.items() if not bind.required},
         compiled.positiontup,
         {name: convert for name, convert in binds.items() if convert},
-        [_impl(column.type, dialect).result_processor(dialect, None) for column in columns],
+        converts,
+        any(converts),
     )
 
 

@@ -2,12 +2,12 @@
 
 import math
 import os
-import random
 import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from random import SystemRandom
 from weakref import WeakValueDictionary
 
 from extension_kit.store.sqlite_file import FileConnection, files_at, opened_files
@@ -17,8 +17,8 @@ WAIT = 5.0
 
 _STATEMENTS = 512  # kept prepared; inserts differ by their number of rows
 
-_turns: WeakValueDictionary[tuple[int, Path], threading.Lock] = WeakValueDictionary()
-_turns_lock = threading.Lock()
+_write_locks: WeakValueDictionary[tuple[int, Path], threading.Lock] = WeakValueDictionary()
+_write_locks_lock = threading.Lock()
 
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",
@@ -41,14 +41,14 @@ def create(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def turn(path: Path) -> threading.Lock:
+def write_lock(path: Path) -> threading.Lock:
     """Return the lock between the threads of this process that write to a file.
 
     Without it they would poll the file's own lock. A forked process has a lock of its own.
     """
-    with _turns_lock:
-        if (lock := _turns.get((os.getpid(), path))) is None:
-            lock = _turns[os.getpid(), path] = threading.Lock()
+    with _write_locks_lock:
+        if (lock := _write_locks.get((os.getpid(), path))) is None:
+            lock = _write_locks[os.getpid(), path] = threading.Lock()
         return lock
 
 
@@ -132,6 +132,6 @@ def _execute_in_turn(connection: sqlite3.Connection, statement: str, wait: float
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(random.uniform(0.0002, 0.001))  # noqa: S311
+            time.sleep(SystemRandom().uniform(0.0002, 0.001))
         else:
             return

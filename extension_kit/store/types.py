@@ -1,4 +1,4 @@
-"""Column types and naming of constraints, the same on both stores."""
+"""Column types, encoding of times and naming of constraints, for both stores."""
 
 from datetime import UTC, datetime
 
@@ -41,3 +41,15 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def driver_time(time: datetime, *, is_sqlite: bool) -> str | datetime | None:
+    """Encode an aware time for a statement that goes to the driver, past SQLAlchemy, as ``UtcDateTime`` does.
+
+    SQLite gets a text in SQLAlchemy's format. A time that is in year 0 or 10000 in UTC becomes None.
+    """
+    try:
+        utc = time.astimezone(UTC)
+    except OverflowError:
+        return None
+    return utc.isoformat(sep=" ", timespec="microseconds")[:26] if is_sqlite else utc

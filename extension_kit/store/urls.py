@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from extension_kit.errors import SettingError
 from extension_kit.settings.declare import Refusal
-from extension_kit.settings.kit import DATABASE_URL
+from extension_kit.settings.kinds import DATABASE_URL
 
 _SCHEMA = "write ?options=-csearch_path%3DNAME"
 _INSTEAD = {

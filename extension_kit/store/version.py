@@ -5,7 +5,7 @@ from extension_kit.errors import NewerSchema, OlderSchema
 TABLE = "extension_kit_version"
 """Table that stores the version; its name is our own, because other software may share the database."""
 
-LATEST = "0002"
+LATEST = "0003"
 """The newest version: the newest file in ``migrations/versions``."""
 
 
@@ -24,14 +24,11 @@ def check(version: str | None, database: str, latest: str = LATEST, extension: s
     """
     refuse_newer(version, database, latest, extension)
     tables = f"no tables of {extension}" if extension else "no tables"
-    advice = "run `extension-kit db upgrade`"
-    if extension:
-        advice += f" with the file or module of {extension}"
     if version is None:
-        raise OlderSchema(f"The database {database} has {tables} yet: {advice}")
+        raise OlderSchema(f"The database {database} has {tables} yet", extension)
     if version < latest:
         version = _whose(version, extension)
-        raise OlderSchema(f"The database {database} has version {version}, and {latest} is needed: {advice}")
+        raise OlderSchema(f"The database {database} has version {version}, and {latest} is needed", extension)
 
 
 def refuse_newer(version: str | None, database: str, latest: str = LATEST, extension: str | None = None) -> None:

@@ -11,7 +11,7 @@ import orjson
 
 from extension_kit.agent.factory import EventFactory
 from extension_kit.agent.recording import open_recording
-from extension_kit.agent.registration_reader import Registration
+from extension_kit.agent.registration_reader import RegistrationDocument
 from extension_kit.events.event import Event
 from extension_kit.events.patterns import PatternIndex
 from extension_kit.events.published import PublishedEvent
@@ -89,7 +89,7 @@ class InMemoryAgent:
     def __init__(self, extension: Extension) -> None:
         settings = Settings.from_environment()
         self._worker = worker = InMemoryWorker(settings.function_timeout)
-        service = Service.of([extension], settings, durable=False, recorder=worker, find_step=worker.find_step)
+        service = Service.of([extension], settings, durable=False, recorder=worker, find_step=worker.find_step).open()
         self._listeners: list[Listener] = service.registry.listeners
         self._client = create_app(service).test_client()
         self._auth = (settings.basic_username, settings.basic_password) if settings.basic_username else None
@@ -123,7 +123,7 @@ class InMemoryAgent:
             raise TypeError("changes apply to made events only: give a name, or change the body itself")
         sent = Sent(dict(event))
         with _recording(sent.calls):
-            for listener in Registration.parse(self._index()).select(event.get("eventName"), self.role):
+            for listener in RegistrationDocument.parse(self._index()).select(event.get("eventName"), self.role):
                 sent.answers.append(self._call(listener.method, listener.path, sent.event))
                 sent.deliveries += self._worker.work()
         return sent
@@ -137,7 +137,7 @@ class InMemoryAgent:
         sent = Sent(event.raw)
         index: PatternIndex[Listener] = PatternIndex()
         for listener in self._listeners:
-            index.add(listener.names, listener)
+            index.add(listener.patterns, listener)
         with _recording(sent.calls):
             sent.deliveries = self._worker.publish(event, index.match(event.name))
         return sent
@@ -182,12 +182,12 @@ def _recording(calls: list[Call]) -> Iterator[None]:
     original = Listener.call
 
     def call(listener: Listener, event: Event) -> None:
-        noted = Call(listener.name, event)
-        calls.append(noted)
+        recorded = Call(listener.name, event)
+        calls.append(recorded)
         try:
             original(listener, event)
         except BaseException as error:
-            noted.error = error
+            recorded.error = error
             raise
 
     with patch.object(Listener, "call", call):

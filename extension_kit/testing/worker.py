@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Literal
 
-from extension_kit.deliveries.attempt import Due
+from extension_kit.deliveries.entries import Entry, entry_of
 from extension_kit.deliveries.function_handlers import Views, function_handler
-from extension_kit.deliveries.group_commit import entry_of
-from extension_kit.deliveries.outbox import Entry
+from extension_kit.deliveries.handler import Due
 from extension_kit.events.event import Event
 from extension_kit.events.published import PublishedEvent
 from extension_kit.events.registry import Listener
@@ -75,7 +74,7 @@ class InMemoryWorker:
         due = Due(
             ref=next(self._refs),
             number=1,
-            earlier=0,
+            uncounted_attempts=0,
             listener=listener.key,
             created_at=datetime.now(UTC),
             event_name=entry.name,

@@ -6,7 +6,7 @@ from functools import partial
 from flask import Flask, Response, g, request
 
 from extension_kit.events.answers import UNAUTHORIZED
-from extension_kit.events.receive import request_id
+from extension_kit.events.request_headers import request_id
 from extension_kit.observability import metrics
 from extension_kit.observability.access_log import AccessLog
 from extension_kit.observability.metrics_page import no_backlog, page
@@ -14,6 +14,7 @@ from extension_kit.runtime.service import Service
 from extension_kit.web.event_views import listeners_blueprint
 from extension_kit.web.health import health_blueprint
 from extension_kit.web.index import index_blueprint
+from extension_kit.web.peer_certificate import add_peer_certificate
 from extension_kit.web.protocol_routes import answer_any_error, mount, owner
 from extension_kit.web.responses import compress, respond
 
@@ -37,24 +38,27 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
     mounted = mount(app, service)
     app.register_error_handler(Exception, partial(answer_any_error, mounted))
     access_log = AccessLog()
-    durability = service.durability
+    runtime = service.runtime
     routes = service.registry.routes
     metrics.start()
-    metrics.describe(service.name, service.version, routes, durability.keys if durability else ())
+    metrics.describe(service.name, service.version, routes, runtime.keys if runtime else ())
 
     @app.get("/metrics")
     def show_metrics() -> Response:
         metrics.pool_waiting(service.pool.waiting)
-        status, content_type, body = page(durability.backlog if durability else no_backlog)
+        status, content_type, body = page(runtime.backlog if runtime else no_backlog)
         return Response(body, status, content_type=content_type)
 
     @app.before_request
     def admit() -> Response | None:
-        if embed_worker and service.durability is not None:
-            service.durability.embed_worker()
+        if embed_worker and service.runtime is not None:
+            service.runtime.embed_worker()
         g.started = time.perf_counter()
         g.request_id = request_id(request.headers.get("Request-Id", ""))
-        if service.credentials is None or request.path.startswith("/health/") or owner(mounted, request.path):
+        if owner(mounted, request.path):
+            add_peer_certificate(request.environ)
+            return None
+        if service.credentials is None or request.path.startswith("/health/"):
             return None
         if service.credentials.admit(request.headers.get("Authorization", "")):
             return None

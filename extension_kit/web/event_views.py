@@ -7,8 +7,9 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wsgi import get_input_stream
 
 from extension_kit.events.answers import too_large
-from extension_kit.events.receive import Pending, Run, deadline_after, parse_timeout
+from extension_kit.events.pending import ImmediateRun, Pending
 from extension_kit.events.registry import Route
+from extension_kit.events.request_headers import deadline_after, parse_timeout
 from extension_kit.runtime.service import Service
 from extension_kit.web.responses import respond
 
@@ -44,14 +45,14 @@ def _view(service: Service, route: Route) -> Callable[[], Response]:
             headers.get("Content-Type", ""),
             deadline_after(timeout) if timeout else None,
             # Without a time limit the request's own thread runs the functions; only another thread can enforce a limit.
-            service.pool.submit if timeout or service.durability else _run_here,
+            service.pool.submit if timeout or service.runtime else _run_here,
         )
         return respond(outcome.wait(timeout) if isinstance(outcome, Pending) else outcome)
 
     return receive
 
 
-def _run_here(run: Run) -> bool:
+def _run_here(run: ImmediateRun) -> bool:
     run()
     return True
 

@@ -21,7 +21,7 @@ def health_blueprint(service: Service) -> Blueprint:
 
     @health.get("/readiness")
     def ready() -> Response:
-        if service.durability is None or service.durability.is_writable():
+        if service.runtime is None or service.runtime.is_writable():
             return Response(content_type=_TEXT)
         return Response("Service Unavailable", 503, content_type=_TEXT)
 

@@ -1,10 +1,11 @@
-"""Views of ``GET /``, the registration document that agents poll, and ``GET /openapi.json``."""
+"""Views of ``GET /``, the registration document that agents poll by its ETag, and of ``GET /openapi.json``."""
 
 from typing import Any
 
 import orjson
 from flask import Blueprint, Response, request
 
+from extension_kit.events.registration_document import list_event_listeners, serialize
 from extension_kit.runtime.service import Service
 from extension_kit.web.openapi import build_document
 
@@ -15,7 +16,7 @@ def index_blueprint(service: Service) -> Blueprint:
 
     @index.get("/", provide_automatic_options=False)
     def registration_document() -> Response:
-        body, etag = service.registry.serialized()
+        body, etag = serialize(service.registry)
         response = Response(body, content_type="application/json", headers={"ETag": etag})
         if _is_known(etag, request.headers.get("If-None-Match", "")):
             response.status_code = 304
@@ -34,7 +35,7 @@ def openapi_document(service: Service) -> dict[str, Any]:
     return build_document(
         title=service.name,
         version=service.version,
-        listeners=service.registry.event_listeners(),
+        listeners=list_event_listeners(service.registry),
         mode=service.settings.validation,
         basic_auth=service.credentials is not None,
     )

@@ -5,17 +5,16 @@ from copy import deepcopy
 from typing import Any
 
 import yaml
-from apispec import APISpec
 
 from extension_kit.events.schema.bodies import Error, EventListenerList, InvalidEventError
-from extension_kit.events.schema.guard import OPENAPI_VERSION, json_schema_components
-from extension_kit.events.schema.openapi import Mode, event_components
-
-Document = dict[str, Any]
-
-_KEY_ORDER = ("openapi", "info", "jsonSchemaDialect", "tags", "security", "paths", "components")
-
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+from extension_kit.events.schema.modes import Mode, event_components
+from extension_kit.events.schema.openapi import json_schema_components
+from extension_kit.web.openapi_builder import (
+    JSON_SCHEMA_DIALECT,
+    Document,
+    OpenApiBuilder,
+    json_content,
+)
 
 _DOCUMENTED_EVENT: Document = {
     "id": "da059724-a8ae-4b4b-b4f0-ee01898232d2",
@@ -91,22 +90,18 @@ def _response(description: str, content: Document | None = None, **headers: str)
     return {**response, "content": content} if content else response
 
 
-def _json(schema: str | Document) -> Document:
-    return {"application/json": {"schema": schema}}
-
-
 _RESPONSES: Document = {
-    "NotAnEvent": _response("The body is empty, no JSON, or no JSON object", _json("Error")),
+    "NotAnEvent": _response("The body is empty, no JSON, or no JSON object", json_content("Error")),
     "Unauthorized": _response(
-        "The credentials are missing or wrong", _json("Error"), **{"WWW-Authenticate": "Challenge"}
+        "The credentials are missing or wrong", json_content("Error"), **{"WWW-Authenticate": "Challenge"}
     ),
-    "TooLarge": _response("The body is larger than the extension accepts", _json("Error")),
-    "NotJson": _response("The Content-Type is not application/json", _json("Error")),
-    "InvalidEvent": _response("The event does not match the schema", _json("InvalidEventError")),
-    "Failed": _response("A function of the extension raised an error", _json("Error")),
+    "TooLarge": _response("The body is larger than the extension accepts", json_content("Error")),
+    "NotJson": _response("The Content-Type is not application/json", json_content("Error")),
+    "InvalidEvent": _response("The event does not match the schema", json_content("InvalidEventError")),
+    "Failed": _response("A function of the extension raised an error", json_content("Error")),
     "Unavailable": _response(
         "The timeout of the sender has passed, or too many events are waiting",
-        {"text/plain": {"schema": {"const": "Timeout"}}, **_json("Error")},
+        {"text/plain": {"schema": {"const": "Timeout"}}, **json_content("Error")},
         **{"Retry-After": "RetryAfter"},
     ),
 }
@@ -124,22 +119,21 @@ def build_document(
         mode: the strictness of validation; the document holds the enforced schemas.
         basic_auth: True if requests must carry a user name and a password.
     """
-    info = {"description": _STRICTNESS[mode]}
-    spec = APISpec(title, version, OPENAPI_VERSION, info=info, jsonSchemaDialect=_DIALECT)
-    _add_components(spec, mode)
+    secured: Document = {"security": [{"basic": []}]} if basic_auth else {}
+    builder = OpenApiBuilder(title, version, _STRICTNESS[mode], jsonSchemaDialect=JSON_SCHEMA_DIALECT, **secured)
+    _add_components(builder, mode)
     if basic_auth:
-        spec.options["security"] = [{"basic": []}]
-        spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
-    spec.tag({"name": "registration", "description": "Documents that agents request"})
-    spec.tag({"name": "events", "description": "Events that agents send"})
+        builder.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
+    builder.add_tag("registration", "Documents that agents request")
+    builder.add_tag("events", "Events that agents send")
     guard = {"401": "Unauthorized"} if basic_auth else {}
-    spec.path("/", operations={"get": _registration_document(guard)})
-    spec.path("/openapi.json", operations={"get": _openapi_document(guard)})
+    builder.add_operation("get", "/", _registration_document(guard))
+    builder.add_operation("get", "/openapi.json", _openapi_document(guard))
     for listener in listeners:
-        spec.path(listener["path"], operations={listener["method"].lower(): _event_listener(listener, mode, guard)})
-    document = spec.to_dict()
+        builder.add_operation(listener["method"].lower(), listener["path"], _event_listener(listener, mode, guard))
+    document = builder.build()
     _drop_unused(document)
-    return {key: document[key] for key in _KEY_ORDER if key in document}
+    return document
 
 
 def to_yaml(document: Document) -> str:
@@ -162,17 +156,15 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(list, _Dumper.represent_list)
 
 
-def _add_components(spec: APISpec, mode: Mode) -> None:
-    schemas = event_components(mode) | json_schema_components(EventListenerList, Error, InvalidEventError)
-    for name, schema in schemas.items():
-        spec.components.schema(name, schema)
+def _add_components(builder: OpenApiBuilder, mode: Mode) -> None:
+    builder.add_schemas(event_components(mode) | json_schema_components(EventListenerList, Error, InvalidEventError))
     for name, header in _HEADERS.items():
-        spec.components.header(name, {**header, "schema": {"type": "string"}})
+        builder.components.header(name, {**header, "schema": {"type": "string"}})
     for name, parameter in _PARAMETERS.items():
-        spec.components.parameter(name, "header", {**parameter, "schema": {"type": "string"}})
+        builder.components.parameter(name, "header", {**parameter, "schema": {"type": "string"}})
     for name, response in _RESPONSES.items():
-        spec.components.response(name, response)
-    spec.components.example("Event", deepcopy(_EXAMPLES[mode]))
+        builder.components.response(name, response)
+    builder.components.example("Event", deepcopy(_EXAMPLES[mode]))
 
 
 def _registration_document(guard: Document) -> Document:
@@ -181,7 +173,7 @@ def _registration_document(guard: Document) -> Document:
         "summary": "Get the registration document: the event listeners and further offers of the extension",
         "parameters": ["IfNoneMatch", "RequestId"],
         "responses": {
-            "200": _response("The registration document", _json("EventListenerList"), ETag="ETag"),
+            "200": _response("The registration document", json_content("EventListenerList"), ETag="ETag"),
             "304": _response("It has not changed", ETag="ETag"),
             **guard,
             "500": "Failed",
@@ -195,7 +187,7 @@ def _openapi_document(guard: Document) -> Document:
         "tags": ["registration"],
         "summary": "Get this document",
         "parameters": ["RequestId"],
-        "responses": {"200": _response("An OpenAPI document", _json(document)), **guard},
+        "responses": {"200": _response("An OpenAPI document", json_content(document)), **guard},
     }
 
 
@@ -205,7 +197,7 @@ def _event_listener(listener: Mapping[str, Any], mode: Mode, guard: Document) ->
     responses = {
         "200": _response(
             "The event is accepted",
-            _json({"type": "object", "maxProperties": 0}),
+            json_content({"type": "object", "maxProperties": 0}),
             **{"Extension-Duplicate": "Duplicate"},
         ),
         "400": "NotAnEvent",

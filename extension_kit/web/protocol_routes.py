@@ -1,41 +1,23 @@
 """Routes of other systems' event protocols, mounted beside the kit's own."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 
-from flask import Blueprint, Flask, Response, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from extension_kit.errors import RegistrationError, StoreError
+from extension_kit.runtime.contract import Routes
 from extension_kit.runtime.service import Service
 from extension_kit.web.errors import answer_error
 from extension_kit.web.event_views import read_body
+from extension_kit.web.grouped_routes import MountedRoute, add_grouped_route
 
 logger = logging.getLogger("extension_kit.web")
 
 _KIT = ("/", "/health", "/metrics", "/openapi.json")
-
-
-@dataclass(frozen=True)
-class Routes:
-    """The routes of a protocol.
-
-    Args:
-        blueprint: the views. They authenticate clients themselves; the kit's user name and password do not apply.
-        paths: prefixes of all paths of the protocol, such as ``/croneye/api``.
-        answer_error: makes the protocol's own answer to an error under these paths: HTTP errors of werkzeug, such as
-            404, 405 and 413, and exceptions of views, which the kit has logged.
-    """
-
-    blueprint: Blueprint
-    paths: tuple[str, ...]
-    answer_error: Callable[[Exception], Response]
-
-    def own(self, path: str) -> bool:
-        """Return True if a path belongs to the protocol."""
-        return any(path == own or path.startswith(own.rstrip("/") + "/") for own in self.paths)
 
 
 def mount(app: Flask, service: Service) -> list[Routes]:
@@ -45,11 +27,11 @@ def mount(app: Flask, service: Service) -> list[Routes]:
         RegistrationError: a protocol has a path of the kit, of a listener or of another protocol, or a blueprint of
             the same name as another.
     """
-    if service.durability is None:
+    if service.runtime is None:
         return []
     mounted: list[Routes] = []
-    for protocol, settings in service.protocols:
-        routes: Routes = protocol.routes(service.durability.host, settings)
+    for protocol in service.protocols:
+        routes = protocol.make_routes(service.runtime.kit)
         taken = (*_KIT, *service.registry.routes, *(path for other in mounted for path in other.paths))
         shared = [path for path in taken if routes.own(path)]
         shared += [path for path in routes.paths if owner(mounted, path)]
@@ -64,6 +46,10 @@ def mount(app: Flask, service: Service) -> list[Routes]:
             )
         app.register_blueprint(routes.blueprint)
         mounted.append(routes)
+        make_error = partial(answer_any_error, mounted)
+        for grouped in routes.grouped:
+            commit = service.runtime.group_commit(grouped)
+            add_grouped_route(MountedRoute(app, grouped, commit, make_error, service.settings.request_timeout))
     return mounted
 
 

@@ -5,6 +5,7 @@ from extension_kit.protocol import EventProtocol, Task
 
 from . import retention, watch
 from .codes import EVENT_NAMES, LOST, OVERDUE
+from .document import build_document
 from .events import SOURCE, CronEyeEvent
 from .routes import routes
 from .settings import CronEyeSettings
@@ -21,6 +22,7 @@ extension.add_protocol(
         names=(*EVENT_NAMES.values(), OVERDUE, LOST),
         event=CronEyeEvent,
         tables=TABLES,
+        document=build_document,
         tasks=(
             Task(watch.EVERY, watch.Watch()),
             Task(retention.EVERY, retention.remove_old),

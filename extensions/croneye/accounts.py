@@ -8,16 +8,23 @@ from typing import Any
 
 import jwt
 from sqlalchemy import Row, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from extension_kit.protocol import Host
+from extension_kit.protocol import (
+    Kit,
+    PasswordGate,
+    PasswordsBusy,
+    TooManyTries,
+    Tries,
+    hash_password,
+    insert_or_ignore,
+    limit_keys,
+    verify_password,
+)
 
 from .answers import Refusal
-from .passwords import Busy, PasswordGate, hashed, is_of
-from .secret import secret_of, signing_key
+from .secret import load_secret, signing_key
 from .settings import CronEyeSettings
 from .tables import users
-from .tries import TooManyTries, Tries, keys_of
 
 logger = logging.getLogger("extension_kit.croneye")
 
@@ -30,19 +37,19 @@ class Accounts:
     """The administrator named in the settings.
 
     Args:
-        host: the kit. Its database keeps the account, so that tokens and a new password are valid in every process.
+        kit: the kit. Its database keeps the account, so that tokens and a new password are valid in every process.
         settings: the e-mail address, the password of the first login, and the secret that signs tokens.
 
     Raises:
         SettingError: there is an administrator, but no secret.
     """
 
-    def __init__(self, host: Host, settings: CronEyeSettings) -> None:
-        self._host = host
+    def __init__(self, kit: Kit, settings: CronEyeSettings) -> None:
+        self._kit = kit
         self._email = settings.admin_email
         self._password = settings.admin_password
-        self._secret = secret_of(host, settings) if self._email else b""
-        self._gate = PasswordGate(host.settings.web_threads, Tries())
+        self._secret = load_secret(kit, settings) if self._email else b""
+        self._gate = PasswordGate(kit.settings.web_threads, Tries())
         self._is_fresh = False
 
     def log_in(self, email: str, password: str, address: str | None) -> str:
@@ -62,10 +69,10 @@ class Accounts:
             raise Refusal(404, "User does not exist")
 
         def is_right() -> bool:
-            of_account = is_of(password, self._account().password_hash)
+            of_account = verify_password(password, self._account().password_hash)
             return compare_digest(email.encode(), self._email.encode()) and of_account
 
-        if not self._checked(email, address, is_right):
+        if not self._check(email, address, is_right):
             raise Refusal(401, "Password is not matching. Login again.")
         now = datetime.now(UTC)
         return jwt.encode({"exp": now + _VALID_FOR, "iat": now, "id": _ID}, self._key(self._account()), _ALGORITHM)
@@ -119,25 +126,25 @@ class Accounts:
         changed: dict[str, str] = {}
 
         def is_right() -> bool:
-            if is_of(current, account.password_hash):
-                changed["password_hash"] = hashed(new)
+            if verify_password(current, account.password_hash):
+                changed["password_hash"] = hash_password(new)
             return bool(changed)
 
-        if not self._checked(account.email, address, is_right, data={}):
+        if not self._check(account.email, address, is_right, data={}):
             raise refused
         mine = (users.c.id == _ID) & (users.c.password_hash == account.password_hash)
-        with self._host.transaction() as transaction:
+        with self._kit.transaction() as transaction:
             if not transaction.connection.execute(update(users).where(mine).values(changed)).rowcount:
                 raise refused
 
-    def _checked(self, name: str, address: str | None, is_right: Callable[[], bool], **content: Any) -> bool:
+    def _check(self, name: str, address: str | None, is_right: Callable[[], bool], **content: Any) -> bool:
         try:
-            if right := self._gate.check(keys_of(address, name), is_right):
+            if right := self._gate.check(limit_keys(address, name), is_right):
                 return right
         except TooManyTries as error:
             message = "Too many wrong passwords. Wait, and try again."
             raise Refusal(429, message, retry_after=error.seconds, **content) from error
-        except Busy as error:
+        except PasswordsBusy as error:
             raise Refusal(429, "Too many logins at once. Try again.", retry_after=1.0, **content) from error
         logger.warning("Wrong name or password from %s", address or "a client without an address")
         return False
@@ -147,7 +154,7 @@ class Accounts:
         return signing_key(self._secret, account.password_hash).hex()
 
     def _stored(self) -> Row[Any] | None:
-        with self._host.read() as connection:
+        with self._kit.read() as connection:
             return connection.execute(select(users).where(users.c.id == _ID)).one_or_none()
 
     def _account(self) -> Row[Any]:
@@ -159,17 +166,16 @@ class Accounts:
         if account is not None and (self._is_fresh or self._is_of_settings(account)):
             self._is_fresh = True
             return account
-        made = hashed(self._password)
+        made = hash_password(self._password)
         values = {"email": self._email, "password_hash": made, "initial_hash": made}
-        with self._host.transaction() as transaction:
+        with self._kit.transaction() as transaction:
             connection = transaction.connection
             if account is not None:
                 connection.execute(update(users).where(users.c.id == _ID).values(values))
             else:  # if another process creates it at the same time, that one counts
-                dialect = sqlite if self._host.database.is_sqlite else postgresql
-                connection.execute(dialect.insert(users).values(id=_ID, **values).on_conflict_do_nothing())
+                insert_or_ignore(connection, users, {"id": _ID, **values})
         self._is_fresh = True
         return self._account()
 
     def _is_of_settings(self, account: Row[Any]) -> bool:
-        return account.email == self._email and is_of(self._password, account.initial_hash)
+        return account.email == self._email and verify_password(self._password, account.initial_hash)

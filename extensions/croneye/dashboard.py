@@ -8,16 +8,15 @@ from typing import Any, Concatenate, ParamSpec
 from flask import Blueprint, Response, request
 from jsonschema_rs import Draft202012Validator
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from extension_kit.protocol import Host, read_foreign_json
+from extension_kit.protocol import InvalidBody, Kit, read_json, upsert
 
 from . import queries
 from .accounts import Accounts
 from .answers import Refusal, bad_request, success
-from .moments import milliseconds, moment
 from .schemas import Login, LogQuery, PasswordChange, ProjectSettings, RunsQuery, compiled
 from .tables import settings as project_settings
+from .times import milliseconds, parse_time
 
 P = ParamSpec("P")
 User = Mapping[str, Any]
@@ -37,12 +36,12 @@ class Dashboard:
     """The views of the dashboards.
 
     Args:
-        host: the kit; the views read from its database.
+        kit: the kit; the views read from its database.
         accounts: checks logins and tokens.
     """
 
-    def __init__(self, host: Host, accounts: Accounts) -> None:
-        self._host = host
+    def __init__(self, kit: Kit, accounts: Accounts) -> None:
+        self._kit = kit
         self._accounts = accounts
 
     def add_to(self, blueprint: Blueprint, prefix: str) -> None:
@@ -95,15 +94,15 @@ class Dashboard:
 
     def summary(self, user: User) -> Response:
         """Count schedulers and jobs."""
-        with self._host.read() as connection:
+        with self._kit.read() as connection:
             return success(data=queries.summary(connection))
 
     def jobs(self, user: User) -> Response:
         """Show the runs of jobs in a window."""
         wanted = _body(_RUNS_QUERY, may_be_empty=True).get("time_range", {})
-        end = moment(wanted.get("end")) or datetime.now(UTC)
-        start = moment(wanted.get("start")) or end - _WINDOW
-        with self._host.read() as connection:
+        end = parse_time(wanted.get("end")) or datetime.now(UTC)
+        start = parse_time(wanted.get("start")) or end - _WINDOW
+        with self._kit.read() as connection:
             found = queries.jobs_with_runs(connection, start, end)
         return success(data={"jobs": found, "time_range": {"start": milliseconds(start), "end": milliseconds(end)}})
 
@@ -112,7 +111,7 @@ class Dashboard:
         wanted = _body(_LOG_QUERY, may_be_empty=True)
         chosen = wanted.get("filters") or {}
         between = chosen.get("event_date", [])
-        since, until = map(_moment, between) if len(between) == 2 else (None, None)
+        since, until = map(_parse_time, between) if len(between) == 2 else (None, None)
         filters = queries.Filters(
             wanted.get("search") or "",
             chosen.get("schedulers", ()),
@@ -122,39 +121,37 @@ class Dashboard:
             until,
         )
         page, size = int(wanted.get("page_number", 1)), int(wanted.get("page_size", _PAGE_SIZE))
-        with self._host.read() as connection:
+        with self._kit.read() as connection:
             found, total = queries.logs(connection, filters, page, size)
         pagination = {"current_page": page, "per_page": size, "total": total, "total_pages": -(-total // size)}
         return success(data=found, meta={"pagination": pagination})
 
     def filters(self, user: User) -> Response:
         """List the filters of the log."""
-        with self._host.read() as connection:
+        with self._kit.read() as connection:
             return success(data=queries.choices(connection))
 
     def project(self, user: User) -> Response:
         """Show the project's name."""
-        return self._shown_project("")
+        return self._answer_project("")
 
     def add_project(self, user: User) -> Response:
         """Give the project a name."""
         self._name_project()
-        return self._shown_project("Added settings")
+        return self._answer_project("Added settings")
 
     def change_project(self, user: User) -> Response:
         """Give the project another name."""
         self._name_project()
-        return self._shown_project("Updated settings")
+        return self._answer_project("Updated settings")
 
     def _name_project(self) -> None:
-        values = {"project_name": _body(_PROJECT_SETTINGS)["project_name"]}
-        dialect = sqlite if self._host.database.is_sqlite else postgresql
-        named = dialect.insert(project_settings).values(id=_PROJECT, **values)
-        with self._host.transaction() as transaction:
-            transaction.connection.execute(named.on_conflict_do_update(index_elements=["id"], set_=values))
+        values = {"id": _PROJECT, "project_name": _body(_PROJECT_SETTINGS)["project_name"]}
+        with self._kit.transaction() as transaction:
+            upsert(transaction.connection, project_settings, values, update=["project_name"])
 
-    def _shown_project(self, message: str) -> Response:
-        with self._host.read() as connection:
+    def _answer_project(self, message: str) -> Response:
+        with self._kit.read() as connection:
             found = connection.execute(select(project_settings)).one_or_none()
         shown = {"id": found.id, "project_name": found.project_name} if found else {"id": None, "project_name": None}
         return success(message, data=shown)
@@ -166,18 +163,14 @@ def _body(validator: Draft202012Validator, *, may_be_empty: bool = False) -> dic
     Raises:
         Refusal: it is no JSON object, or does not match its schema.
     """
-    sent = request.get_data(cache=False, parse_form_data=False)
     try:
-        body: dict[str, Any] = read_foreign_json(sent).value if sent or not may_be_empty else {}
-    except ValueError as error:
+        return read_json(validator, may_be_empty=may_be_empty)
+    except InvalidBody as error:
         raise bad_request() from error
-    if not validator.is_valid(body):
-        raise bad_request()
-    return body
 
 
-def _moment(value: Any) -> datetime | None:
+def _parse_time(value: Any) -> datetime | None:
     try:
-        return moment(value)
+        return parse_time(value)
     except ValueError as error:
         raise bad_request() from error

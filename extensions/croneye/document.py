@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from apispec import APISpec
-
-from extension_kit.protocol import OPENAPI_VERSION
+from extension_kit.protocol import JSON_SCHEMA_DIALECT, OpenApiBuilder, json_request, json_response
 
 from .codes import EXECUTION, SCHEDULER, Code
 from .schemas import COMPONENTS, TIME
@@ -21,17 +19,17 @@ _NAME: Document = {"anyOf": [{"type": "integer"}, {"type": "string", "minLength"
 _ANYTHING: Document = {}
 
 
-def _said(description: str, schema: Document) -> Document:
+def _described(description: str, schema: Document) -> Document:
     return {"description": description, **schema}
 
 
-_JOB_ID = {"job_id": _said("The job's id", _NAME)}
+_JOB_ID = {"job_id": _described("The job's id", _NAME)}
 _SUBMISSION = {**_JOB_ID, "time": TIME, "next_scheduled_run_time": TIME}
 _FAILURE = {
     **_JOB_ID,
     "time": TIME,
-    "exception": _said("The exception that the job raised", _ANYTHING),
-    "traceback": _said("The traceback of the exception", _ANYTHING),
+    "exception": _described("The exception that the job raised", _ANYTHING),
+    "traceback": _described("The traceback of the exception", _ANYTHING),
 }
 _STORE = "The job store's name, which has to be that of the scheduler; jobstore is read, too, and alias after both"
 
@@ -52,15 +50,15 @@ _FAILED = [Code.JOB_ERROR, Code.JOB_MISSED]
 _CHECKED = SCHEDULER | EXECUTION | {Code.JOB_ADDED, Code.JOB_REMOVED}
 
 _EVENTS = [
-    _event("Scheduler", sorted(SCHEDULER), ["alias"], {"alias": _said("The scheduler's name", _NAME)}),
+    _event("Scheduler", sorted(SCHEDULER), ["alias"], {"alias": _described("The scheduler's name", _NAME)}),
     _event(
         "Job added",
         [Code.JOB_ADDED],
         ["job_id", "task"],
         {
-            "job_store": _said(_STORE, _ANYTHING),
+            "job_store": _described(_STORE, _ANYTHING),
             **_JOB_ID,
-            "task": _said("The job's name", {"not": {"type": "null"}}),
+            "task": _described("The job's name", {"not": {"type": "null"}}),
         },
     ),
     _event("Job removed", [Code.JOB_REMOVED], ["job_id"], _JOB_ID),
@@ -70,7 +68,7 @@ _EVENTS = [
         "Job executed",
         [Code.JOB_EXECUTED],
         ["job_id"],
-        {**_JOB_ID, "time": TIME, "return_value": _said("The return value of the job", _ANYTHING)},
+        {**_JOB_ID, "time": TIME, "return_value": _described("The return value of the job", _ANYTHING)},
     ),
     {
         "title": "Others",
@@ -87,10 +85,6 @@ _OPTIONAL = {"RunsQuery", "LogQuery"}
 _WITH_PASSWORD = {"Login", "PasswordChange"}
 """Bodies with a password. Wrong tries are counted."""
 
-_KEYS = ("openapi", "info", "jsonSchemaDialect", "tags", "paths", "components")
-
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
 _FAILURES: Document = {
     "BadRequest": "A header is missing, or the request is malformed or holds an impossible value",
     "Unauthorised": "The token is wrong, or is not valid any more",
@@ -101,65 +95,74 @@ _FAILURES: Document = {
 }
 
 
-def document(prefix: str = "") -> Document:
+def build_document(prefix: str = "") -> Document:
     """Return the OpenAPI document.
 
     Args:
         prefix: the path prefix of ``/event``.
     """
-    info = {"description": "CronEye's API: services send events of APScheduler, dashboards read jobs, runs and log."}
-    spec = APISpec("croneye", "1", OPENAPI_VERSION, info=info, jsonSchemaDialect=_DIALECT)
-    _add_components(spec)
+    builder = OpenApiBuilder(
+        "croneye",
+        "1",
+        "CronEye's API: services send events of APScheduler, dashboards read jobs, runs and log.",
+        jsonSchemaDialect=JSON_SCHEMA_DIALECT,
+    )
+    _add_components(builder)
     for path in dict.fromkeys((f"{prefix}/event", f"{UPSTREAM_PREFIX}/event")):
-        spec.path(path, operations={"post": _listener()})
-    login = {"200": _json("LoggedIn", "A token for five days")}
-    spec.path(f"{API}/auth/login", operations={"post": _operation("Log in", "Login", login, security=[])})
+        builder.add_operation("post", path, _listener())
+    login = {"200": json_response("A token for five days", "LoggedIn")}
+    builder.add_operation("post", f"{API}/auth/login", _operation("Log in", "Login", login, security=[]))
     for path, operations in _views().items():
-        spec.path(API + path, operations=operations)
-    described = {"200": _json({"type": "object"}, "An OpenAPI document")}
+        for method, operation in operations.items():
+            builder.add_operation(method, API + path, operation)
+    described = {"200": json_response("An OpenAPI document", {"type": "object"})}
     openapi = {"tags": ["dashboards"], "summary": "Get this document", "responses": described, "security": []}
-    spec.path(f"{API}/openapi.json", operations={"get": openapi})
-    made = spec.to_dict()
-    return {key: made[key] for key in _KEYS}
+    builder.add_operation("get", f"{API}/openapi.json", openapi)
+    return builder.build()
 
 
-def _add_components(spec: APISpec) -> None:
-    spec.tag({"name": "listener", "description": "Events of services"})
-    spec.tag({"name": "dashboards", "description": "Requests of dashboards"})
-    spec.components.security_scheme(
+def _add_components(builder: OpenApiBuilder) -> None:
+    builder.add_tag("listener", "Events of services")
+    builder.add_tag("dashboards", "Requests of dashboards")
+    builder.components.security_scheme(
         "listener", {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Token ..."}
     )
-    spec.components.security_scheme("user", {"type": "http", "scheme": "bearer"})
-    for name, schema in COMPONENTS.items():
-        spec.components.schema(name, schema)
-    spec.components.schema("Event", {"anyOf": _EVENTS})
-    spec.components.schema("Success", _envelope("success", data={"type": "object"}))
-    spec.components.schema("Failure", _envelope("failure"))
-    spec.components.schema("LoggedIn", _envelope("success", auth_token={"type": "string"}))
-    spec.components.schema("LogPage", _envelope("success", data=_list_of(_ENTRY), meta=_PAGINATION))
-    spec.components.schema("Summary", _envelope("success", data=_object(_SUMMARY)))
-    spec.components.schema("Runs", _envelope("success", data=_object({"jobs": _list_of(_JOB), "time_range": _RANGE})))
+    builder.components.security_scheme("user", {"type": "http", "scheme": "bearer"})
+    builder.add_schemas(
+        {
+            **COMPONENTS,
+            "Event": {"anyOf": _EVENTS},
+            "Success": _envelope("success", data={"type": "object"}),
+            "Failure": _envelope("failure"),
+            "LoggedIn": _envelope("success", auth_token={"type": "string"}),
+            "LogPage": _envelope("success", data=_list_of(_ENTRY), meta=_PAGINATION),
+            "Summary": _envelope("success", data=_object(_SUMMARY)),
+            "Runs": _envelope("success", data=_object({"jobs": _list_of(_JOB), "time_range": _RANGE})),
+        }
+    )
     for name, description in _FAILURES.items():
-        spec.components.response(name, _json("Failure", description))
+        builder.components.response(name, json_response(description, "Failure"))
 
 
 def _listener() -> Document:
-    responses = {"200": _json("Success", "The event is stored, or was dropped because its code is unknown")}
+    responses = {"200": json_response("The event is stored, or was dropped because its code is unknown", "Success")}
     return _operation("Send an event", "Event", responses, tag="listener", security=[{"listener": []}])
 
 
 def _views() -> dict[str, dict[str, Document]]:
-    done = {"200": _json("Success", "Done")}
+    done = {"200": json_response("Done", "Success")}
     return {
-        "/auth/logout": {"post": _operation("Log out", None, {"200": _json(_envelope("success"), "Done")})},
+        "/auth/logout": {"post": _operation("Log out", None, {"200": json_response("Done", _envelope("success"))})},
         "/auth/status": {"get": _operation("Get the user", None, done)},
         "/auth/change-password": {"post": _operation("Change the password", "PasswordChange", done)},
-        "/dashboard/summary": {"post": _operation("Count jobs", None, {"200": _json("Summary", "Counts")})},
+        "/dashboard/summary": {"post": _operation("Count jobs", None, {"200": json_response("Counts", "Summary")})},
         "/dashboard/summary/jobs": {
-            "post": _operation("Get the runs of a window", "RunsQuery", {"200": _json("Runs", "Jobs with runs")})
+            "post": _operation(
+                "Get the runs of a window", "RunsQuery", {"200": json_response("Jobs with runs", "Runs")}
+            )
         },
         "/dashboard/logs": {
-            "post": _operation("Get a page of the log", "LogQuery", {"200": _json("LogPage", "Found")})
+            "post": _operation("Get a page of the log", "LogQuery", {"200": json_response("Found", "LogPage")})
         },
         "/dashboard/logs/filters": {"get": _operation("List the filters of the log", None, done)},
         "/dashboard/settings": {
@@ -190,13 +193,8 @@ def _operation(
         "responses": dict(sorted({**responses, **failures}.items())),
     }
     if body is not None:
-        needed = body not in _OPTIONAL
-        operation["requestBody"] = {"required": needed, "content": {"application/json": {"schema": body}}}
+        operation["requestBody"] = json_request(body, required=body not in _OPTIONAL)
     return operation
-
-
-def _json(schema: str | Document, description: str) -> Document:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
 def _envelope(status: str, **content: Document) -> Document:

@@ -7,8 +7,8 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from extension_kit.protocol import PublishedEvent
 
 from .codes import LOST, OVERDUE
-from .moments import moment
 from .payload import Posted, text
+from .times import parse_time
 
 SOURCE = "croneye"
 
@@ -42,12 +42,12 @@ class CronEyeEvent(PublishedEvent):
     @property
     def next_run(self) -> datetime | None:
         """The time of the job's next run; for an overdue job, the time at which it should have run."""
-        return moment(self.data.get("next_run"))
+        return parse_time(self.data.get("next_run"))
 
     @property
     def started(self) -> datetime | None:
         """The begin of a lost run; None for other events."""
-        return moment(self.data.get("started"))
+        return parse_time(self.data.get("started"))
 
     @property
     def duration(self) -> timedelta | None:
@@ -92,7 +92,7 @@ def event_id(posted: Posted, body: bytes) -> str:
     return str(uuid5(_NAMESPACE, body.hex()) if is_told_apart else uuid4())
 
 
-def of_posted(
+def posted_event(
     posted: Posted, id: str, *, scheduler: str | None, task: str | None, duration: timedelta | None
 ) -> CronEyeEvent:
     """Make the event published for a posted event.
@@ -104,7 +104,7 @@ def of_posted(
         task: the job's name, if it is known by now.
         duration: the duration of the run that the event ends.
     """
-    return _made(
+    return _event(
         id,
         posted.code.event_name,
         posted.time,
@@ -119,9 +119,11 @@ def of_posted(
     )
 
 
-def of_overdue(scheduler: str | None, job_id: str, task: str | None, next_run: datetime, now: datetime) -> CronEyeEvent:
+def overdue_event(
+    scheduler: str | None, job_id: str, task: str | None, next_run: datetime, now: datetime
+) -> CronEyeEvent:
     """Make the event published for an overdue job. Its id is the same for the same job and time."""
-    return _made(
+    return _event(
         str(uuid5(_NAMESPACE, f"overdue {scheduler!r} {job_id!r} {next_run.isoformat()}")),
         OVERDUE,
         now,
@@ -136,7 +138,7 @@ def of_overdue(scheduler: str | None, job_id: str, task: str | None, next_run: d
     )
 
 
-def of_lost(
+def lost_event(
     scheduler: str | None,
     job_id: str,
     task: str | None,
@@ -158,7 +160,7 @@ def of_lost(
         now: the time of the report.
     """
     run = f"{started.isoformat()} {due.isoformat() if due else None}"
-    return _made(
+    return _event(
         str(uuid5(_NAMESPACE, f"lost {scheduler!r} {job_id!r} {run}")),
         LOST,
         now,
@@ -174,7 +176,7 @@ def of_lost(
     )
 
 
-def _made(id: str, name: str, time: datetime | None, data: dict[str, Any]) -> CronEyeEvent:
+def _event(id: str, name: str, time: datetime | None, data: dict[str, Any]) -> CronEyeEvent:
     parts = [part for part in (data["scheduler"], data["job_id"]) if part is not None]
     subject = "/".join(parts) or None
     series = f"{SOURCE}:{subject}" if subject else None

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+
+from extension_kit.protocol import insert_or_ignore
 
 from .codes import EXECUTION, Code
 from .payload import Posted
@@ -25,13 +26,9 @@ _OF_ID = select(jobs).where(jobs.c.job_id == bindparam("job_id")).order_by(jobs.
 # Never both: the job of an unknown scheduler is given to the first scheduler that names it.
 _OF_SCHEDULER = _OF_ID.where((jobs.c.scheduler == bindparam("scheduler")) | (jobs.c.scheduler == UNKNOWN))
 _OF_REF = select(jobs).where(jobs.c.ref == bindparam("ref")).with_for_update()
-_MAKE = insert(jobs).returning(*jobs.c)
-_CHANGE = update(jobs).where(jobs.c.ref == bindparam("changed_ref"))
-_CLAIM = _CHANGE.returning(*jobs.c)
-_KNOW_SCHEDULER = {
-    "sqlite": sqlite.insert(schedulers).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(schedulers).on_conflict_do_nothing(),
-}
+_INSERT = insert(jobs).returning(*jobs.c)
+_UPDATE = update(jobs).where(jobs.c.ref == bindparam("changed_ref"))
+_CLAIM = _UPDATE.returning(*jobs.c)
 
 
 def lock_job(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
@@ -51,13 +48,13 @@ def lock_job(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
     ours = {"job_id": posted.job_id, "scheduler": posted.scheduler}
     found = connection.execute(_OF_ID if posted.scheduler is None else _OF_SCHEDULER, ours).all()
     if posted.scheduler is None:
-        return max(found, key=lambda job: (job.is_active, job.seen_at)) if found else _make(connection, posted, now)
+        return max(found, key=lambda job: (job.is_active, job.seen_at)) if found else _create(connection, posted, now)
     if found and found[0].scheduler == posted.scheduler:
         return found[0]
     seen = {"name": posted.scheduler, "status": ACTIVE, "seen_at": now}  # its jobs send events, so it is active
-    connection.execute(_KNOW_SCHEDULER[connection.dialect.name], seen)
+    insert_or_ignore(connection, schedulers, seen)
     if not found:
-        return _make(connection, posted, now)
+        return _create(connection, posted, now)
     return connection.execute(_CLAIM, {"changed_ref": found[0].ref, "scheduler": posted.scheduler}).one()
 
 
@@ -66,14 +63,14 @@ def lock_row(connection: Connection, job_ref: int) -> Row[Any] | None:
     return connection.execute(_OF_REF, {"ref": job_ref}).one_or_none()
 
 
-def _make(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
+def _create(connection: Connection, posted: Posted, now: datetime) -> Row[Any]:
     values = {
         "scheduler": posted.scheduler or UNKNOWN,
         "job_id": posted.job_id,
         "is_active": posted.code is not Code.JOB_REMOVED,
         "seen_at": now,
     }
-    return connection.execute(_MAKE, values).one()
+    return connection.execute(_INSERT, values).one()
 
 
 def changes(job: Row[Any], posted: Posted, now: datetime) -> dict[str, Any]:
@@ -109,7 +106,7 @@ def _rank(code: Code) -> int:
 
 def change(connection: Connection, job_ref: int, changed: dict[str, Any]) -> None:
     """Update a job."""
-    connection.execute(_CHANGE, {"changed_ref": job_ref, **changed})
+    connection.execute(_UPDATE, {"changed_ref": job_ref, **changed})
 
 
 def remove_all(connection: Connection, scheduler: str, at: datetime) -> None:

@@ -7,17 +7,17 @@ from hmac import compare_digest
 
 from flask import Response, request
 
-from extension_kit.protocol import Host
+from extension_kit.protocol import Kit
 
 from .answers import Refusal, bad_request, success
 from .payload import InvalidPayload, read
 from .settings import CronEyeSettings
-from .state import take
+from .state import record
 
 logger = logging.getLogger("extension_kit.croneye")
 
 
-def listener_view(host: Host, settings: CronEyeSettings) -> Callable[[], Response]:
+def listener_view(kit: Kit, settings: CronEyeSettings) -> Callable[[], Response]:
     """Make the view. It answers success after the event is committed; after any other answer nothing is stored."""
     shortest = timedelta(seconds=settings.lost_after)
     allowed = [f"Token {token}".encode() for token in settings.tokens]
@@ -34,8 +34,8 @@ def listener_view(host: Host, settings: CronEyeSettings) -> Callable[[], Respons
             if posted.repairs:
                 done = ", ".join(posted.repairs)
                 logger.warning("Invalid JSON repaired in the body of %s: %s", posted, done)
-            with host.transaction() as transaction:
-                take(transaction, posted, body, datetime.now(UTC), shortest)
+            with kit.transaction() as transaction:
+                record(transaction, posted, body, datetime.now(UTC), shortest)
         return success(data={})
 
     return receive

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from extension_kit.protocol import Host
+from extension_kit.protocol import Kit
 
 from . import runs as all_runs
-from .events import CronEyeEvent, of_lost
+from .events import CronEyeEvent, lost_event
 from .jobs import change, lock_row
 from .runs import Run
 from .settings import CronEyeSettings
@@ -54,7 +54,7 @@ def lost_from(usual: float | None, begun: datetime, shortest: timedelta) -> date
     return begun + lasts if lasts < LATER - begun else None  # a service's clock may be wrong by any amount
 
 
-def lose_refusing(connection: Connection, job: Row[Any], at: datetime, now: datetime) -> list[CronEyeEvent]:
+def record_blocking_run(connection: Connection, job: Row[Any], at: datetime, now: datetime) -> list[CronEyeEvent]:
     """Record the newest run of a job as lost, if a later run was refused because of it.
 
     Args:
@@ -69,10 +69,10 @@ def lose_refusing(connection: Connection, job: Row[Any], at: datetime, now: date
     run = all_runs.newest(connection, job.ref)
     if run is None or at - run.started_at < timedelta(seconds=job.usual_seconds or 0.0):
         return []
-    return _lose(connection, job, run, now)
+    return _record_lost(connection, job, run, now)
 
 
-def report_lost(host: Host, settings: CronEyeSettings, now: datetime) -> int:
+def report_lost(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
     """Publish an event for each lost run that was not reported yet.
 
     Any number of processes may call this at the same time.
@@ -84,25 +84,25 @@ def report_lost(host: Host, settings: CronEyeSettings, now: datetime) -> int:
     batch = select(runs.c.ref, runs.c.job_ref, runs.c.started_at, runs.c.due_at).where(is_lost).limit(_BATCH)
     reported = 0
     while True:
-        with host.read() as connection:
+        with kit.read() as connection:
             found = connection.execute(batch).all()
-        reported += sum(_report(host, run, now) for run in found)
+        reported += sum(_report(kit, run, now) for run in found)
         if len(found) < _BATCH:
             return reported
 
 
-def _report(host: Host, run: Any, now: datetime) -> bool:
-    with host.transaction() as transaction:
+def _report(kit: Kit, run: Any, now: datetime) -> bool:
+    with kit.transaction() as transaction:
         if (job := lock_row(transaction.connection, run.job_ref)) is None:
             return False
-        events = _lose(transaction.connection, job, run, now)
+        events = _record_lost(transaction.connection, job, run, now)
         transaction.publish(*events)
         return bool(events)
 
 
-def _lose(connection: Connection, job: Row[Any], run: Row[Any], now: datetime) -> list[CronEyeEvent]:
-    if not all_runs.note_lost(connection, run.ref, now):
+def _record_lost(connection: Connection, job: Row[Any], run: Row[Any], now: datetime) -> list[CronEyeEvent]:
+    if not all_runs.record_lost(connection, run.ref, now):
         return []
     change(connection, job.ref, all_runs.state(all_runs.newest(connection, job.ref)))
     scheduler = job.scheduler if job.scheduler != UNKNOWN else None
-    return [of_lost(scheduler, job.job_id, job.task, job.next_run, started=run.started_at, due=run.due_at, now=now)]
+    return [lost_event(scheduler, job.job_id, job.task, job.next_run, started=run.started_at, due=run.due_at, now=now)]

@@ -5,16 +5,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
 
-from extension_kit.protocol import Host
+from extension_kit.protocol import Kit
 
-from .events import of_overdue
+from .events import overdue_event
 from .settings import CronEyeSettings
 from .tables import ACTIVE, UNKNOWN, jobs, schedulers
 
 _BATCH = 100
 
 
-def report_overdue(host: Host, settings: CronEyeSettings, now: datetime) -> int:
+def report_overdue(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
     """Publish an event for each overdue job that was not reported for the same time before.
 
     A job is overdue if no event of a run was received for ``EXTENSION_CRONEYE_OVERDUE_AFTER`` seconds after the time of
@@ -28,9 +28,9 @@ def report_overdue(host: Host, settings: CronEyeSettings, now: datetime) -> int:
     batch = select(jobs.c.ref, jobs.c.next_run).where(overdue).limit(_BATCH)
     reported = 0
     while True:
-        with host.read() as connection:
+        with kit.read() as connection:
             found = connection.execute(batch).all()
-        reported += sum(_report(host, row, overdue, now) for row in found)
+        reported += sum(_report(kit, row, overdue, now) for row in found)
         if len(found) < _BATCH:
             return reported
 
@@ -47,13 +47,13 @@ def _overdue(limit: datetime) -> ColumnElement[bool]:
     )
 
 
-def _report(host: Host, found: Any, overdue: ColumnElement[bool], now: datetime) -> bool:
-    with host.transaction() as transaction:
+def _report(kit: Kit, found: Any, overdue: ColumnElement[bool], now: datetime) -> bool:
+    with kit.transaction() as transaction:
         # Since the query, it may have run, or another process may have reported it.
         still = (jobs.c.ref == found.ref) & (jobs.c.next_run == found.next_run) & overdue
         mine = update(jobs).where(still).values(overdue_for=found.next_run).returning(*jobs.c)
         if (job := transaction.connection.execute(mine).one_or_none()) is None:
             return False
         scheduler = job.scheduler if job.scheduler != UNKNOWN else None
-        transaction.publish(of_overdue(scheduler, job.job_id, job.task, found.next_run, now))
+        transaction.publish(overdue_event(scheduler, job.job_id, job.task, found.next_run, now))
         return True

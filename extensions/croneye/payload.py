@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import blake2b
 from typing import Any
 
 import orjson
 
-from extension_kit.protocol import read_foreign_json
+from extension_kit.protocol import bounded, read_foreign_json
 
 from .codes import EXECUTION, JOB, SCHEDULER, Code
-from .moments import moment
+from .times import parse_time
 
-_LONGEST_KEY = 255  # characters of a name that a column holds
 _LOGGED = 80  # characters of a name in a log line
 _DEEPEST = 200  # levels; JSON nested deeper cannot be encoded again
 
@@ -69,7 +67,7 @@ def read(body: bytes) -> Posted | None:
     Raises:
         InvalidPayload: it is no JSON object, lacks a required key, or has an impossible value.
     """
-    payload, repairs = _decoded(body)
+    payload, repairs = _decode(body)
     if (code := Code.of(payload.get("event_code"))) is None:
         return None
     scheduler = _scheduler(payload, code)
@@ -104,7 +102,7 @@ def text(value: Any) -> str | None:
     return written.replace("\x00", "\ufffd")
 
 
-def _decoded(body: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _decode(body: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
     try:
         payload, repairs = read_foreign_json(body)
     except ValueError as error:
@@ -142,23 +140,17 @@ def _scheduler(payload: dict[str, Any], code: Code) -> str | None:
 
 
 def _key(value: Any) -> str | None:
-    """Return a name as a key of rows: numbers become texts, long texts are shortened.
-
-    Different texts stay different, and a NUL character, which PostgreSQL does not store, is replaced.
-    """
+    """Return a name as a key of rows: numbers become texts, long texts are shortened and stay different."""
     if isinstance(value, float) and value.is_integer():  # integers beyond 64 bits are decoded as floats
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         return None
-    key = str(value)
-    if len(key) > _LONGEST_KEY or "\x00" in key:
-        return f"{key[:180]}#{blake2b(key.encode(), digest_size=32).hexdigest()}".replace("\x00", "\ufffd")
-    return key
+    return bounded(str(value))
 
 
 def _time(payload: dict[str, Any], key: str, *, needs_sense: bool) -> datetime | None:
     try:
-        return moment(payload.get(key))
+        return parse_time(payload.get(key))
     except ValueError as error:
         if needs_sense:
             raise InvalidPayload(f"{key}: a time is needed") from error

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, exists, func, select
 
 from .codes import EXECUTION, Code
-from .moments import milliseconds
 from .runs import Mark, Run
 from .tables import ACTIVE, FAILED, LOST, MISSED, jobs, log, runs, schedulers
+from .times import milliseconds
 
 _MOST_RUNS = 5000
 """Runs in an answer at most; the newest are kept."""
@@ -74,7 +74,7 @@ def jobs_with_runs(connection: Connection, start: datetime, end: datetime) -> li
     )
     shown: dict[int, list[dict[str, Any]]] = {}
     for row in sorted(connection.execute(ran), key=lambda row: (row.begun_at, row.ref)):
-        shown.setdefault(row.job_ref, []).append(_shown_run(row))
+        shown.setdefault(row.job_ref, []).append(_run_to_json(row))
     for job_ref, at in reversed(connection.execute(breaches).all()):
         _add_breach(shown.setdefault(job_ref, []), milliseconds(at))
     described = select(jobs.c.ref, jobs.c.job_id, jobs.c.is_active, _TASK.label("name"), jobs.c.next_run).order_by(
@@ -92,7 +92,7 @@ def jobs_with_runs(connection: Connection, start: datetime, end: datetime) -> li
     ]
 
 
-def _shown_run(row: Any) -> dict[str, Any]:
+def _run_to_json(row: Any) -> dict[str, Any]:
     start, end = row.started_at, row.ended_at
     missed = row.outcome == MISSED
     duration = Run(
@@ -158,7 +158,7 @@ def logs(connection: Connection, filters: Filters, page: int, size: int) -> tupl
         .limit(size)
         .offset((page - 1) * size)
     )
-    return [_shown_entry(row) for row in connection.execute(query)], total
+    return [_entry_to_json(row) for row in connection.execute(query)], total
 
 
 def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
@@ -177,7 +177,7 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _shown_entry(row: Any) -> dict[str, Any]:
+def _entry_to_json(row: Any) -> dict[str, Any]:
     return {
         "scheduler_name": row.scheduler,
         "scheduler_status": row.status,

@@ -40,9 +40,9 @@ _NEWEST = (
     .order_by(runs.c.started_at.desc(), runs.c.ref.desc())
     .limit(1)
 )
-_MAKE = insert(runs)
-_CHANGE = update(runs).where(runs.c.ref == bindparam("changed_ref"))
-_LOSE = _CHANGE.where(runs.c.ended_at.is_(None), runs.c.lost_at.is_(None)).values(lost_at=bindparam("at"))
+_INSERT = insert(runs)
+_UPDATE = update(runs).where(runs.c.ref == bindparam("changed_ref"))
+_UPDATE_LOST = _UPDATE.where(runs.c.ended_at.is_(None), runs.c.lost_at.is_(None)).values(lost_at=bindparam("at"))
 
 
 class Mark(NamedTuple):
@@ -95,10 +95,10 @@ class _Loss(NamedTuple):
 _NO_LOSS = _Loss(None, None)
 
 
-def note(
+def pair_with(
     connection: Connection, job_ref: int, mark: Mark, due_at: datetime | None, lost_from: datetime | None = None
 ) -> Run:
-    """Record the submission or the end of a run.
+    """Record the submission or the end of a run, paired with the other of both if that is known.
 
     Args:
         connection: of a transaction that has locked the job.
@@ -112,7 +112,7 @@ def note(
     """
     loss = _Loss(lost_from, None) if mark.outcome is None else _NO_LOSS
     if due_at is None:
-        return _note_near(connection, job_ref, mark, loss)
+        return _pair_near(connection, job_ref, mark, loss)
     query = _DUE_WITHOUT_START if mark.outcome is None else _DUE_WITHOUT_END
     known = connection.execute(query, {"job_ref": job_ref, "due_at": due_at}).first()
     if known is None:
@@ -127,7 +127,7 @@ def note(
     return run
 
 
-def _note_near(connection: Connection, job_ref: int, mark: Mark, loss: _Loss) -> Run:
+def _pair_near(connection: Connection, job_ref: int, mark: Mark, loss: _Loss) -> Run:
     near = {"job_ref": job_ref, "since": mark.at - 2 * SKEW, "most": _MOST}
     rows = connection.execute(_NEAR, near).all()
     known = [(_marks(row), row.ref) for row in rows]
@@ -170,9 +170,9 @@ def _store(
         "lost_at": loss.reported_at,
     }
     if ref is None:
-        connection.execute(_MAKE, values)
+        connection.execute(_INSERT, values)
     else:
-        connection.execute(_CHANGE, {"changed_ref": ref, **values})
+        connection.execute(_UPDATE, {"changed_ref": ref, **values})
 
 
 def newest(connection: Connection, job_ref: int) -> Any:
@@ -191,6 +191,6 @@ def state(run: Any) -> dict[str, datetime | None]:
     return {"running_since": None if is_lost else since, "lost_since": since if is_lost else None}
 
 
-def note_lost(connection: Connection, run_ref: int, at: datetime) -> bool:
+def record_lost(connection: Connection, run_ref: int, at: datetime) -> bool:
     """Record that a run is lost; return False if it has ended meanwhile, or was recorded as lost before."""
-    return bool(connection.execute(_LOSE, {"changed_ref": run_ref, "at": at}).rowcount)
+    return bool(connection.execute(_UPDATE_LOST, {"changed_ref": run_ref, "at": at}).rowcount)

@@ -7,7 +7,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 
 from extension_kit.protocol import json_schema_components
 
-from .moments import LAST, NUMBER
+from .times import LAST, NUMBER
 
 _MAX_CHOICES = 1000
 _MAX_TEXT = 1000
@@ -28,7 +28,7 @@ TIME: dict[str, Any] = {
 }
 
 
-class Moment(fields.Field[Any]):
+class TimeField(fields.Field[Any]):
     """A time in any format that services use."""
 
     def json_schema(self, ref: Any) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class LogFilters(Body):
     jobs = _choices("Names of jobs.")
     events = _choices("Names of events, such as EVENT_JOB_ERROR. Without any: all that are about runs.")
     event_date = fields.List(
-        Moment(), validate=validate.Length(max=2), metadata={"description": "From when to when; fewer are ignored."}
+        TimeField(), validate=validate.Length(max=2), metadata={"description": "From when to when; fewer are ignored."}
     )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from extension_kit.protocol import TEXT, Kind, SettingError, seconds, setting
+from extension_kit.protocol import SECRET, TEXT, Kind, SettingError, seconds, setting
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
@@ -20,15 +20,6 @@ def _tokens(text: str) -> tuple[str, ...]:
     if not tokens or not all(token.isascii() and token.isprintable() for token in tokens):
         raise ValueError(text)
     return tokens
-
-
-LEAST_SECRET_BYTES = 32
-
-
-def _secret(text: str) -> str:
-    if len(text.encode()) < LEAST_SECRET_BYTES:
-        raise ValueError(text)
-    return text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +46,7 @@ class CronEyeSettings:
         "Password of the administrator, until it is changed in the dashboards. A new value here takes effect again.",
         secret=True)
     secret: str = setting(
-        "EXTENSION_CRONEYE_SECRET", "", Kind(_secret, f"a secret of at least {LEAST_SECRET_BYTES} bytes"),
+        "EXTENSION_CRONEYE_SECRET", "", SECRET,
         "Secret that signs the tokens of logins, the same in every process. Needed for an administrator on "
         "PostgreSQL. Unset on SQLite: a generated one, in a file beside the database. A new value ends all logins.",
         secret=True)

@@ -4,15 +4,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from extension_kit.protocol import Transaction
+from extension_kit.protocol import Transaction, insert_or_ignore, upsert
 
 from . import runs
 from .codes import EXECUTION, SCHEDULER, Code
-from .events import CronEyeEvent, event_id, of_posted
+from .events import CronEyeEvent, event_id, posted_event
 from .jobs import change, changes, lock_job, remove_all
-from .lost import lose_refusing, lost_from, usual_seconds
+from .lost import lost_from, record_blocking_run, usual_seconds
 from .payload import Posted, text
 from .tables import ACTIVE, LATER, PAUSED, SHUTDOWN, UNKNOWN, log, schedulers
 
@@ -28,14 +27,8 @@ LONGEST_TEXT = 65_536
 
 _CUT = " [...] "
 
-# Made once: they are executed for every event.
-_ENTER = {
-    name: dialect.insert(log).on_conflict_do_nothing().returning(log.c.ref)
-    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
-}
 
-
-def take(transaction: Transaction, posted: Posted, body: bytes, now: datetime, shortest: timedelta) -> None:
+def record(transaction: Transaction, posted: Posted, body: bytes, now: datetime, shortest: timedelta) -> None:
     """Record an event and its effects, and publish it. A repeated event changes nothing.
 
     All transactions lock in the same order, so that they cannot deadlock: a job by its id, its row, then the rows of
@@ -62,21 +55,21 @@ def take(transaction: Transaction, posted: Posted, body: bytes, now: datetime, s
         if posted.code in EXECUTION and posted.code is not Code.JOB_MAX_INSTANCES:
             mark = _mark(posted, entry, now)
             from_then_on = lost_from(job.usual_seconds, max(mark.at, now), shortest)
-            run = runs.note(connection, job.ref, mark, posted.due, from_then_on)
+            run = runs.pair_with(connection, job.ref, mark, posted.due, from_then_on)
             if run.end is not None and run.end.log == entry:
                 duration = run.duration
                 changed["usual_seconds"] = usual_seconds(job.usual_seconds, run)
             changed |= runs.state(runs.newest(connection, job.ref))
         change(connection, job.ref, changed)
         if posted.code is Code.JOB_MAX_INSTANCES:
-            lost = lose_refusing(connection, job, posted.time or now, now)
+            lost = record_blocking_run(connection, job, posted.time or now, now)
         task = changed.get("task", job.task)
     else:
         if _log(connection, posted, id, None, now) is None:
             return
         if posted.scheduler is not None and (posted.code in SCHEDULER or posted.code is Code.ALL_JOBS_REMOVED):
-            _note_scheduler(connection, posted, now)
-    transaction.publish(of_posted(posted, id, scheduler=scheduler, task=task, duration=duration), *lost)
+            _record_scheduler(connection, posted, now)
+    transaction.publish(posted_event(posted, id, scheduler=scheduler, task=task, duration=duration), *lost)
 
 
 def _log(connection: Connection, posted: Posted, id: str, job_ref: int | None, now: datetime) -> int | None:
@@ -90,14 +83,14 @@ def _log(connection: Connection, posted: Posted, id: str, job_ref: int | None, n
         "sort_at": posted.time or LATER,
         "received_at": now,
         "next_run": posted.next_run,
-        "return_value": _kept(posted.payload.get("return_value")),
-        "exception": _kept(posted.payload.get("exception")),
-        "traceback": _kept(posted.payload.get("traceback")),
+        "return_value": _shortened(posted.payload.get("return_value")),
+        "exception": _shortened(posted.payload.get("exception")),
+        "traceback": _shortened(posted.payload.get("traceback")),
     }
-    return connection.execute(_ENTER[connection.dialect.name], entry).scalar()
+    return insert_or_ignore(connection, log, entry, returning=[log.c.ref]).scalar()
 
 
-def _kept(value: Any) -> str | None:
+def _shortened(value: Any) -> str | None:
     """Return a value as a text for dashboards. They show thousands, so a long text keeps its begin and end only."""
     written = text(value)
     if written is None or len(written) <= LONGEST_TEXT:
@@ -111,12 +104,9 @@ def _mark(posted: Posted, entry: int, now: datetime) -> runs.Mark:
     return runs.Mark(posted.time or now, outcome, entry if outcome else None)
 
 
-def _note_scheduler(connection: Connection, posted: Posted, now: datetime) -> None:
+def _record_scheduler(connection: Connection, posted: Posted, now: datetime) -> None:
     name, at = posted.scheduler, posted.time or now
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    made = dialect.insert(schedulers).values(name=name, status=ACTIVE, seen_at=now)
-    seen = {"seen_at": made.excluded.seen_at}
-    connection.execute(made.on_conflict_do_update(index_elements=[schedulers.c.name], set_=seen))
+    upsert(connection, schedulers, {"name": name, "status": ACTIVE, "seen_at": now}, update=["seen_at"])
     if posted.code is Code.ALL_JOBS_REMOVED:
         remove_all(connection, str(name), at)
         return

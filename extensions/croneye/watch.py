@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from extension_kit.protocol import Host
+from extension_kit.protocol import Kit
 
 from .lost import report_lost
 from .overdue import report_overdue
@@ -30,11 +30,11 @@ class Watch:
         self._clock = clock
         self._began: float | None = None
 
-    def __call__(self, host: Host, settings: CronEyeSettings) -> None:
+    def __call__(self, kit: Kit, settings: CronEyeSettings) -> None:
         """Report overdue jobs and lost runs."""
         now = self._clock()
         if self._began is None:
             self._began = now
         for report, patience in ((report_overdue, settings.overdue_after), (report_lost, settings.lost_after)):
             if now - self._began >= min(patience, _CATCHING_UP):
-                report(host, settings, datetime.now(UTC))
+                report(kit, settings, datetime.now(UTC))

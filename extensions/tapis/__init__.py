@@ -3,14 +3,15 @@
 from extension_kit import Extension
 from extension_kit.protocol import EventProtocol, Task
 
-from .ending import remove_ended
+from .delivery_targets import SOURCE
+from .document import build_document
 from .events import TapisEvent as TapisEvent
-from .notifications import manner
+from .expiry import remove_ended
+from .notifications import delivery_format
 from .routes import routes
-from .sequences import go_on
+from .sequences import publish_due
 from .settings import TapisSettings
 from .tables import TABLES
-from .targets import SOURCE
 
 SERVICES = (
     "actors",
@@ -40,7 +41,8 @@ extension.add_protocol(
         names=tuple(f"{service}.*" for service in SERVICES),
         event=TapisEvent,
         tables=TABLES,
-        tasks=(Task(2.0, remove_ended), Task(1.0, go_on)),
-        manner=manner,
+        tasks=(Task(2.0, remove_ended), Task(1.0, publish_due)),
+        delivery_format=delivery_format,
+        document=build_document,
     )
 )

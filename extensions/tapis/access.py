@@ -21,7 +21,7 @@ class Access:
     def __init__(self, settings: TapisSettings) -> None:
         self._admins = settings.admins
 
-    def need_service(self, caller: Caller, key: str, what: str) -> None:
+    def require_service(self, caller: Caller, key: str, what: str) -> None:
         """Refuse a caller that is not a service.
 
         Args:
@@ -42,7 +42,7 @@ class Access:
             ApiError: 401, the caller may not see or change them.
         """
         owner = parameters.get("ownedBy", "").strip() or caller.user
-        self.need_right(caller, owner)
+        self.require_access(caller, owner)
         return owner
 
     def owner_or_any(self, caller: Caller, parameters: Mapping[str, str]) -> str | None:
@@ -53,10 +53,10 @@ class Access:
         """
         if not boolean(parameters, "anyOwner"):
             return self.owner(caller, parameters)
-        self.need_service(caller, "NTFAPI_SUBSCR_UNAUTH", "may ask for the subscriptions of any owner")
+        self.require_service(caller, "NTFAPI_SUBSCR_UNAUTH", "may ask for the subscriptions of any owner")
         return None
 
-    def need_right(self, caller: Caller, owner: str) -> None:
+    def require_access(self, caller: Caller, owner: str) -> None:
         """Refuse a caller that may not see and change the subscriptions of a user of its tenant.
 
         Raises:

@@ -1,32 +1,44 @@
 """Parts that all routes share: the caller, the request's body and query, access rules, and the kit."""
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema
+from werkzeug.datastructures import Headers
 from werkzeug.routing import BaseConverter
+from werkzeug.sansio.request import Request
 
-from extension_kit.protocol import Host, read_foreign_json
+from extension_kit.protocol import (
+    GroupedRoute,
+    InvalidBody,
+    Kit,
+    NotAnObject,
+    NotJson,
+    ReceivedRequest,
+    RouteAnswer,
+    Transaction,
+    load_json,
+    read_json,
+)
 
 from .access import Access
 from .envelope import ApiError, answer_error, bad_request
 from .operations import BASE, OPERATIONS
-from .paging import once
-from .schemas import problems_of
+from .paging import single_values
+from .schemas import describe
 from .settings import TapisSettings
 from .tokens import HEADERS, Authenticator, Caller, UnauthorizedError
 
-logger = logging.getLogger("extension_kit.tapis")
-
-_LOGGED = 80  # characters of a value in a log line
 _NAMING = ("type", "source", "subject", "seriesId", "name", "subjectFilter")
 """Keys of a body that a log line shows, so that its event or subscription can be found."""
 
 _SUBJECT = "tapis_subject"
+
+Item = TypeVar("Item")
 
 
 class _Subject(BaseConverter):
@@ -45,14 +57,14 @@ class Api:
     """The parts that views share.
 
     Attributes:
-        host: the kit.
+        kit: the kit.
         settings: the extension's.
         access: the access rules.
         authenticator: verifies tokens.
         blueprint: routes are added to it.
     """
 
-    host: Host
+    kit: Kit
     settings: TapisSettings
     access: Access = field(init=False)
     authenticator: Authenticator = field(init=False)
@@ -84,6 +96,38 @@ class Api:
             provide_automatic_options=True,
         )
 
+    def grouped_route(
+        self,
+        operation_id: str,
+        parse: "Callable[[ReceivedRequest], Item | RouteAnswer]",
+        write: "Callable[[Transaction, Sequence[Item]], Sequence[RouteAnswer | Exception]]",
+        admit: Callable[[ReceivedRequest], RouteAnswer | None],
+    ) -> "GroupedRoute[Item]":
+        """Make the route of an operation with requests that are written in groups.
+
+        Args:
+            operation_id: one of ``OPERATIONS``.
+            parse: as of ``GroupedRoute``.
+            write: as of ``GroupedRoute``.
+            admit: as of ``GroupedRoute``.
+        """
+        operation = OPERATIONS[operation_id]
+        self.blueprint.add_url_rule(
+            operation.path,
+            f"{operation_id}-options",
+            methods=["OPTIONS"],
+            strict_slashes=False,
+            provide_automatic_options=True,
+        )
+        return GroupedRoute(
+            operation.method.upper(),
+            f"{BASE}{operation.path}",
+            parse,
+            write,
+            admit,
+            endpoint=f"{self.blueprint.name}.{operation_id}",
+        )
+
     def caller(self) -> Caller:
         """Return the caller of the request.
 
@@ -92,35 +136,31 @@ class Api:
         """
         return self.authenticator.authenticate({name: request.headers.get(name, "") for name in HEADERS})
 
+    def received_caller(self, received: ReceivedRequest) -> Caller:
+        """Return the caller of a request of a grouped route.
+
+        Raises:
+            UnauthorizedError: the token, or a header about the caller, is not valid.
+        """
+        return self.authenticator.authenticate({name: received.headers.get(name.lower(), "") for name in HEADERS})
+
     def body(self, schema: Schema) -> dict[str, Any]:
         """Return the request's body as a schema loads it.
 
         Raises:
             ApiError: 400, it is no JSON object, or does not match the schema.
         """
-        try:
-            loaded: dict[str, Any] = schema.load(self.json())
-        except ValidationError as error:
-            raise bad_request(problems_of(error), "NTFAPI_INVALID_JSON") from None
-        return loaded
+        with _refusing():
+            return read_json(schema, logged=_NAMING)
 
-    def json(self) -> dict[str, Any]:
-        """Return the request's body. JSON as Python's ``json`` writes it, such as NaN, is repaired and logged.
+    def received_body(self, received: ReceivedRequest, schema: Schema) -> dict[str, Any]:
+        """Return the body of a request of a grouped route as a schema loads it.
 
         Raises:
-            ApiError: 400, it is no JSON object.
+            ApiError: 400, it is no JSON object, or does not match the schema.
         """
-        try:
-            found, repairs = read_foreign_json(request.get_data())
-        except ValueError:
-            found, repairs = None, ()
-        if not isinstance(found, dict):
-            raise bad_request("the body is not a JSON object", "NTFAPI_INVALID_JSON")
-        if repairs:
-            named = " ".join(f"{key}={found[key]!r:.{_LOGGED}}" for key in _NAMING if found.get(key) is not None)
-            done = ", ".join(repairs)
-            logger.warning("Invalid JSON repaired in the body of %s %s: %s", request.path, named, done)
-        return found
+        with _refusing():
+            return load_json(received.body, schema, path=received.path, source=self.blueprint.name, logged=_NAMING)
 
     def query(self) -> Mapping[str, str]:
         """Return the query's parameters.
@@ -128,4 +168,27 @@ class Api:
         Raises:
             ApiError: 400, a parameter is repeated, or holds the character U+0000.
         """
-        return once(request.args)
+        return single_values(request.args)
+
+    @staticmethod
+    def received_query(received: ReceivedRequest) -> Mapping[str, str]:
+        """Return the parameters of the query of a request of a grouped route, as Flask reads them.
+
+        Raises:
+            ApiError: 400, a parameter is repeated, or holds the character U+0000.
+        """
+        if not received.query_string:
+            return {}
+        return single_values(
+            Request(received.method, "http", None, "", received.path, received.query_string, Headers(), None).args
+        )
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except (NotJson, NotAnObject):
+        raise bad_request("the body is not a JSON object", "NTFAPI_INVALID_JSON") from None
+    except InvalidBody as error:
+        raise bad_request(describe(error.problems), "NTFAPI_INVALID_JSON") from None

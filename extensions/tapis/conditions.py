@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Boolean, ColumnElement, Integer
 from sqlalchemy.sql.elements import KeyedColumnElement
 
-from extension_kit.protocol import UtcDateTime
+from extension_kit.protocol import UtcDateTime, camel_case
 
 from .envelope import bad_request
 from .tables import subscriptions
@@ -40,16 +40,11 @@ _TIME = re.compile(
 )
 
 
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
-
-
 ATTRIBUTES: Mapping[str, KeyedColumnElement[Any]] = {
     spelling: column
     for column in subscriptions.columns
     if column.name not in _HIDDEN
-    for spelling in (column.name, _camel(column.name))
+    for spelling in (column.name, camel_case(column.name))
 }
 """The columns that can be searched or sorted by, under their names in the API and in the database."""
 
@@ -66,7 +61,7 @@ def column_of(attribute: str) -> KeyedColumnElement[Any]:
         raise bad_request(f"there is no attribute {attribute:.80} to search or sort by") from None
 
 
-def value_of(column: KeyedColumnElement[Any], text: str) -> Any:
+def parse_value(column: KeyedColumnElement[Any], text: str) -> Any:
     """Read a value of the type of a column.
 
     Raises:
@@ -74,7 +69,7 @@ def value_of(column: KeyedColumnElement[Any], text: str) -> Any:
     """
     kind = column.type
     if isinstance(kind, UtcDateTime):
-        return _time(text)
+        return _parse_time(text)
     if isinstance(kind, Boolean):
         if text.lower() not in {"true", "false"}:
             raise bad_request(f"{column.key} is true or false, not {text:.80}")
@@ -105,7 +100,7 @@ def compare(attribute: str, operator: str, values: Sequence[str]) -> ColumnEleme
     wanted = 2 if operator in _PAIRS else None if operator in _SEVERAL else 1
     if not 1 <= len(values) <= MAX_VALUES or wanted not in {None, len(values)}:
         raise bad_request(f"{operator} has {len(values)} values, which are too many or too few")
-    return _COMPARISONS[operator](column, [value_of(column, value) for value in values])
+    return _COMPARISONS[operator](column, [parse_value(column, value) for value in values])
 
 
 _COMPARISONS: Mapping[str, Callable[[KeyedColumnElement[Any], list[Any]], ColumnElement[bool]]] = {
@@ -135,10 +130,10 @@ def like(attribute: str, pattern: Pattern, *, is_sqlite: bool, negate: bool = Fa
         raise bad_request("a value must not hold the character U+0000")
     if is_sqlite:
         # SQLite's LIKE ignores case.
-        glob = _written(pattern, _GLOB, lambda text: _GLOB_SPECIAL.sub(r"[\g<0>]", text))
+        glob = _render(pattern, _GLOB, lambda text: _GLOB_SPECIAL.sub(r"[\g<0>]", text))
         found: ColumnElement[bool] = column.bool_op("GLOB")(glob)
     else:
-        text = _written(pattern, _LIKE, lambda text: _LIKE_SPECIAL.sub(r"\\\g<0>", text))
+        text = _render(pattern, _LIKE, lambda text: _LIKE_SPECIAL.sub(r"\\\g<0>", text))
         found = column.like(text, escape="\\")
     return ~found if negate else found
 
@@ -149,11 +144,11 @@ _LIKE = {Wildcard.ANY: "%", Wildcard.ONE: "_"}
 _LIKE_SPECIAL = re.compile(r"[%_\\]")
 
 
-def _written(pattern: Pattern, wildcards: Mapping[Wildcard, str], escape: Callable[[str], str]) -> str:
+def _render(pattern: Pattern, wildcards: Mapping[Wildcard, str], escape: Callable[[str], str]) -> str:
     return "".join(wildcards[part] if isinstance(part, Wildcard) else escape(part) for part in pattern)
 
 
-def _time(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     """Read a time. All parts behind the year are optional; a time without an offset is in UTC."""
     refused = bad_request(f"{text:.80} is no time such as 2024-04-01T12:00:00Z, 2024-04 or 2024")
     if (found := _TIME.fullmatch(text)) is None:
@@ -170,12 +165,12 @@ def _time(text: str) -> datetime:
             int((fraction or "0")[:6].ljust(6, "0")),
             tzinfo=UTC,
         )
-        return time - _offset(offset)
+        return time - _parse_offset(offset)
     except (ValueError, OverflowError):
         raise refused from None
 
 
-def _offset(text: str | None) -> timedelta:
+def _parse_offset(text: str | None) -> timedelta:
     if text is None or text == "Z":
         return timedelta()
     digits = text[1:].replace(":", "").ljust(4, "0")

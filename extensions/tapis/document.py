@@ -5,9 +5,15 @@ from importlib.metadata import version
 from typing import Any
 
 import orjson
-from apispec import APISpec
 
-from extension_kit.protocol import OPENAPI_VERSION, json_schema_components
+from extension_kit.protocol import (
+    OpenApiBuilder,
+    json_request,
+    json_response,
+    json_schema_components,
+    path_parameters,
+    query_parameter,
+)
 
 from .operations import BASE, OPERATIONS, Operation
 from .paging import DEFAULT_LIMIT
@@ -121,23 +127,20 @@ _RESULTS: dict[str, Document] = {
 
 def build_document() -> Document:
     """Make the OpenAPI document."""
-    spec = APISpec(
+    builder = OpenApiBuilder(
         "Tapis Notifications",
         version("extension-kit"),
-        OPENAPI_VERSION,
-        info={"description": "Subscriptions, events and their delivery, as Tapis Notifications has them."},
+        "Subscriptions, events and their delivery, as Tapis Notifications has them.",
     )
-    spec.components.security_scheme("TapisJWT", {"type": "apiKey", "in": "header", "name": "X-Tapis-Token"})
+    builder.components.security_scheme("TapisJWT", {"type": "apiKey", "in": "header", "name": "X-Tapis-Token"})
     bodies = [each.body for each in OPERATIONS.values() if each.body is not None]
-    schemas = json_schema_components(*dict.fromkeys(bodies)) | {"TapisSubscription": _SUBSCRIPTION}
-    for name, schema in schemas.items():
-        spec.components.schema(name, schema)
+    builder.add_schemas(json_schema_components(*dict.fromkeys(bodies)) | {"TapisSubscription": _SUBSCRIPTION})
     for name, result in _RESULTS.items():
-        spec.components.schema(name, _envelope(result, _METADATA if name == "RespSubscriptions" else {"type": "null"}))
+        metadata = _METADATA if name == "RespSubscriptions" else {"type": "null"}
+        builder.components.schema(name, _envelope(result, metadata))
     for operation in OPERATIONS.values():
-        spec.path(f"{BASE}{operation.path}", operations={operation.method: _operation(operation)})
-    made = spec.to_dict()
-    return {key: made[key] for key in ("openapi", "info", "paths", "components")}
+        builder.add_operation(operation.method, f"{BASE}{operation.path}", _operation(operation))
+    return builder.build()
 
 
 @cache
@@ -168,39 +171,23 @@ def _operation(operation: Operation) -> Document:
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": [*_path_parameters(operation), *map(_query_parameter, operation.query)],
+        "parameters": [
+            *path_parameters(operation.path, _PATH),
+            *(query_parameter(name, *_QUERY[name]) for name in operation.query),
+        ],
         "responses": {
-            str(operation.status): _response("Done", operation.result),
+            str(operation.status): json_response("Done", operation.result),
             # Only this error has a result.
             **{
-                str(each): _response(_ERRORS[each], "RespResourceUrl" if each == 409 else "RespBasic")
+                str(each): json_response(_ERRORS[each], "RespResourceUrl" if each == 409 else "RespBasic")
                 for each in errors
             },
         },
     }
     if operation.body is not None:
-        schema = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        found["requestBody"] = json_request(operation.body.__name__)
     if operation.needs_token:
         found["security"] = [{"TapisJWT": []}]
     if operation.deprecated:
         found["deprecated"] = True
     return found
-
-
-def _path_parameters(operation: Operation) -> list[Document]:
-    return [
-        {"name": name, "in": "path", "required": True, "schema": schema}
-        for name, schema in _PATH.items()
-        if f"{{{name}}}" in operation.path
-    ]
-
-
-def _query_parameter(name: str) -> Document:
-    schema, description = _QUERY[name]
-    return {"name": name, "in": "query", "description": description, "schema": schema}
-
-
-def _response(description: str, schema: str) -> Document:
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"description": description, "content": content}

@@ -7,11 +7,14 @@ import orjson
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
-from extension_kit.protocol import StoreError
+from extension_kit.protocol import RouteAnswer, StoreError
 
 from .tokens import Caller, UnauthorizedError
 
 _VERSION = version("extension-kit")
+
+# tapipy decodes an answer as JSON only if its type is exactly this, without a charset.
+_JSON = "application/json"
 
 
 class ApiError(Exception):
@@ -50,17 +53,27 @@ def success(
         metadata: of lists.
         status: the HTTP status.
     """
-    message = f"{key} {text}" + (f" {caller}" if caller else "")
-    return _respond(status, "success", message, result, metadata)
+    return _respond(status, "success", _message(key, text, caller), result, metadata)
+
+
+def route_success(key: str, text: str, caller: Caller, headers: tuple[tuple[str, str], ...] = ()) -> RouteAnswer:
+    """Make the answer to a request that succeeded, as grouped routes give it."""
+    return RouteAnswer(200, _body("success", _message(key, text, caller)), _JSON, headers)
+
+
+def route_refusal(error: ApiError | UnauthorizedError) -> RouteAnswer:
+    """Make the answer to a request that was refused, as grouped routes give it."""
+    if isinstance(error, UnauthorizedError):
+        return RouteAnswer(401, _body("error", f"NTFLIB_UNAUTH {error}"), _JSON)
+    return RouteAnswer(error.status, _body("error", f"{error.key} {error.text}", error.result), _JSON)
 
 
 def answer_error(error: Exception) -> Response:
     """Make the answer to a request that failed, for any error."""
     match error:
-        case ApiError():
-            return _respond(error.status, "error", f"{error.key} {error.text}", error.result)
-        case UnauthorizedError():
-            return _respond(401, "error", f"NTFLIB_UNAUTH {error}")
+        case ApiError() | UnauthorizedError():
+            refusal = route_refusal(error)
+            return Response(refusal.body, refusal.status, content_type=refusal.content_type)
         case HTTPException(code=int(code)):
             response = _respond(code, error.name, error.description or error.name)
             response.headers.extend(
@@ -72,7 +85,15 @@ def answer_error(error: Exception) -> Response:
     return _respond(500, "Internal Server Error", "Internal Server Error")
 
 
+def _message(key: str, text: str, caller: Caller | None) -> str:
+    return f"{key} {text} {caller}" if caller else f"{key} {text}"
+
+
 def _respond(status: int, word: str, message: str, result: Any = None, metadata: Any = None) -> Response:
+    return Response(_body(word, message, result, metadata), status, content_type=_JSON)
+
+
+def _body(word: str, message: str, result: Any = None, metadata: Any = None) -> bytes:
     body = {
         "status": word,
         "message": message,
@@ -82,5 +103,4 @@ def _respond(status: int, word: str, message: str, result: Any = None, metadata:
         "metadata": metadata,
         "result": result,
     }
-    # tapipy decodes an answer as JSON only if its type is exactly this, without a charset.
-    return Response(orjson.dumps(body), status, content_type="application/json")
+    return orjson.dumps(body)

@@ -1,17 +1,17 @@
 """Events that services publish (Tapis Notifications, live docs: publishEvent)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-from extension_kit.protocol import Host, PublishedEvent, Transaction
+from extension_kit.protocol import Kit, PublishedEvent, Transaction
 
-from .ending import end_by_subject
-from .moments import iso, read_timestamp
-from .series import NOT_COUNTED, end_series, series_key, take_count
+from .delivery_targets import SOURCE, Targets
+from .expiry import end_by_subject, lock_by_subject
+from .series import Member, series_key, take_counts
 from .settings import TapisSettings
-from .targets import SOURCE, Targets
+from .times import iso, read_timestamp
 
 
 class TapisEvent(PublishedEvent):
@@ -46,56 +46,108 @@ class TapisEvent(PublishedEvent):
         return int(self.data["seriesSeqCount"])
 
 
-def publish(
-    transaction: Transaction, host: Host, settings: TapisSettings, event: Mapping[str, Any], *, tenant: str, user: str
-) -> None:
-    """Record an event with its place in its series; end the series and its subscriptions, if the event says so.
+class SentEvent(NamedTuple):
+    """An event as a service sent it.
 
-    Everything happens in one transaction, so that a series has no gaps. The row of the series is locked first: the
-    publishers of a series take turns, and their events are committed in the order of the counts.
+    Attributes:
+        content: a loaded ``Event``.
+        tenant: the tenant of the event.
+        user: the user the service acts for.
+    """
+
+    content: Mapping[str, Any]
+    tenant: str
+    user: str
+
+    @property
+    def series_key(self) -> str | None:
+        """The key of its series; None if it is in none."""
+        content = self.content
+        return series_key(self.tenant, content["source"], content["subject"], content["series_id"])
+
+    @property
+    def ends_series(self) -> bool:
+        """True if its series ends with it."""
+        return bool(self.content["end_series"] or self.content["delete_subscriptions_matching_subject"])
+
+    @property
+    def ended_subject(self) -> str | None:
+        """The subject of the subscriptions that end with it; None if none end."""
+        return self.content["subject"] or None if self.content["delete_subscriptions_matching_subject"] else None
+
+
+def publish(
+    transaction: Transaction, kit: Kit, settings: TapisSettings, event: Mapping[str, Any], *, tenant: str, user: str
+) -> None:
+    """Record one event, as ``publish_all`` does.
 
     Args:
         transaction: everything is written in it.
-        host: the kit.
+        kit: the kit.
         settings: the extension's.
         event: a loaded ``Event``.
         tenant: the tenant of the event.
         user: the user the service acts for.
     """
+    publish_all(transaction, kit, settings, [SentEvent(event, tenant, user)])
+
+
+def publish_all(transaction: Transaction, kit: Kit, settings: TapisSettings, sent: Sequence[SentEvent]) -> None:
+    """Record events with their places in their series; end series and subscriptions, if the events say so.
+
+    Everything happens in one transaction, so that a series has no gaps. The rows of all series are locked first: the
+    publishers of a series take turns, and their events are committed in the order of the counts.
+
+    Args:
+        transaction: everything is written in it, and no more events are published in it.
+        kit: the kit.
+        settings: the extension's.
+        sent: the events, in the order of their arrival.
+    """
     now = datetime.now(UTC)
     connection = transaction.connection
-    key = series_key(tenant, event["source"], event["subject"], event["series_id"])
-    count = NOT_COUNTED if key is None else take_count(connection, key, now)
+    keys = [each.series_key for each in sent]
+    members = [Member(key, each.ends_series) for key, each in zip(keys, sent, strict=True)]
+    places = take_counts(connection, members, now)
+    ended = {(each.tenant, each.ended_subject) for each in sent if each.ended_subject}
+    if len(ended) > 1:
+        lock_by_subject(connection, ended)
+    received = iso(now)
+    events: list[TapisEvent] = []
+    for each, key, place in zip(sent, keys, places, strict=True):
+        events.append(_event(each, key, place, read_timestamp(each.content["timestamp"]) or now, received))
+        if subject := each.ended_subject:
+            transaction.publish(*events)  # those after it are not for the subscriptions that it ends
+            events = []
+            end_by_subject(Targets(connection, kit, settings), connection, each.tenant, subject)
+    transaction.publish(*events)
+
+
+def _event(sent: SentEvent, key: str | None, place: int, time: datetime, received: str) -> TapisEvent:
     uuid = str(uuid4())
+    content = sent.content
     data = {
-        "source": event["source"],
-        "type": event["type"],
-        "subject": event["subject"],
-        "data": event["data"],
-        "seriesId": event["series_id"],
-        "seriesSeqCount": count,
-        "timestamp": event["timestamp"],
-        "deleteSubscriptionsMatchingSubject": event["delete_subscriptions_matching_subject"],
-        "endSeries": event["end_series"],
-        "tenant": tenant,
-        "user": user,
-        "received": iso(now),
+        "source": content["source"],
+        "type": content["type"],
+        "subject": content["subject"],
+        "data": content["data"],
+        "seriesId": content["series_id"],
+        "seriesSeqCount": place,
+        "timestamp": content["timestamp"],
+        "deleteSubscriptionsMatchingSubject": content["delete_subscriptions_matching_subject"],
+        "endSeries": content["end_series"],
+        "tenant": sent.tenant,
+        "user": sent.user,
+        "received": received,
         "uuid": uuid,
     }
-    transaction.publish(
-        TapisEvent.of(
-            source=SOURCE,
-            id=uuid,
-            name=event["type"],
-            time=read_timestamp(event["timestamp"]) or now,
-            subject=event["subject"],
-            series=f"{SOURCE}/{key}" if key else None,
-            scope=tenant,
-            data=data,
-        )
+    return TapisEvent.of(
+        source=SOURCE,
+        id=uuid,
+        name=content["type"],
+        time=time,
+        subject=content["subject"],
+        series=f"{SOURCE}/{key}" if key else None,
+        scope=sent.tenant,
+        data=data,
     )
-    ends_subscriptions = event["delete_subscriptions_matching_subject"]
-    if key is not None and (event["end_series"] or ends_subscriptions):
-        end_series(connection, key)
-    if ends_subscriptions and event["subject"]:
-        end_by_subject(Targets(connection, host, settings), connection, tenant, event["subject"])

@@ -4,19 +4,19 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from extension_kit.protocol import Due, Manner, Message, Subscription, message_id
+from extension_kit.protocol import DeliveryFormat, Due, Kit, Message, Subscription, message_id
 
-from .moments import iso
+from .delivery_targets import SOURCE, Group, delivery_target
 from .series import NOT_COUNTED
 from .settings import TapisSettings
-from .targets import SOURCE, Group, delivery_target
+from .times import iso
 
 _NOTIFICATIONS = UUID("0f3ad2a4-6e0b-5c57-9d1c-6f2b4c1d7e90")
 
 
-def manner(settings: TapisSettings) -> Manner:
+def delivery_format(kit: Kit, settings: TapisSettings) -> DeliveryFormat:
     """Return the delivery format of notifications: envelope and retry schedule."""
-    return Manner(notification, settings.schedule)
+    return DeliveryFormat(notification, settings.schedule)
 
 
 def notification(due: Due, subscription: Subscription) -> Message:

@@ -9,7 +9,7 @@ from sqlalchemy import UnaryExpression, asc, desc
 from sqlalchemy.sql.elements import ColumnElement, KeyedColumnElement
 from werkzeug.datastructures import MultiDict
 
-from .conditions import column_of, value_of
+from .conditions import column_of, parse_value
 from .envelope import bad_request
 from .tables import subscriptions
 
@@ -43,7 +43,7 @@ PARAMETERS = frozenset({"limit", "orderBy", "skip", "startAfter", "computeTotal"
 _ORDER = re.compile(r"\s*([A-Za-z_]+)\s*(?:\(\s*(asc|desc)\s*\))?\s*", re.IGNORECASE)
 
 
-def once(parameters: "MultiDict[str, str]") -> Mapping[str, str]:
+def single_values(parameters: "MultiDict[str, str]") -> Mapping[str, str]:
     """Return the parameters of a query.
 
     Raises:
@@ -130,7 +130,7 @@ class Page:
         behind = None
         if start_after is not None:
             column, descending = keys[0]
-            value = value_of(column, start_after)
+            value = parse_value(column, start_after)
             behind = column < value if descending else column > value
         created, name, ref = subscriptions.c.created, subscriptions.c.name, subscriptions.c.ref
         sorting = [desc(column) if descending else asc(column) for column, descending in keys]

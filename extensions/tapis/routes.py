@@ -6,7 +6,7 @@ from itertools import count
 from flask import Response
 from sqlalchemy import select
 
-from extension_kit.protocol import Host, Routes, StoreError
+from extension_kit.protocol import Kit, Routes, StoreError
 
 from .api import Api
 from .document import document
@@ -19,21 +19,21 @@ from .subscription_routes import add_subscription_routes
 from .tables import series
 
 
-def routes(host: Host, settings: TapisSettings) -> Routes:
+def routes(kit: Kit, settings: TapisSettings) -> Routes:
     """Make the routes.
 
     Args:
-        host: the kit.
+        kit: the kit.
         settings: the extension's.
     """
-    api = Api(host, settings)
+    api = Api(kit, settings)
     add_subscription_routes(api)
-    add_event_routes(api)
+    grouped = add_event_routes(api)
     add_sequence_routes(api)
     api.route("healthCheck", _health_check())
-    api.route("readyCheck", _ready_check(host))
+    api.route("readyCheck", _ready_check(kit))
     api.blueprint.add_url_rule("/openapi.json", "document", _document)
-    return Routes(api.blueprint, (BASE,), answer_error)
+    return Routes(api.blueprint, (BASE,), answer_error, grouped=grouped)
 
 
 def _health_check() -> Callable[[], Response]:
@@ -46,12 +46,12 @@ def _health_check() -> Callable[[], Response]:
     return health_check
 
 
-def _ready_check(host: Host) -> Callable[[], Response]:
+def _ready_check(kit: Kit) -> Callable[[], Response]:
     numbers = count(1)
 
     def ready_check() -> Response:
         try:
-            with host.read() as connection:
+            with kit.read() as connection:
                 connection.execute(select(series.c.key).limit(1))
         except StoreError:
             raise ApiError(503, "TAPIS_NOT_READY", "the database cannot be used") from None

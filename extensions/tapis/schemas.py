@@ -1,10 +1,15 @@
 """The bodies of requests (Tapis Notifications, live docs: Event, EventSeries, ReqPostSubscription and others)."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, RAISE, ValidationError, fields, validate
 from marshmallow.types import UnknownOption
+
+from extension_kit.protocol import CamelCase
+
+from .flat_schema import FlatSchema, TrueOrFalse
 
 METHODS = ("WEBHOOK", "EMAIL")
 MAX_TARGETS = 100
@@ -69,19 +74,6 @@ class Different:
             raise ValidationError("No item may come twice.")
 
 
-class TrueOrFalse(fields.Boolean):
-    """A boolean of JSON; texts and numbers are refused."""
-
-    def json_schema(self, ref: object) -> dict[str, Any]:
-        """Return the JSON Schema of the accepted values."""
-        return {"type": "boolean"}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
-        if not isinstance(value, bool):
-            raise self.make_error("invalid", input=value)
-        return value
-
-
 class WholeNumber(fields.Integer):
     """An integer of JSON; a text of digits is refused."""
 
@@ -107,20 +99,8 @@ _is_type_filter = (
 )
 
 
-class Body(Schema):
-    """A JSON object of the API, with keys in camelCase."""
-
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Derive the JSON key from the name of the field."""
-        first, *others = field_name.split("_")
-        field_obj.data_key = first + "".join(map(str.capitalize, others))
-
-
-class Event(Body):
+class Event(FlatSchema):
     """An event that a service publishes. Further attributes are ignored."""
-
-    class Meta:
-        unknown: UnknownOption = EXCLUDE
 
     source = fields.String(required=True, validate=_NOT_BLANK)
     type = fields.String(required=True, validate=_is_type)
@@ -137,7 +117,7 @@ class Event(Body):
     series_seq_count = WholeNumber(metadata={"description": "Ignored"})
 
 
-class EventSeries(Body):
+class EventSeries(CamelCase):
     """A series to end."""
 
     class Meta:
@@ -148,7 +128,7 @@ class EventSeries(Body):
     series_id = fields.String(required=True, validate=validate.Length(1))
 
 
-class DeliveryTarget(Body):
+class DeliveryTarget(CamelCase):
     """A delivery target."""
 
     class Meta:
@@ -165,7 +145,7 @@ def _targets(*, required: bool) -> fields.List[Any]:
     )
 
 
-class ReqPatchSubscription(Body):
+class ReqPatchSubscription(CamelCase):
     """A change of a subscription; attributes that are missing or null stay as they are."""
 
     class Meta:
@@ -177,7 +157,7 @@ class ReqPatchSubscription(Body):
     delivery_targets = _targets(required=False)
 
 
-class ReqPostSubscription(Body):
+class ReqPostSubscription(CamelCase):
     """A new subscription."""
 
     class Meta:
@@ -200,7 +180,7 @@ class ReqPostSubscription(Body):
     ttl_minutes = WholeNumber(load_default=DEFAULT_TTL, validate=validate.Range(-MAX_TTL, MAX_TTL))
 
 
-class ReqSearchSubscriptions(Body):
+class ReqSearchSubscriptions(CamelCase):
     """A condition in parts, which are joined with blanks."""
 
     class Meta:
@@ -209,7 +189,7 @@ class ReqSearchSubscriptions(Body):
     search = fields.List(fields.String(), required=True, validate=validate.Length(1))
 
 
-class Notification(Body):
+class Notification(CamelCase):
     """A notification as receivers get it. Further attributes are ignored."""
 
     class Meta:
@@ -224,13 +204,13 @@ class Notification(Body):
     created = fields.String(required=True)
 
 
-def problems_of(error: ValidationError) -> str:
+def describe(problems: Mapping[str, Any]) -> str:
     """Return all problems of a body on one line."""
-    return "; ".join(_lines(error.messages, ""))
+    return "; ".join(_lines(problems, ""))
 
 
 def _lines(found: Any, place: str) -> list[str]:
-    if isinstance(found, dict):
+    if isinstance(found, Mapping):
         return [line for key, inner in found.items() for line in _lines(inner, f"{place}.{key}" if place else str(key))]
     if isinstance(found, list):
         return [f"{place}: {text}" if place and place != "_schema" else str(text) for text in found]

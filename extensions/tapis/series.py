@@ -4,19 +4,28 @@ The count of a series is a row that lives from its first event to its end, so th
 at 1 again (Tapis Notifications, live docs: publishEvent).
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
-from types import ModuleType
-from typing import cast
+from typing import NamedTuple
 
 import orjson
-from sqlalchemy import Connection, Executable, delete
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, delete
+
+from extension_kit.protocol import BulkInsert, IsAnyOf, PreparedStatement, driver_time
 
 from .tables import series
 
 NOT_COUNTED = -1
 """The count of an event without a series."""
+
+
+class Member(NamedTuple):
+    """An event of a series: the key of the series, None without one; and if the series ends with the event."""
+
+    key: str | None
+    ends: bool
 
 
 def series_key(tenant: str, source: str, subject: str | None, series_id: str | None) -> str | None:
@@ -26,26 +35,61 @@ def series_key(tenant: str, source: str, subject: str | None, series_id: str | N
     return blake2b(orjson.dumps([tenant, source, subject, series_id]), digest_size=32).hexdigest()
 
 
-def take_count(connection: Connection, key: str, now: datetime) -> int:
-    """Return the next place in a series, from 1, and keep the series locked until the commit."""
-    counted = _TAKE_COUNT[connection.dialect.name]
-    count: int = connection.execute(counted, {"key": key, "seq_count": 1, "updated": now}).scalar_one()
-    return count
+def take_counts(connection: Connection, members: Sequence[Member], now: datetime) -> list[int]:
+    """Return the place of each event in its series, from 1, and keep all these series locked until the commit.
 
+    They are locked in one order, so that two transactions cannot deadlock.
 
-def _take_count(dialect: ModuleType) -> Executable:
-    added = dialect.insert(series)
-    counted = added.on_conflict_do_update(
-        index_elements=[series.c.key],
-        set_={"seq_count": series.c.seq_count + 1, "updated": added.excluded.updated},
-    )
-    return cast(Executable, counted.returning(series.c.seq_count))
+    Args:
+        connection: of a transaction.
+        members: the events, in the order of their arrival.
+        now: aware.
 
-
-# Made once: it is executed for every event.
-_TAKE_COUNT = {"sqlite": _take_count(sqlite), "postgresql": _take_count(postgresql)}
+    Returns:
+        The place of each event; ``NOT_COUNTED`` for an event without a series.
+    """
+    numbers = Counter(member.key for member in members if member.key is not None)
+    if not numbers:
+        return [NOT_COUNTED] * len(members)
+    moment = driver_time(now, is_sqlite=connection.dialect.name == "sqlite")
+    counted = _COUNT.add(connection, [(key, numbers[key], moment) for key in sorted(numbers)])
+    last = {key: count - numbers[key] for key, count in counted}
+    ended: set[str] = set()
+    places = []
+    for key, ends in members:
+        if key is None:
+            places.append(NOT_COUNTED)
+            continue
+        last[key] += 1
+        places.append(last[key])
+        if ends:
+            last[key] = 0
+            ended.add(key)
+    if over := [key for key in ended if last[key] == 0]:
+        _END.rowcount(connection, keys=over)
+    if begun_again := [key for key in ended if last[key] > 0]:
+        _SET.add(connection, [(key, last[key], moment) for key in begun_again])
+    return places
 
 
 def end_series(connection: Connection, key: str) -> int:
     """End a series, and return the number of series ended: 1, or 0 if there is no such series."""
     return connection.execute(delete(series).where(series.c.key == key)).rowcount
+
+
+_COLUMNS = {"key": "text", "seq_count": "bigint", "updated": "timestamptz"}
+
+_COUNT = BulkInsert(
+    series.name,
+    _COLUMNS,
+    f"ON CONFLICT (key) DO UPDATE SET seq_count = {series.name}.seq_count + excluded.seq_count,"
+    " updated = excluded.updated RETURNING key, seq_count",
+)
+
+_SET = BulkInsert(
+    series.name,
+    _COLUMNS,
+    "ON CONFLICT (key) DO UPDATE SET seq_count = excluded.seq_count, updated = excluded.updated",
+)
+
+_END = PreparedStatement(delete(series).where(IsAnyOf(series.c.key, "keys")))

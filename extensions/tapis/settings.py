@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import groupby
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from extension_kit.protocol import Kind, SettingError, seconds, setting
+from extension_kit.protocol import MOST_WAITS, SCHEDULE, SECRET, Kind, Schedule, SettingError, seconds, setting
 
 PublicKeys = tuple[tuple[str, RSAPublicKey], ...]
 """Public keys that verify tokens, each with its tenant; ``ANY``: all tenants without a key of their own."""
 
 ANY = "*"
-
-
-class Schedule(tuple[float, ...]):
-    """Waits in seconds; ``str`` gives them in the form of the setting."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        """Return ``20x2,600``."""
-        runs = [(wait, len(list(equal))) for wait, equal in groupby(self)]
-        return ",".join(f"{wait:g}" + (f"x{times}" if times > 1 else "") for wait, times in runs)
 
 
 class Words(frozenset[str]):
@@ -45,12 +33,8 @@ class AllowedTenants(frozenset[tuple[str, str]]):
         return ",".join(f"{tenant}={other}" for tenant, other in sorted(self))
 
 
-_MOST_WAITS = 999  # the kit's limit, for both schedules together
-_LONGEST_WAIT = 30 * 86400.0
 _LEAST_KEY_BITS = 2048  # RFC 7518, section 3.3
-_LEAST_SECRET_BYTES = 32  # RFC 7518, section 3.2
 _PEM = re.compile(r"(?:([^\s:]{1,60}):\s*)?(-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----)\s*", re.DOTALL)
-_WAIT = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)(?:x([1-9][0-9]{0,2}))?")
 _ADMIN = re.compile(r"[^@\s,]+@[^@\s,]+")
 _TENANT = re.compile(r"[^\s,;:=+*]{1,60}")
 _URL = re.compile(r"https?://[^\s/?#]+")
@@ -71,23 +55,6 @@ def _public_keys(text: str) -> PublicKeys:
             raise ValueError("not an RSA key of this size")
         keys.append((found[1] or ANY, key))
     return tuple(keys)
-
-
-def _secret(text: str) -> str:
-    if len(text.encode()) < _LEAST_SECRET_BYTES:
-        raise ValueError("too short")
-    return text
-
-
-def _schedule(text: str) -> Schedule:
-    waits: list[float] = []
-    for part in text.split(","):
-        if (found := _WAIT.fullmatch(part.strip())) is None or float(found[1]) > _LONGEST_WAIT:
-            raise ValueError(part)
-        waits += [float(found[1])] * int(found[2] or 1)
-    if len(waits) > _MOST_WAITS:
-        raise ValueError("too many")
-    return Schedule(waits)
 
 
 def _words(pattern: re.Pattern[str], text: str) -> Words:
@@ -124,8 +91,6 @@ def _base_url(text: str) -> str:
 PUBLIC_KEYS: Kind[PublicKeys] = Kind(
     _public_keys, "one or more RSA public keys of at least 2048 bits in PEM, each behind TENANT: or for all tenants"
 )
-SECRET = Kind(_secret, f"a secret of at least {_LEAST_SECRET_BYTES} bytes")
-SCHEDULE = Kind(_schedule, "seconds separated by commas, such as 20,20 or 600x150 for 150 times 600 s")
 ADMINS = Kind(lambda text: _words(_ADMIN, text), "USER@TENANT, separated by commas")
 TENANTS = Kind(lambda text: _words(_TENANT, text), "names of tenants, separated by commas")
 TENANT = Kind(_tenant, "the name of a tenant")
@@ -186,10 +151,10 @@ class TapisSettings:
             raise SettingError(
                 "no key verifies tokens: set EXTENSION_TAPIS_JWT_PUBLIC_KEY, or EXTENSION_TAPIS_JWT_SECRET to develop"
             )
-        if len(self.schedule) > _MOST_WAITS:
+        if len(self.schedule) > MOST_WAITS:
             raise SettingError(
                 "EXTENSION_TAPIS_RETRY_SCHEDULE and EXTENSION_TAPIS_RECOVERY_SCHEDULE hold more waits together than "
-                f"{_MOST_WAITS}"
+                f"{MOST_WAITS}"
             )
 
     @property

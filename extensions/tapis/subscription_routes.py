@@ -8,13 +8,13 @@ from sqlalchemy import ColumnElement, Connection
 
 from . import subscriptions
 from .api import Api
+from .delivery_targets import Targets
 from .envelope import ApiError, bad_request, success
 from .paging import ALL, PARAMETERS, Page, selected, whole_number
 from .schemas import MAX_TTL, ReqPatchSubscription, ReqPostSubscription, ReqSearchSubscriptions
 from .search import condition, parse_search
 from .selector import parse_selector
 from .subscriptions import Subscription
-from .targets import Targets
 from .tokens import Caller
 
 Change = Callable[[Targets, Connection, Subscription], None]
@@ -44,17 +44,17 @@ class _Views:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._is_sqlite = api.host.database.is_sqlite
+        self._is_sqlite = api.kit.database.is_sqlite
         self._post_schema = ReqPostSubscription()
         self._patch_schema = ReqPatchSubscription()
         self._search_schema = ReqSearchSubscriptions()
 
     def create(self) -> Response:
         caller = self._api.caller()
-        self._api.access.need_service(caller, "NTFAPI_SUBSCR_UNAUTH", "make subscriptions")
+        self._api.access.require_service(caller, "NTFAPI_SUBSCR_UNAUTH", "make subscriptions")
         wanted = self._api.body(self._post_schema)
         try:
-            with self._api.host.transaction() as transaction:
+            with self._api.kit.transaction() as transaction:
                 targets = self._targets(transaction.connection)
                 row = subscriptions.create(targets, transaction.connection, caller, wanted)
         except ApiError as error:
@@ -87,17 +87,17 @@ class _Views:
     def get(self, name: str) -> Response:
         caller, parameters = self._api.caller(), self._api.query()
         owner = self._api.access.owner(caller, parameters)
-        with self._api.host.read() as connection:
-            row = _there(subscriptions.find(connection, caller.tenant, owner, _name(name)), name, caller)
+        with self._api.kit.read() as connection:
+            row = _found(subscriptions.find(connection, caller.tenant, owner, _name(name)), name, caller)
         return self._answer(caller, row)
 
     def get_by_uuid(self, uuid: str) -> Response:
         caller, uuid = self._api.caller(), _uuid(uuid)
-        with self._api.host.read() as connection:
+        with self._api.kit.read() as connection:
             row = subscriptions.find_by_uuid(connection, caller.tenant, uuid)
         if row is None:
             raise ApiError(404, "NTFAPI_NOT_FOUND_BY_UUID", f"there is no subscription {uuid} {caller}")
-        self._api.access.need_right(caller, row.owner)
+        self._api.access.require_access(caller, row.owner)
         return self._answer(caller, row)
 
     def patch(self, name: str) -> Response:
@@ -113,7 +113,7 @@ class _Views:
     def delete(self, name: str) -> Response:
         caller, parameters = self._api.caller(), self._api.query()
         owner = self._api.access.owner(caller, parameters)
-        with self._api.host.transaction() as transaction:
+        with self._api.kit.transaction() as transaction:
             connection = transaction.connection
             row = subscriptions.find(connection, caller.tenant, owner, _name(name), lock=True)
             if row is not None:
@@ -122,18 +122,18 @@ class _Views:
 
     def delete_by_uuid(self, uuid: str) -> Response:
         caller, uuid = self._api.caller(), _uuid(uuid)
-        with self._api.host.transaction() as transaction:
+        with self._api.kit.transaction() as transaction:
             connection = transaction.connection
             row = subscriptions.find_by_uuid(connection, caller.tenant, uuid, lock=True)
             if row is not None:
-                self._api.access.need_right(caller, row.owner)
+                self._api.access.require_access(caller, row.owner)
                 subscriptions.remove(self._targets(connection), connection, row)
         return _deleted(caller, 0 if row is None else 1)
 
     def delete_by_subject(self, subject: str) -> Response:
         caller, parameters = self._api.caller(), self._api.query()
         owner = self._api.access.owner_or_any(caller, parameters)
-        with self._api.host.transaction() as transaction:
+        with self._api.kit.transaction() as transaction:
             connection = transaction.connection
             changes = subscriptions.remove_by_subject(
                 self._targets(connection), connection, caller.tenant, owner, _name(subject)
@@ -143,15 +143,15 @@ class _Views:
     def is_enabled(self, name: str) -> Response:
         caller, parameters = self._api.caller(), self._api.query()
         owner = self._api.access.owner(caller, parameters)
-        with self._api.host.read() as connection:
-            row = _there(subscriptions.find(connection, caller.tenant, owner, _name(name)), name, caller)
+        with self._api.kit.read() as connection:
+            row = _found(subscriptions.find(connection, caller.tenant, owner, _name(name)), name, caller)
         return success("NTFAPI_SUBSCR_FOUND", f"Subscription found: {name}", caller, {"aBool": row.enabled})
 
     def enable(self, name: str) -> Response:
-        return self._turn(name, enabled=True)
+        return self._set_enabled(name, enabled=True)
 
     def disable(self, name: str) -> Response:
-        return self._turn(name, enabled=False)
+        return self._set_enabled(name, enabled=False)
 
     def update_ttl(self, name: str, ttlMinutes: str) -> Response:  # noqa: N803 (as in the path)
         caller = self._api.caller()
@@ -163,7 +163,7 @@ class _Views:
         self._change(caller, name, change)
         return _updated(caller, name)
 
-    def _turn(self, name: str, *, enabled: bool) -> Response:
+    def _set_enabled(self, name: str, *, enabled: bool) -> Response:
         caller = self._api.caller()
 
         def change(targets: Targets, connection: Connection, row: Subscription) -> None:
@@ -175,31 +175,31 @@ class _Views:
     def _change(self, caller: Caller, name: str, change: Change) -> None:
         """Change a subscription within a transaction, locked."""
         owner = self._api.access.owner(caller, self._api.query())
-        with self._api.host.transaction() as transaction:
+        with self._api.kit.transaction() as transaction:
             connection = transaction.connection
             found = subscriptions.find(connection, caller.tenant, owner, _name(name), lock=True)
-            change(self._targets(connection), connection, _there(found, name, caller))
+            change(self._targets(connection), connection, _found(found, name, caller))
 
     def _list(self, caller: Caller, conditions: Sequence[ColumnElement[bool]]) -> Response:
         parameters = self._api.query()
         owner = self._api.access.owner_or_any(caller, parameters)
         page = Page.of(parameters)
-        with self._api.host.read() as connection:
+        with self._api.kit.read() as connection:
             rows, total = subscriptions.find_all(connection, caller.tenant, owner, conditions, page)
         return success(
             "NTFAPI_SUBSCR_FOUND",
             f"Subscriptions found: {len(rows)}",
             caller,
-            [subscriptions.shown(row, page.select) for row in rows],
+            [subscriptions.to_json(row, page.select) for row in rows],
             metadata=page.metadata(len(rows), total),
         )
 
     def _answer(self, caller: Caller, row: Subscription) -> Response:
-        result = subscriptions.shown(row, selected(self._api.query(), ALL))
+        result = subscriptions.to_json(row, selected(self._api.query(), ALL))
         return success("NTFAPI_SUBSCR_FOUND", f"Subscription found: {row.name}", caller, result)
 
     def _targets(self, connection: Connection) -> Targets:
-        return Targets(connection, self._api.host, self._api.settings)
+        return Targets(connection, self._api.kit, self._api.settings)
 
 
 def _url() -> str:
@@ -218,7 +218,7 @@ def _name(text: str) -> str:
     return text
 
 
-def _there(row: Subscription | None, name: str, caller: Caller) -> Subscription:
+def _found(row: Subscription | None, name: str, caller: Caller) -> Subscription:
     if row is None:
         raise ApiError(404, "NTFAPI_NOT_FOUND", f"there is no subscription called {name:.200} {caller}")
     return row

@@ -9,15 +9,14 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from extension_kit.protocol import batches
+from extension_kit.protocol import batches, insert_or_ignore
 
+from .delivery_targets import ANY_SUBJECT, Target, Targets
 from .envelope import ApiError
-from .moments import iso
 from .paging import UNLIMITED, Page
 from .tables import subscriptions
-from .targets import ANY_SUBJECT, Target, Targets
+from .times import iso
 from .tokens import Caller
 
 _API_USER = "${apiuserid}"
@@ -53,7 +52,7 @@ def create(targets: Targets, connection: Connection, caller: Caller, wanted: Map
         "enabled": wanted["enabled"],
         "type_filter": wanted["type_filter"],
         "subject_filter": wanted["subject_filter"],
-        "delivery_targets": _plain(wanted["delivery_targets"]),
+        "delivery_targets": _targets_to_json(wanted["delivery_targets"]),
         "ttl_minutes": wanted["ttl_minutes"],
         "uuid": uuid,
         "expiry": expiry,
@@ -61,12 +60,10 @@ def create(targets: Targets, connection: Connection, caller: Caller, wanted: Map
         "created": now,
         "updated": now,
     }
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     for _ in range(1 if wanted["name"] else _NAME_TRIES):
         name = wanted["name"] or _generated_name(caller, owner, wanted["subject_filter"])
-        added = dialect.insert(subscriptions).values(name=name, **values).on_conflict_do_nothing()
-        row = connection.execute(added.returning(*subscriptions.c)).one_or_none()
-        if row is not None:
+        added = insert_or_ignore(connection, subscriptions, {"name": name, **values}, returning=subscriptions.columns)
+        if (row := added.one_or_none()) is not None:
             targets.set(row)
             return row
     raise ApiError(409, "NTFAPI_SUBSCR_EXISTS", f"{owner} has a subscription called {name} already {caller}")
@@ -118,7 +115,7 @@ def patch(targets: Targets, connection: Connection, row: Subscription, wanted: M
     """
     changes = {key: value for key, value in wanted.items() if value is not None}
     if "delivery_targets" in changes:
-        changes["delivery_targets"] = _plain(changes["delivery_targets"])
+        changes["delivery_targets"] = _targets_to_json(changes["delivery_targets"])
     targets.set(change(connection, row, updated=datetime.now(UTC), **changes))
 
 
@@ -154,12 +151,12 @@ def remove_by_subject(targets: Targets, connection: Connection, tenant: str, own
     wanted = [subscriptions.c.tenant == tenant, subscriptions.c.subject_filter == subject]
     if owner is not None:
         wanted.append(subscriptions.c.owner == owner)
-    rows = connection.execute(locked(wanted)).all()
+    rows = connection.execute(select_locked(wanted)).all()
     remove(targets, connection, *rows)
     return len(rows)
 
 
-def shown(row: Subscription, select: Collection[str]) -> dict[str, Any]:
+def to_json(row: Subscription, select: Collection[str]) -> dict[str, Any]:
     """Return the JSON of a subscription, with the selected attributes."""
     attributes = {
         "tenant": row.tenant,
@@ -179,7 +176,7 @@ def shown(row: Subscription, select: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if name in select}
 
 
-def locked(wanted: Sequence[ColumnElement[bool]]) -> Any:
+def select_locked(wanted: Sequence[ColumnElement[bool]]) -> Any:
     """Return a statement that selects subscriptions and locks their rows until the commit.
 
     Rows are locked in the order of their refs, so that two transactions cannot deadlock.
@@ -194,14 +191,14 @@ def change(connection: Connection, row: Subscription, **changes: Any) -> Subscri
 
 
 def _find(connection: Connection, wanted: Sequence[ColumnElement[bool]], *, lock: bool) -> Subscription | None:
-    return connection.execute(locked(wanted) if lock else select(subscriptions).where(*wanted)).one_or_none()
+    return connection.execute(select_locked(wanted) if lock else select(subscriptions).where(*wanted)).one_or_none()
 
 
 def _expiry(minutes: int, now: datetime) -> datetime | None:
     return now + timedelta(minutes=minutes) if minutes > 0 else None
 
 
-def _plain(targets: Sequence[Mapping[str, Any]]) -> list[Target]:
+def _targets_to_json(targets: Sequence[Mapping[str, Any]]) -> list[Target]:
     return [
         {"deliveryMethod": target["delivery_method"], "deliveryAddress": target["delivery_address"]}
         for target in targets

@@ -10,6 +10,7 @@ from typing import Any
 import jwt
 
 from .settings import ANY, TapisSettings
+from .verified_tokens import VerifiedToken, VerifiedTokens
 
 TOKEN, OBO_TENANT, OBO_USER = "X-Tapis-Token", "X-Tapis-Tenant", "X-Tapis-User"
 HEADERS = (TOKEN, OBO_TENANT, OBO_USER)
@@ -47,14 +48,17 @@ class Caller:
 
 
 class Authenticator:
-    """Verifies tokens.
+    """Verifies tokens, each of them once in some minutes.
 
     Args:
-        settings: keys, tenants, and the tenants that services may act for.
+        settings: keys, tenants, and the tenants that services may act for. They do not change: a token that was
+            verified with them is known to this authenticator only.
+        verified: keeps verified tokens, for this authenticator alone.
     """
 
-    def __init__(self, settings: TapisSettings) -> None:
+    def __init__(self, settings: TapisSettings, verified: VerifiedTokens | None = None) -> None:
         self._settings = settings
+        self._verified = VerifiedTokens() if verified is None else verified
 
     def authenticate(self, headers: Mapping[str, str]) -> Caller:
         """Return the caller of a request.
@@ -66,17 +70,8 @@ class Authenticator:
             UnauthorizedError: the token is missing, garbled, expired, not signed by a known key or not for this
                 server; or the headers that name the user the caller acts for are not valid for this caller.
         """
-        claims = self._claims(headers.get(TOKEN, ""))
-        if _claim(claims, "tapis/token_type") != "access":
-            raise UnauthorizedError("the token is not an access token")
-        tenant, user = _name(claims, "tapis/tenant_id"), _name(claims, "tapis/username")
-        _check_delegation(claims)
-        match _claim(claims, "tapis/account_type"):
-            case "service":
-                return self._service(claims, tenant, user, headers)
-            case "user":
-                return self._user(tenant, user, headers)
-        raise UnauthorizedError("the token's account type is neither service nor user")
+        token = self._verified.get(headers.get(TOKEN, ""), self._verify)
+        return self._service(token, headers) if token.is_service else self._user(token, headers)
 
     def may_act_for(self, caller: Caller, tenant: str) -> bool:
         """Return True if the services of a caller's tenant may act for a tenant, and this tenant is served here."""
@@ -84,6 +79,19 @@ class Authenticator:
         pairs = {(caller.jwt_tenant, tenant), (caller.jwt_tenant, ANY)}
         allowed = tenant == caller.jwt_tenant or not pairs.isdisjoint(self._settings.allowed_tenants)
         return allowed and (not served or tenant in served)
+
+    def _verify(self, text: str) -> VerifiedToken:
+        claims = self._claims(text)
+        if _claim(claims, "tapis/token_type") != "access":
+            raise UnauthorizedError("the token is not an access token")
+        tenant, user = _name(claims, "tapis/tenant_id"), _name(claims, "tapis/username")
+        _check_delegation(claims)
+        kind = _claim(claims, "tapis/account_type")
+        if kind not in ("service", "user"):
+            raise UnauthorizedError("the token's account type is neither service nor user")
+        if kind == "service" and _claim(claims, "tapis/target_site") != self._settings.site:
+            raise UnauthorizedError("the service's token is made for another site")
+        return VerifiedToken(user, tenant, kind == "service", int(claims["exp"]))
 
     def _claims(self, token: str) -> dict[str, Any]:
         if not token:
@@ -118,21 +126,20 @@ class Authenticator:
             return [key for owner, key in keys if owner == tenant] or [key for owner, key in keys if owner == ANY]
         return [self._settings.jwt_secret] if algorithm == "HS256" and self._settings.jwt_secret else []
 
-    def _service(self, claims: Mapping[str, Any], tenant: str, user: str, headers: Mapping[str, str]) -> Caller:
-        if _claim(claims, "tapis/target_site") != self._settings.site:
-            raise UnauthorizedError("the service's token is made for another site")
+    def _service(self, token: VerifiedToken, headers: Mapping[str, str]) -> Caller:
         obo_tenant, obo_user = headers.get(OBO_TENANT, "").strip(), headers.get(OBO_USER, "").strip()
         for header, name in ((OBO_TENANT, obo_tenant), (OBO_USER, obo_user)):
             if not name:
                 raise UnauthorizedError(f"a service has to send the header {header}")
             if not _is_name(name):
                 raise UnauthorizedError(f"the header {header} holds no name")
-        caller = Caller(user, tenant, obo_user, obo_tenant, is_service=True)
+        caller = Caller(token.user, token.tenant, obo_user, obo_tenant, is_service=True)
         if not self.may_act_for(caller, obo_tenant):
-            raise UnauthorizedError(f"services of the tenant {tenant} may not act for the tenant {obo_tenant}")
+            raise UnauthorizedError(f"services of the tenant {token.tenant} may not act for the tenant {obo_tenant}")
         return caller
 
-    def _user(self, tenant: str, user: str, headers: Mapping[str, str]) -> Caller:
+    def _user(self, token: VerifiedToken, headers: Mapping[str, str]) -> Caller:
+        tenant = token.tenant
         for header in (OBO_TENANT, OBO_USER):
             if headers.get(header, "").strip():
                 raise UnauthorizedError(f"unexpected header {header}: only services send it")
@@ -140,7 +147,7 @@ class Authenticator:
             raise UnauthorizedError("users of the site's administrative tenant are not let in")
         if self._settings.tenants and tenant not in self._settings.tenants:
             raise UnauthorizedError(f"the tenant {tenant} is not served here")
-        return Caller(user, tenant, user, tenant, is_service=False)
+        return Caller(token.user, tenant, token.user, tenant, is_service=False)
 
 
 def _reason(error: Exception) -> str:

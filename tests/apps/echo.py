@@ -1,4 +1,4 @@
-"""A protocol with everything: routes, a table, settings, subscriptions, a task, and functions for what it publishes."""
+"""A protocol with all parts: routes, a table, settings, subscriptions, a task, and functions for its events."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 from extension_kit import Event, Extension
 from extension_kit.protocol import (
     TEXT,
+    DeliveryFormat,
     Due,
     EventProtocol,
-    Host,
-    Manner,
+    Kit,
     Message,
     PublishedEvent,
     Routes,
@@ -59,7 +59,7 @@ class EchoSettings:
 
 
 class Said(PublishedEvent):
-    """What was said."""
+    """A spoken word."""
 
     __slots__ = ()
 
@@ -68,7 +68,7 @@ class Said(PublishedEvent):
         return str(self.data["said"])
 
 
-def routes(host: Host, settings: EchoSettings) -> Routes:
+def routes(kit: Kit, settings: EchoSettings) -> Routes:
     echo = Blueprint("echo", __name__)
 
     @echo.post("/echo/said")
@@ -82,7 +82,7 @@ def routes(host: Host, settings: EchoSettings) -> Routes:
             subject=body.get("subject"),
             series=body.get("series"),
         )
-        with host.transaction() as transaction:
+        with kit.transaction() as transaction:
             (recorded,) = transaction.publish(event)
             if recorded.is_new:
                 row = {"event_id": event.id, "said": event.words}
@@ -91,16 +91,16 @@ def routes(host: Host, settings: EchoSettings) -> Routes:
 
     @echo.get("/echo/said/<event_id>")
     def look(event_id: str) -> Response:
-        with host.read() as connection:
+        with kit.read() as connection:
             return jsonify(list(connection.execute(select(said.c.said).where(said.c.event_id == event_id)).scalars()))
 
     @echo.put("/echo/subscriptions/<name>")
     def subscribe(name: str) -> Response:
         body = request.get_json()
-        with host.transaction() as transaction:
+        with kit.transaction() as transaction:
             made = subscriptions.add(
                 transaction.connection,
-                host.senders,
+                kit.senders,
                 protocol="echo",
                 name=name,
                 patterns=[body["pattern"]],
@@ -111,7 +111,7 @@ def routes(host: Host, settings: EchoSettings) -> Routes:
 
     @echo.delete("/echo/subscriptions/<name>")
     def unsubscribe(name: str) -> Response:
-        with host.transaction() as transaction:
+        with kit.transaction() as transaction:
             if (one := subscriptions.find(transaction.connection, "echo", name)) is not None:
                 subscriptions.remove(transaction.connection, one.ref)
         return jsonify(removed=one is not None)
@@ -128,18 +128,18 @@ def complain(error: Exception) -> Response:
     return Response(f"echo: {status}\n", status, mimetype="text/plain")
 
 
-def manner(settings: EchoSettings) -> Manner:
-    def envelope(due: Due, subscription: Subscription) -> Message:
+def delivery_format(kit: Kit, settings: EchoSettings) -> DeliveryFormat:
+    def make_message(due: Due, subscription: Subscription) -> Message:
         told = {"word": settings.word, "to": subscription.name, "name": due.event_name, "source": due.source}
         return Message(message_id(due), json.dumps({**told, "event": json.loads(due.body)}).encode())
 
-    return Manner(envelope, retry=[0.05] * 20)
+    return DeliveryFormat(make_message, retry=[0.05] * 20)
 
 
 _beats: Iterator[int] = count(1)
 
 
-def beat(host: Host, settings: EchoSettings) -> None:
+def beat(kit: Kit, settings: EchoSettings) -> None:
     number = next(_beats)
     note("beat", number, settings.word)
     if number == 1:
@@ -158,7 +158,7 @@ extension.add_protocol(
         event=Said,
         tables=TABLES,
         tasks=(Task(0.05, beat),),
-        manner=manner,
+        delivery_format=delivery_format,
     )
 )
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from extension_kit import Event, Extension
-from extension_kit.events.event import View
+from extension_kit.events.views import View
 
 extension = Extension("extension-reader", version="1.2.3")
 

@@ -5,7 +5,8 @@ import json
 import threading
 from contextlib import ExitStack, contextmanager
 
-from tests.conftest import Reply, Served, wait_until
+from tests.support.servers import Reply, Served
+from tests.support.waiting import wait_until
 
 
 class Sender(threading.Thread):

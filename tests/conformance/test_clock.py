@@ -9,9 +9,10 @@ from collections import Counter
 import pytest
 
 from extension_kit.store.database import Database
-from tests.conformance.test_durable import ended, lines, ready, run_event, strictly_ordered
-from tests.conformance.test_faults import statuses
-from tests.conftest import wait_until
+from tests.support.durable import statuses
+from tests.support.ledgers import ended, lines, run_event, strictly_ordered
+from tests.support.servers import ready
+from tests.support.waiting import wait_until
 
 DAY = 86400.0
 
@@ -92,7 +93,7 @@ def test_nor_for_workers_that_start_afterwards(serve, work, ledger, clock, event
         with work(app="clock.py", CLOCK=clock, RETRY=2) as one:
             wait_until(lambda: "the clock says" in one.log)
             assert server.post("/events/fails-first", run_event(event, 1, 0)).status == 200
-            wait_until(lambda: jobs_that_wait(database_url))
+            wait_until(lambda: retries_that_wait(database_url))
             one.process.kill()
         clock.write_text("0")
         with work(app="clock.py", CLOCK=clock, RETRY=2):
@@ -100,11 +101,11 @@ def test_nor_for_workers_that_start_afterwards(serve, work, ledger, clock, event
     assert ended(ledger) == ["1-0"]
 
 
-def jobs_that_wait(database_url):
-    """How many jobs have been put off."""
+def retries_that_wait(database_url):
+    """How many deliveries wait for a further attempt."""
     database = Database(database_url)
     with database.read() as connection:
-        waiting = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo' AND attempts = 1"
+        waiting = "SELECT count(*) FROM deliveries WHERE stage = 'later' AND attempts = 1"
         number = connection.exec_driver_sql(waiting).scalar()
     database.dispose()
     return number

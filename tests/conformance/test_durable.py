@@ -10,55 +10,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conformance.conftest import KIT, prepared, store_of
-from tests.conftest import Served, run_server, wait_until
-
-
-def ready(server):
-    def is_ready():
-        assert server.process.poll() is None, server.log
-        return server.health("readiness") == 200
-
-    wait_until(is_ready)
-    return server
-
-
-def lines(ledger, word):
-    return [line.split()[1:] for line in ledger.read_text().splitlines() if line.startswith(f"{word} ")]
-
-
-def ended(ledger):
-    return [event_id for event_id, *_ in lines(ledger, "end")]
-
-
-def run_event(event, key, number, name="experiment.execution.created"):
-    return event(name, id=f"{key}-{number}", execution_id=key)
-
-
-def strictly_ordered(ledger):
-    """Whether no run of an event began before the one before it, of the same experiment run, had ended."""
-    done = Counter()
-    for line in ledger.read_text().splitlines():
-        word, event_id, _ = line.split()
-        key, _, number = event_id.partition("-")
-        if word == "end":
-            done[key] = max(done[key], int(number) + 1)
-        elif int(number) > done[key]:
-            return False
-    return True
-
-
-class Since:
-    """What is added to a file from now on."""
-
-    def __init__(self, path):
-        self._path = path
-        self._begin = path.stat().st_size
-
-    def read_text(self):
-        with self._path.open() as file:
-            file.seek(self._begin)
-            return file.read()
+from extension_kit.deliveries.attempt import SUSPECT
+from tests.support.durable import prepared, store_of
+from tests.support.ledgers import Since, ended, lines, run_event, strictly_ordered
+from tests.support.paths import KIT
+from tests.support.servers import Served, ready, run_server
+from tests.support.waiting import wait_until
 
 
 class Shared(NamedTuple):
@@ -72,7 +29,7 @@ def shared(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("shared")
     ledger = directory / "ledger"
     ledger.touch()
-    with store_of(request, directory) as url:
+    with store_of(request, directory, ()) as url:
         environment = prepared(url, ledger)
         with run_server([KIT, "serve", "ledger.py"], directory / "log", **environment) as server:
             yield Shared(ready(server), environment)
@@ -168,7 +125,8 @@ class TestRetrying:
                 assert server.post(f"/events/{path}", event("killswitch.engaged", id=path)).status == 200
             wait_until(lambda: "is dead" in server.log and ended(ledger), timeout=60)
             assert ended(ledger) == ["innocent"]
-            assert len(lines(ledger, "poison")) == 3
+            # Three attempts by its schedule, and two before: the first losses in a row may be another's fault.
+            assert len(lines(ledger, "poison")) == SUSPECT + 3
             assert server.post("/events/innocent", event("killswitch.engaged", id="after")).status == 200
             wait_until(lambda: ended(ledger) == ["innocent", "after"], timeout=60)
             assert server.log.count("is dead") == 1
@@ -228,7 +186,7 @@ class TestKilling:
         wait_until(lambda: list(dict.fromkeys(ended(added))) == ["20-0", "20-1"])
 
     def test_killed_web_processes_lose_nothing_they_said_200_to(self, serve, ledger, event):
-        rounds = 20
+        rounds = 8
         accepted: set[str] = set()
         random.seed(5)
         with serve() as server:

@@ -1,270 +1,342 @@
-"""Which job is next, and what it costs to find it: by the rule of procrastinate's own functions, at any size."""
+"""The rules of delivering, held by a model through random steps on both stores.
 
-import asyncio
+Two workers in processes of their own make attempts that end as a test says; one of them may be killed or stopped. After
+each step the deliveries that are being attempted have to be those of the model: of each lock the first that waits, if
+it is due, and each that is due and has no lock. So nothing is made out of order, twice, or not at all.
+"""
+
+import os
+import queue
 import random
-import sqlite3
-from datetime import UTC, datetime, timedelta
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from itertools import count
 
-import psycopg
 import pytest
-from procrastinate import PsycopgConnector
-from procrastinate.exceptions import ConnectorException
-from procrastinate.jobs import Job as LibraryJob
-from procrastinate.jobs import Status
-from procrastinate.manager import JobManager
-from procrastinate.schema import SchemaManager
+from sqlalchemy import select
 
-from extension_kit.engine.app import Engine, Job
-from extension_kit.engine.sqlite_jobs import SqliteJobs
-from extension_kit.engine.store import Turn
+from extension_kit.deliveries.adoption import AdoptionError, adopt
+from extension_kit.deliveries.attempt import SUSPECT
+from extension_kit.deliveries.outbox import Outbox
+from extension_kit.deliveries.queries import Filter
+from extension_kit.deliveries.replay import discard, replay
+from extension_kit.deliveries.requeue import requeue
+from extension_kit.deliveries.stranded import requeue_stranded
+from extension_kit.deliveries.tables import (
+    CLAIMED,
+    DEAD,
+    DELIVERED,
+    DISCARDED,
+    WAITING,
+    attempts,
+    deliveries,
+    events,
+)
+from extension_kit.deliveries.waiting import discard_waiting, retry_now
 from extension_kit.store.database import Database
-from tests.databases import postgresql_database
+from extension_kit.store.migrate import upgrade
+from tests.support.recording import entry
+from tests.support.waiting import wait_until
 
-HOUR = timedelta(hours=1)
-SHOWN = ("id", "status", "queue", "priority", "lock", "task_kwargs", "attempts", "abort_requested", "worker_id")
+STEPS = int(os.environ.get("RULES_STEPS", "40"))
+SEEDS = int(os.environ.get("RULES_SEEDS", "2"))
+LISTENERS = ("one@/events/one", "two@/events/two")
+MOST = 14  # deliveries that wait at the same time
 
-
-@pytest.fixture
-def engine(database_url):
-    database = Database(database_url)
-    database.create()
-    engine = Engine(database)
-    with database.transaction() as connection:
-        engine.create_tables(connection)
-    yield engine
-    database.dispose()
+pytestmark = pytest.mark.timeout(60 + 5 * STEPS)
 
 
-class Reference:
-    """Procrastinate as it is, with its own tables and functions in PostgreSQL."""
+@dataclass
+class Delivery:
+    """What the model knows of a delivery.
 
-    def __init__(self, url):
-        self.connector = PsycopgConnector(conninfo=url, min_size=1, max_size=2)
-        self.manager = JobManager(self.connector)
+    Attributes:
+        overtaken: True if it came back before one with its lock that may have been claimed: that one may be made first.
+        worker: the worker that attempts it; None: it is not attempted.
+    """
 
-    async def fetch(self, queues, worker_id):
-        job = await self.manager.fetch_job(queues, worker_id)
-        return job and job.id
+    name: str
+    ref: int
+    listener: str
+    series: str | None
+    status: str = WAITING
+    is_due: bool = True
+    number: int = 0
+    overtaken: bool = False
+    worker: "Worker | None" = None
+
+    @property
+    def lock(self):
+        return self.series and (self.listener, self.series)
 
 
-class Ours:
-    def __init__(self, engine):
-        self.connector = engine.connector()
-        self.manager = JobManager(self.connector)
+class Worker:
+    """A worker in a process of its own; what begins there comes into a queue."""
 
-    async def fetch(self, queues, worker_id):
-        while True:
-            row = await self.connector.fetch_job(queues, worker_id, Turn())
-            if row["id"] is not None or row["wait"] != 0:
-                return row["id"]
+    def __init__(self, url, begun, log):
+        command = [sys.executable, "-m", "tests.conformance.driven_worker", url, *LISTENERS]
+        with log.open("a") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        self._begun = begun
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            name, number = line.split()
+            self._begun.put((self, name, int(number)))
+
+    def end(self, name, result, seconds):
+        self.process.stdin.write(f"{name} {result} {seconds}\n")
+        self.process.stdin.flush()
+
+    def close(self, how=signal.SIGKILL):
+        """End it, and wait until all that it has told of is in the queue."""
+        self.process.send_signal(how)
+        self.process.wait(30)
+        self._reader.join(30)
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 class Walk:
-    """The same random steps for two queues, which must not differ after any of them."""
+    """Random steps, and the model."""
 
-    def __init__(self, seed, queues):
+    def __init__(self, database, seed, log):
+        self._database = database
+        self._url = database.url.render_as_string(hide_password=False)
+        self._outbox = Outbox(database)
         self._random = random.Random(seed)
-        self._queues = queues
-        frequent = [self.defer, self.fetch]
-        self._steps = [*frequent * 5, *[self.finish, self.retry, self.cancel] * 3, self.lose_worker, self.abort]
-        self._last_job = 0
+        self._names = (f"e{number}" for number in count())
+        self._begun = queue.SimpleQueue()
+        self._log = log
+        self._told = []
+        self.deliveries: dict[str, Delivery] = {}
+        self.workers = [self._start(), self._start()]
 
-    async def walk(self, steps):
-        self._workers = [await self.both("register_worker") for _ in range(2)]
+    def _start(self):
+        return Worker(self._url, self._begun, self._log)
+
+    def close(self):
+        for worker in self.workers:
+            worker.close()
+
+    def walk(self, steps):
+        often = [self.record, self.record, self.succeed, self.succeed, self.succeed]
+        others = [self.fail, self.postpone, self.refuse, self.retry_now, self.replay, self.discard_waiting]
+        seldom = [self.discard_dead, self.adopt, self.requeue, self.lose, self.lose, self.stop]
         for _ in range(steps):
-            await self._random.choice(self._steps)()
-        jobs = [await self.jobs(queue) for queue in self._queues]
-        assert jobs[0] == jobs[1]
-        assert {job[1] for job in jobs[0]} > {"todo", "doing"}
-        for method in ("list_queues_async", "list_tasks_async", "list_locks_async"):
-            assert await self.both(method)
-        assert await self.both("list_locks_async", queue="q", task="task", status="todo", lock="b")
-        assert await self.both("get_job_status_async", jobs[0][0][0])
-        assert await self.both("check_connection_async")
+            step = self._random.choice([*often * 3, *others * 2, *seldom])
+            self._told.append(step.__name__)
+            step()
+            self.settle()
+        self._drain()
 
-    async def jobs(self, queue):
-        return [[getattr(job, name) for name in SHOWN] for job in await queue.manager.list_jobs_async()]
+    def _drain(self):
+        """Have everything delivered that waits or is dead."""
+        list(replay(self._database, Filter()))
+        for each in self._with(DEAD):
+            self._replayed(each)
+        while self._with(WAITING):
+            list(retry_now(self._database, Filter()))
+            for each in self._with(WAITING):
+                each.is_due = True
+            self.settle()
+            for each in self.running():
+                self._end(each, "delivered", DELIVERED)
+        self.settle()
+        with self._database.read() as connection:
+            delivered = select(attempts.c.delivery_ref).where(attempts.c.result == "delivered")
+            refs = connection.execute(delivered).scalars().all()
+        assert sorted(refs) == sorted(each.ref for each in self._with(DELIVERED))
 
-    async def both(self, method, *arguments, **more):
-        async def ask(queue):
-            try:
-                return await getattr(queue.manager, method)(*arguments, **more)
-            except ConnectorException:
-                return "refused"
+    # The model
 
-        first, second = [await ask(queue) for queue in self._queues]
-        assert first == second, (method, arguments, more)
-        return first
+    def _with(self, status):
+        return [each for each in self.deliveries.values() if each.status == status]
 
-    async def when(self):
-        """A time; one that lies ahead has come when the next step is made, or is never reached."""
-        moment = datetime.now(UTC)
-        return self._random.choice([None, None, moment - HOUR, moment + HOUR, moment + timedelta(milliseconds=5)])
+    def running(self):
+        return [each for each in self.deliveries.values() if each.worker is not None]
 
-    async def pass_by(self, moment):
-        while moment is not None and timedelta() <= moment - datetime.now(UTC) < HOUR / 2:
-            await asyncio.sleep(0.005)
+    def _line(self, lock):
+        """The waiting deliveries with a lock, in their order."""
+        return sorted((each for each in self._with(WAITING) if each.lock == lock), key=lambda each: each.ref)
 
-    async def defer(self):
-        choose = self._random.choice
-        moment = await self.when()
-        self._last_job += 1
-        job = LibraryJob(
-            queue=choose("qqqr"), lock=choose([None, "a", "b", "b"]), queueing_lock=None, task_name="task",
-            task_kwargs={"ref": self._last_job}, scheduled_at=moment, priority=choose([0, 0, 0, 0, 5, -5]),
-        )  # fmt: skip
-        for queue in self._queues:
-            assert (await queue.manager.defer_job_async(job)).id == self._last_job
-        await self.pass_by(moment)
-
-    async def fetch(self):
-        queues, worker_id = self._random.choice([None, ["q"], ["r"], ["q", "r"]]), self._random.choice(self._workers)
-        first, second = [await queue.fetch(queues, worker_id) for queue in self._queues]
-        assert first == second
-
-    async def some_job(self, *statuses):
-        jobs = [job for job in await self.jobs(self._queues[0]) if job[1] in statuses]
-        return self._random.choice(jobs)[0] if jobs else None
-
-    async def finish(self):
-        if job_id := await self.some_job("doing", "doing", "todo"):
-            status = self._random.choice([Status.SUCCEEDED, Status.FAILED, Status.ABORTED])
-            await self.both("finish_job_by_id_async", job_id, status, delete_job=self._random.random() < 0.7)
-
-    async def retry(self):
-        if job_id := await self.some_job("doing", "failed", "todo", "cancelled"):
-            moment = await self.when() or datetime.now(UTC)
-            changes = {"lock": "c", "priority": 1, "queue": "r"}
-            chosen = self._random.choice([[], [], [], ["lock"], ["priority"], ["queue"], ["lock", "priority"]])
-            await self.both("retry_job_by_id_async", job_id, moment, **{name: changes[name] for name in chosen})
-            await self.pass_by(moment)
-
-    async def cancel(self):
-        if job_id := await self.some_job("todo", "doing"):
-            await self.both("cancel_job_by_id_async", job_id, delete_job=self._random.random() < 0.7)
-
-    async def abort(self):
-        if job_id := await self.some_job("todo", "doing"):
-            await self.both("cancel_job_by_id_async", job_id, abort=True)
-            to_abort = [set(await queue.manager.list_jobs_to_abort_async()) for queue in self._queues]
-            assert to_abort[0] == to_abort[1]
-
-    async def lose_worker(self):
-        worker_id = self._workers.pop(self._random.randrange(2))
-        if self._random.random() < 0.5:
-            await self.both("unregister_worker", worker_id)
-        else:
-            await self.both("update_heartbeat", worker_id)
-            pruned = [await queue.manager.prune_stalled_workers(0) for queue in self._queues]
-            assert set(pruned[0]) == set(pruned[1]) == {worker_id, *self._workers}
-            self._workers = []
-        while len(self._workers) < 2:
-            self._workers.append(await self.both("register_worker"))
-        stalled = [await queue.manager.get_stalled_jobs() for queue in self._queues]
-        assert {job.id for job in stalled[0]} == {job.id for job in stalled[1]}
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_every_step_has_the_same_result_as_with_procrastinates_own_functions(engine, postgresql_server, seed):
-    async def walk(url):
-        queues = [Reference(url), Ours(engine)]
-        for queue in queues:
-            await queue.connector.open_async()
+    def settle(self):
+        """Wait until those are attempted that have to be, and check that no others are."""
         try:
-            await Walk(seed, queues).walk(400)
-        finally:
-            for queue in queues:
-                await queue.connector.close_async()
+            wait_until(self._is_settled)
+        except AssertionError:
+            pytest.fail(f"after {self._told[-20:]}: {self._describe()}")
+        assert requeue_stranded(self._database) == 0
 
-    with postgresql_database(postgresql_server) as url:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(SchemaManager.get_schema())
-        asyncio.run(walk(url))
+    def _describe(self):
+        rows = self._rows()
+        return [f"{each}, {rows[each.ref]}" for each in self._with(WAITING)]
+
+    def _is_settled(self):
+        while not self._begun.empty():
+            self._begin(*self._begun.get())
+        rows = self._rows()
+        for each in self.deliveries.values():
+            row = rows[each.ref]
+            if row.status != each.status or (each.worker is not None and row.stage != CLAIMED):
+                return False
+        suspects = {ref for ref, row in rows.items() if row.losses >= SUSPECT}
+        is_suspect_running = any(each.ref in suspects for each in self.running())
+        for each in self._with(WAITING):
+            line = self._line(each.lock) if each.lock else [each]
+            is_next = each is line[0] and each.is_due and not any(other.worker for other in line)
+            if is_next and not (each.ref in suspects and is_suspect_running):
+                return False
+        return True
+
+    def _begin(self, worker, name, number):
+        each = self.deliveries[name]
+        told = f"{each} begins with number {number} after {self._told[-20:]}"
+        if worker not in self.workers:  # it was killed just afterwards
+            each.number = number
+            return
+        assert each.status == WAITING, told
+        assert each.worker is None, told
+        assert each.is_due, told
+        assert number > each.number, told
+        if each.lock:
+            line = self._line(each.lock)
+            assert not any(other.worker for other in line), told
+            before = line[: line.index(each)]
+            assert all(other.overtaken for other in before), f"{told}: {before}"
+        each.worker, each.number, each.overtaken = worker, number, False
+
+    def _rows(self):
+        query = select(deliveries.c.ref, deliveries.c.status, deliveries.c.stage, deliveries.c.losses)
+        with self._database.read() as connection:
+            return {row.ref: row for row in connection.execute(query)}
+
+    def _end(self, each, result, status, seconds=0.0, *, is_due=True):
+        worker, each.worker = each.worker, None
+        each.status, each.is_due = status, is_due
+        worker.end(each.name, result, seconds)
+
+    def _came_back(self, each):
+        """Note that a delivery comes before others of its lock that may have been claimed."""
+        each.is_due = True
+        each.overtaken = each.lock is not None and any(other.worker for other in self._line(each.lock))
+
+    def _replayed(self, each):
+        each.status = WAITING
+        self._came_back(each)
+
+    def _chosen(self, among):
+        return self._random.choice(among) if among else None
+
+    # The steps
+
+    def record(self):
+        if len(self._with(WAITING)) > MOST:
+            return
+        listener = self._random.choice(LISTENERS)
+        names = [next(self._names) for _ in range(self._random.randint(1, 4))]
+        series = [self._random.choice([None, "a", "b", "b"]) for _ in names]
+        self._outbox.record([entry(name, listener, series=own) for name, own in zip(names, series, strict=True)])
+        query = select(events.c.event_id, deliveries.c.ref).join_from(deliveries, events)
+        with self._database.read() as connection:
+            refs = dict(map(tuple, connection.execute(query.where(events.c.event_id.in_(names)))))
+        for name, own in zip(names, series, strict=True):
+            self.deliveries[name] = Delivery(name, refs[name], listener, own)
+
+    def succeed(self):
+        if each := self._chosen(self.running()):
+            self._end(each, "delivered", DELIVERED)
+
+    def fail(self):
+        if each := self._chosen(self.running()):
+            self._end(each, "failed", WAITING, 0.01)
+
+    def postpone(self):
+        if each := self._chosen(self.running()):
+            self._end(each, "failed", WAITING, 3600.0, is_due=False)
+
+    def refuse(self):
+        if each := self._chosen(self.running()):
+            self._end(each, "refused", DEAD)
+
+    def retry_now(self):
+        if each := self._chosen(self._with(WAITING)):
+            list(retry_now(self._database, Filter(refs=(each.ref,))))
+            each.is_due = True
+
+    def replay(self):
+        if each := self._chosen(self._with(DEAD)):
+            list(replay(self._database, Filter(refs=(each.ref,))))
+            self._replayed(each)
+
+    def discard_waiting(self):
+        if each := self._chosen(self._with(WAITING)):
+            [(changed, attempted)] = discard_waiting(self._database, Filter(refs=(each.ref,)))
+            assert changed + attempted == 1
+            assert not (changed and each.worker)
+            if changed:
+                each.status = DISCARDED
+
+    def discard_dead(self):
+        if each := self._chosen(self._with(DEAD)):
+            list(discard(self._database, Filter(refs=(each.ref,))))
+            each.status = DISCARDED
+
+    def adopt(self):
+        old, new = self._random.sample(LISTENERS, 2)
+        try:
+            with self._database.transaction() as connection:
+                adopt(connection, old, new)
+        except AdoptionError:
+            return
+        for each in [*self._with(WAITING), *self._with(DEAD)]:
+            if each.listener == old:
+                assert each.worker is None
+                each.listener = new
+                if each.status == WAITING:
+                    self._came_back(each)
+
+    def requeue(self):
+        with self._database.transaction() as connection:
+            requeue(connection)
+
+    def lose(self):
+        self._replace(signal.SIGKILL)
+
+    def stop(self):
+        self._replace(signal.SIGTERM)
+
+    def _replace(self, how):
+        """End a worker while it attempts deliveries, and start another beside the one that is left."""
+        lost = self.workers.pop(self._random.randrange(2))
+        for each in self.running():
+            if each.worker is lost:
+                each.worker = None
+        lost.close(how)
+        self.workers.append(self._start())
 
 
-LATER = datetime.now(UTC) + HOUR
-BACKLOGS = {
-    "many locks": lambda place: (f"lock-{place}", None),
-    "no locks": lambda place: (None, None),
-    "one lock": lambda place: ("lock", None),
-    "one lock, its first job being done": lambda place: ("held", None),
-    "one lock, its first job not due": lambda place: ("lock", LATER if place == 0 else None),
-    "none due": lambda place: (f"lock-{place}", LATER),
-}
+@pytest.fixture
+def tables():
+    """Those of the kit."""
+    return ()
 
 
-class CostOnSqlite:
-    """Counts the steps of SQLite's machine."""
-
-    def __init__(self, engine):
-        self._connection = sqlite3.connect(engine.database.path, isolation_level=None)
-        self._jobs = SqliteJobs(self._connection)
-        self._steps = 0
-
-    def of_a_job(self):
-        self._connection.set_progress_handler(self._count, 1)
-        self._steps = 0
-        job = self._jobs.fetch_job(["deliveries"], 1, Turn())
-        assert self._jobs.finish_own_job(job["id"], "succeeded", True, 1)
-        return self._steps
-
-    def _count(self):
-        self._steps += 1
-
-    def close(self):
-        self._connection.close()
-
-
-class CostOnPostgresql:
-    """Counts the pages that PostgreSQL looks at."""
-
-    def __init__(self, engine):
-        url = engine.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._connection = psycopg.connect(url, autocommit=True)
-
-    def of_a_job(self):
-        pages = self._pages("SELECT extension_kit_fetch_job(NULL, 1, '', '{}')")
-        return pages + self._pages(
-            "SELECT procrastinate_finish_job_v1(id, 'succeeded', true) FROM procrastinate_jobs WHERE status = 'doing'"
-        )
-
-    def _pages(self, query):
-        [plan] = self._connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}").fetchone()[0]
-        return plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
-
-    def close(self):
-        self._connection.close()
-
-
-@pytest.mark.parametrize("backlog", BACKLOGS.values(), ids=BACKLOGS)
-def test_starting_and_ending_a_job_costs_the_same_however_many_wait(engine, backlog):
-    """What the database does is counted, so that it does not matter what else the machine is doing."""
-    cost = (CostOnSqlite if engine.database.is_sqlite else CostOnPostgresql)(engine)
-
-    def measure():
-        with engine.database.transaction() as connection:
-            engine.defer(connection, [Job(number, f"new-{number}", None) for number in range(5)])
-        return min(cost.of_a_job() for _ in range(5))
-
-    async def look():
-        """Look for a job, so that others are found to have to wait, and noted."""
-        queue = Ours(engine)
-        await queue.connector.open_async()
-        await queue.manager.register_worker()
-        job_id = await queue.fetch(["deliveries"], 1)
-        if job_id and backlog(0)[0] == "held":
-            assert await queue.fetch(["deliveries"], 1) is None
-        elif job_id:
-            await queue.manager.retry_job_by_id_async(job_id, datetime.now(UTC))
-        await queue.connector.close_async()
-
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_after_every_step_those_are_attempted_that_have_to_be(database_url, seed, tmp_path):
+    database = Database(database_url)
+    upgrade(database)
+    walk = Walk(database, seed, tmp_path / "log")
     try:
-        costs = []
-        for size in (10, 3000):
-            with engine.database.transaction() as connection:
-                engine.rebuild(connection, [Job(place, *backlog(place)) for place in range(size)])
-            asyncio.run(look())
-            costs.append(measure())
+        walk.walk(STEPS)
     finally:
-        cost.close()
-    assert costs[1] < 2 * costs[0]
+        walk.close()
+        database.dispose()
+        print((tmp_path / "log").read_text())

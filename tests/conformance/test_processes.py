@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from extension_kit.runtime import durable as durability
-from extension_kit.runtime.durable import Durability
+from extension_kit.runtime.durable import DurableRuntime
+from extension_kit.runtime.periodic import Intervals
 from extension_kit.settings.kit import Settings
-from tests.conformance.conftest import prepared
-from tests.conformance.test_durable import ended, lines, ready
-from tests.conftest import BIN, run_server, serve_app, wait_until
+from tests.support.durable import prepared
+from tests.support.ledgers import ended, lines
+from tests.support.paths import BIN
+from tests.support.servers import ready, run_server, serve_app
+from tests.support.waiting import wait_until
 
 WAITS = "Database unavailable, web process restarts"
 FOR_EVER = {"EXTENSION_STALLED_AFTER": 3600}  # nobody takes over from another: what goes on was handed back
@@ -174,12 +176,11 @@ class TestServerKilled:
 
 @on_sqlite
 class TestRetention:
-    def test_goes_on_after_any_error(self, database_url, monkeypatch, caplog):
-        monkeypatch.setattr(durability, "_HOUR", 0.01)
+    def test_goes_on_after_any_error(self, database_url, caplog):
         broken = replace(Settings(), database_url=database_url, retention_days=10**9)  # too many for a date
-        house = Durability(broken, [])
+        house = DurableRuntime(broken, [], intervals=Intervals(retention=0.01))
         try:
-            house.keep_house()
+            house.start_periodic_tasks()
             wait_until(lambda: caplog.text.count("OverflowError") > 1)
         finally:
             house.close(1)

@@ -8,11 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.conformance.conftest import prepared
 from tests.conformance.load import load
-from tests.conformance.test_durable import ended, ready, strictly_ordered
-from tests.conformance.test_faults import statuses
-from tests.conftest import wait_until
+from tests.support.durable import prepared, statuses
+from tests.support.ledgers import strictly_ordered, wait_for_all
+from tests.support.servers import ready
+from tests.support.waiting import wait_until
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "300"))
 
@@ -101,7 +101,7 @@ def test_whatever_happens_nothing_is_lost_and_the_order_is_kept(serve, work, led
                     print(f"{time.strftime('%T')} {trouble.__name__}, {len(senders.accepted)} accepted so far")
                     trouble()
                     senders.wait_for_more(20)
-            wait_until(lambda: set(senders.accepted) <= set(ended(ledger)), timeout=120)
+            wait_for_all(senders.accepted, ledger)
             wait_until(lambda: statuses(url).keys() == {"delivered"}, timeout=60)
         finally:
             troubles.close()

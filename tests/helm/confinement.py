@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.leftovers import RUN
+from tests.support.leftovers import RUN
 
 IS_ROOT = os.geteuid() == 0
 USER = 10000

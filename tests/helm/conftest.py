@@ -11,7 +11,7 @@ import pytest
 
 from tests.helm.confinement import missing
 from tests.helm.image import Image, build
-from tests.leftovers import shared_directory
+from tests.support.leftovers import shared_directory
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import wait_until
 from tests.helm.chart import Manifest, container
 from tests.helm.confinement import IS_ROOT, Identity, Volume, confined
 from tests.helm.image import Image
+from tests.support.waiting import wait_until
 
 CHOSEN_USER = 1_000_660_000
 """The user, and the group of volumes, that OpenShift chooses for pods which say nothing; their own group is 0."""

@@ -12,8 +12,9 @@ import yaml
 from click.testing import CliRunner
 
 from extension_kit.cli import commands
-from tests.conftest import BIN, wait_until
 from tests.helm.confinement import USER, Volume, confined, give
+from tests.support.paths import BIN
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # the first test with the image builds it
 

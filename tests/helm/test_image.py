@@ -10,11 +10,11 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from extension_kit.settings.kit import Settings
-from tests.conftest import free_port
 from tests.helm.chart import container, find, manifests
 from tests.helm.confinement import USER, Volume, confined, give
 from tests.helm.image import instructions
 from tests.helm.kubelet import Node
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.timeout(300)  # the first of them builds the image
 
@@ -39,7 +39,9 @@ def pinned(lock: str) -> dict[str, Version]:
 def extras() -> list[str]:
     """What the extras ask for, but for those of tests: the image has all of it."""
     optional = PROJECT["project"]["optional-dependencies"]
-    return [requirement for extra in optional.keys() - {"testing", "all"} for requirement in optional[extra]]
+    (image,) = map(Requirement, optional["image"])
+    assert image.extras == optional.keys() - {"testing", "image", "all"}
+    return [requirement for extra in image.extras for requirement in optional[extra]]
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,17 @@ from urllib.request import urlopen
 
 import pytest
 import trustme
+import yaml
 
-from tests.conformance.postgresql import PostgresqlServer
-from tests.conftest import BIN, free_port, wait_until
 from tests.helm.chart import NAMESPACE, RELEASE, find, manifests
 from tests.helm.confinement import IS_ROOT
 from tests.helm.image import build
 from tests.helm.kubelet import CHOSEN_USER, Node
 from tests.helm.snapshots import values
+from tests.support.paths import BIN
+from tests.support.postgresql import PostgresqlServer
+from tests.support.servers import free_port
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # the first of them builds the image
 
@@ -199,15 +202,13 @@ def test_an_image_of_two_lines_serves_the_users_module(node, image, scratch, eve
 
 
 EXTENSIONS = sorted(path.parent.name for path in (ROOT / "extensions").glob("*/__init__.py"))
-NEEDED = {
-    "croneye": {"EXTENSION_CRONEYE_TOKEN": {"value": "a-token-that-services-send"}},
-    "tapis": {"EXTENSION_TAPIS_JWT_SECRET": {"value": "a-secret-that-signs-tokens-in-tests-only"}},
-}
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_a_ready_made_extension_needs_only_its_secrets(node, extension, ports):
-    documents = manifests({"extension": extension, "secrets": NEEDED.get(extension, {})} | ports)
+    needed = ROOT / "tests/extensions" / extension / "values.yaml"
+    secrets = yaml.safe_load(needed.read_text()) if needed.exists() else {}
+    documents = manifests({"extension": extension, **secrets} | ports)
     running = node(documents).run(pod(documents))
     running.wait_until_ready()
     assert running.stop() == 143, running.log

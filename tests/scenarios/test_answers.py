@@ -6,7 +6,9 @@ import threading
 
 import pytest
 
-from tests.conftest import DATA, EDGES, serve_app, wait_until
+from tests.support.paths import DATA
+from tests.support.servers import EDGES, serve_app
+from tests.support.waiting import wait_until
 
 EXAMPLE = (DATA / "steadybit" / "event-kit-1.json").read_bytes()
 NEITHER_HAS_TO_AGREE_ON = {"date", "server", "connection", "request-id"}

@@ -22,7 +22,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from extension_kit.apscheduler import CronEyeListener
 from extension_kit.errors import ConfigurationError
-from tests.conftest import free_port, wait_until
+from tests.support.servers import free_port
+from tests.support.waiting import wait_until
 
 TOKEN = "s3cret-token"
 TIMEOUT = 20.0
@@ -366,7 +367,7 @@ def test_an_event_that_is_none_is_logged_and_the_next_one_is_sent(server, listen
     listener(aps.SchedulerEvent(aps.EVENT_SCHEDULER_STARTED))
     assert listener.flush(TIMEOUT)
     assert [payload["event_code"] for payload in server.events] == [1]
-    assert logged(caplog) == [f"An event is not sent to {server.url}/event"]
+    assert logged(caplog) == [f"Cannot send an event to {server.url}/event"]
 
 
 def test_events_of_forty_threads_arrive_each_once_and_in_the_order_of_their_thread(server, listen, scheduler):
@@ -416,8 +417,8 @@ def test_while_the_server_is_down_nothing_is_lost_and_the_order_is_kept(start_se
     assert list(dict.fromkeys(first.ids(512) + second.ids(512))) == ids
     assert len(arrived) <= len(ids) + 3 + 1  # an event whose answer was lost comes twice
     lines = logged(caplog)
-    assert lines[0].startswith(f"http://127.0.0.1:{port}/event takes no events (Connection refused): they wait")
-    assert lines[1].startswith(f"http://127.0.0.1:{port}/event answers again; attempts that failed: ")
+    assert lines[0].startswith(f"http://127.0.0.1:{port}/event is unavailable (Connection refused): events wait")
+    assert lines[1].startswith(f"http://127.0.0.1:{port}/event is available again; failed attempts: ")
     assert len(lines) == 2  # the second time comes too soon after the first to be told
     assert TOKEN not in caplog.text
     assert (listener.dropped, listener.refused) == (0, 0)
@@ -520,13 +521,13 @@ def test_a_full_queue_drops_what_comes_counts_it_and_says_so_once(start_server, 
     add_jobs(scheduler, job_ids(27))
     assert (listener.waiting, listener.dropped) == (10, 20)
     (line,) = logged(caplog)
-    assert line == f"10 events wait for {server.url}/event: further ones are dropped"
+    assert line == f"10 events wait for {server.url}/event, further ones are dropped"
     slow.open()
     assert listener.flush(TIMEOUT)
     add_jobs(scheduler, ["after"])
     assert listener.flush(TIMEOUT)
     assert server.ids(512) == [*job_ids(7), "after"]
-    assert logged(caplog)[1:] == [f"There is room again for events for {server.url}/event; 20 were dropped"]
+    assert logged(caplog)[1:] == [f"Events for {server.url}/event are queued again; dropped: 20"]
 
 
 def test_a_refused_token_is_told_once_and_events_go_on_when_it_is_accepted(start_server, listen, scheduler, caplog):
@@ -545,7 +546,7 @@ def test_a_refused_token_is_told_once_and_events_go_on_when_it_is_accepted(start
     add_jobs(scheduler, ["after"])
     assert listener.flush(TIMEOUT)
     assert wrong.ids(512) == ["after"]
-    assert logged(caplog)[1:] == [f"{wrong.url}/event takes events again; it has refused 8"]
+    assert logged(caplog)[1:] == [f"{wrong.url}/event accepts events again; refused: 8"]
     assert TOKEN not in caplog.text
     assert (listener.refused, listener.dropped) == (8, 0)
 
@@ -648,7 +649,7 @@ def test_a_scheduler_that_is_shut_down_at_exit_is_seen_to_be(server, first):
 def test_a_server_that_is_away_holds_up_the_end_for_a_limited_time_only():
     code = "scheduler.start()\natexit.register(lambda: scheduler.shutdown())"
     ended = run(code, f"http://127.0.0.1:{free_port()}", EXIT=0.3)
-    assert "takes no events (Connection refused)" in ended.stderr
+    assert "is unavailable (Connection refused)" in ended.stderr
     assert "/event: 4 event(s)" in ended.stderr
     assert "Traceback" not in ended.stderr
 

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import SERVE, listens, run_server, serve_app, wait_until
+from tests.support.servers import SERVE, listens, run_server, serve_app
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 CROWD = """

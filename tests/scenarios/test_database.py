@@ -9,18 +9,23 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, make_url, select, text, update
 
-from extension_kit.deliveries.outbox import Entry, Outbox
+from extension_kit.deliveries.entries import Entry
+from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.tables import DEAD, DELIVERED, deliveries, events
-from extension_kit.engine.app import Engine
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extension_kit.store.version import LATEST, TABLE
-from tests.commands import extension_kit
-from tests.conftest import APPS, BIN
-from tests.databases import opened, postgresql_database, postgresql_schema, postgresql_server
+from extensions.tapis.tables import TABLES as TAPIS
+from tests.support.commands import extension_kit
+from tests.support.databases import opened, postgresql_schema, postgresql_server
+from tests.support.paths import APPS, BIN
+from tests.support.recording import queued
+from tests.support.release_0_1 import write_database
+from tests.support.used import postgresql_database
 
 Done = subprocess.CompletedProcess[str]
 PASSWORD = "hush"
+ROOT = Path(__file__).parents[2]
 ECHO = str(APPS / "echo.py")
 """An extension with a table of its own."""
 
@@ -69,9 +74,8 @@ def lines(done: Done) -> dict[str, str]:
 def record(url: str, *series: str) -> None:
     """What a server does for events that come in; each is for two listeners."""
     with opened(url, upgraded=False) as database:
-        engine = Engine(database)
-        upgrade(database, engine.create_tables)
-        Outbox(database, engine).record(
+        upgrade(database)
+        Outbox(database).record(
             [
                 Entry("steadybit", f"{number}", "n", None, None, b"{}", key, ("oncall:page", "oncall:log"))
                 for number, key in enumerate(series)
@@ -83,7 +87,7 @@ def change(url: str, **values: object) -> None:
     """Give the first delivery an end."""
     with opened(url, upgraded=False) as database, database.transaction() as connection:
         first = select(deliveries.c.ref).order_by(deliveries.c.ref).limit(1).scalar_subquery()
-        connection.execute(update(deliveries).where(deliveries.c.ref == first).values(values))
+        connection.execute(update(deliveries).where(deliveries.c.ref == first).values({"stage": None, **values}))
 
 
 def test_a_new_database(url: str) -> None:
@@ -92,7 +96,9 @@ def test_a_new_database(url: str) -> None:
 
     assert (upgraded.returncode, again.returncode, status.returncode) == (0, 0, 0)
     name = Database(url).name
-    assert upgraded.stdout == again.stdout == f"The database {name} has version {LATEST}, which is the latest.\n"
+    latest = f"The database {name} has version {LATEST}, which is the latest.\n"
+    assert again.stdout == latest
+    assert upgraded.stdout == f"Made the tables of the kit: version {LATEST}.\n{latest}"
     assert lines(status)["database"] == name
     assert lines(status)["version"] == f"{LATEST} (the latest)"
     assert lines(status)["events"] == lines(status)["waiting"] == lines(status)["dead"] == "0"
@@ -200,7 +206,8 @@ def test_an_unusable_setting() -> None:
     done = db("upgrade", url=f"mysql://u:{PASSWORD}@h/d", by=process)
 
     assert done.returncode == 2
-    assert done.stderr.startswith("extension-kit: EXTENSION_DATABASE_URL is set to something else: ")
+    assert done.stderr.startswith("extension-kit: EXTENSION_DATABASE_URL cannot be used: mysql is not supported, ")
+    assert PASSWORD not in done.stderr
 
 
 @pytest.fixture(params=["sqlite to postgresql", "postgresql to sqlite"])
@@ -223,11 +230,10 @@ def test_moving_to_another_database(pair: tuple[str, str]) -> None:
     before, after = lines(db("status", url=old)), lines(db("status", url=new))
     assert {**after, "database": "", "room": ""} == {**before, "database": "", "room": ""}
     with opened(new, upgraded=False) as database:
-        assert Engine(database).stats().waiting == 5
+        assert len(queued(database)) == 5
         # An event that the old database had already is known, and numbers go on.
-        engine = Engine(database)
         again = Entry("steadybit", "1", "n", None, None, b"{}", "b", ("oncall:page",))
-        assert Outbox(database, engine).record([again]) == 0
+        assert Outbox(database).record([again]) == 0
         with database.transaction() as connection:
             new_event = {"source": "s", "event_id": "new", "name": "n", "body": b"", "received_at": datetime.now(UTC)}
             assert connection.execute(insert(events).values(new_event).returning(events.c.ref)).scalar_one() > 3
@@ -272,9 +278,14 @@ class TestExtensionsWithTables:
 
         name = Database(url).name
         assert (upgraded.returncode, upgraded.stderr, again.returncode) == (0, "", 0)
-        assert upgraded.stdout == again.stdout == f"The database {name} has version {LATEST}, which is the latest.\n"
+        latest = f"The database {name} has version {LATEST}, which is the latest.\n"
+        made = f"Made the tables of the kit: version {LATEST}.\nMade the tables of echo: version 0001.\n"
+        assert upgraded.stdout == f"{made}{latest}"
+        assert again.stdout == f"{latest}The tables of echo are up to date.\n"
         assert self.said(url) == []
-        assert db("upgrade", url=url).returncode == 0
+        others = db("upgrade", url=url)
+        assert others.returncode == 0
+        assert others.stdout == f"{latest}The tables of echo were left as they are: name their extensions, too.\n"
 
     def test_they_may_come_later(self, url: str) -> None:
         db("upgrade", url=url)
@@ -284,6 +295,20 @@ class TestExtensionsWithTables:
 
         assert self.said(url) == []
         assert lines(db("status", url=url))["events"] == "1"
+
+    def test_an_upgrade_says_from_which_version_to_which(self, url: str) -> None:
+        write_database(url)
+        tapis = str(ROOT / "extensions/tapis")
+
+        done = db("upgrade", ECHO, tapis, url=url)
+
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == (
+            f"Upgraded the tables of the kit: version 0001 to {LATEST}.\n"
+            "Made the tables of echo: version 0001.\n"
+            f"Upgraded the tables of tapis: version 0001 to {TAPIS.latest}.\n"
+            f"The database {Database(url).name} has version {LATEST}, which is the latest.\n"
+        )
 
     def test_a_file_that_cannot_be_loaded_changes_nothing(self, tmp_path: Path, sqlite_url: str) -> None:
         (tmp_path / "broken_echo.py").write_text("import nonsense")

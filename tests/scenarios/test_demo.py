@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, free_port, wait_until
+from tests.support.paths import BIN
+from tests.support.servers import free_port
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 EVENTS = (ROOT / "extensions/announce/events.jsonl").read_text().splitlines()

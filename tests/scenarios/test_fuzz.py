@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 
 from extension_kit import Event
-from extension_kit.events.receive import Pending, Receiver, parse_timeout, request_id
+from extension_kit.events.pending import Pending
+from extension_kit.events.receive import Receiver
+from extension_kit.events.request_headers import parse_timeout, request_id
 from extension_kit.events.schema.validation import MAX_PROBLEMS, EventValidator
-from tests import hostile
 from tests.apps import reader
-from tests.conftest import EDGES, serve_app
-from tests.hostile import EVENTS, PATH, nested
+from tests.support import hostile
+from tests.support.hostile import EVENTS, PATH, nested
+from tests.support.servers import EDGES, serve_app
 
 HEADER_SAFE = "[!-~]{1,128}"
 

@@ -10,16 +10,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.conftest import wait_until
-from tests.leftovers import OWN, RUN, SHARED, started_by
+from tests.support.leftovers import OWN, RUN, SHARED, started_by
+from tests.support.waiting import wait_until
 
 INNER = """
 import os, tempfile, time
 from pathlib import Path
 import pytest
-from tests.conftest import serve_app
-from tests.databases import postgresql_database, postgresql_server
-from tests.leftovers import OWN, RUN, own_directory
+from tests.support.servers import serve_app
+from tests.support.databases import postgresql_server
+from tests.support.used import postgresql_database
+from tests.support.leftovers import OWN, RUN, own_directory
 
 NOTES = Path(os.environ["NOTES"])
 
@@ -51,7 +52,7 @@ class Broken:
         if own_server:
             environment.pop("TEST_POSTGRESQL_URL", None)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-p", "tests.leftovers", "-p", "no:cacheprovider", "-n", "2", "-q",
+            [sys.executable, "-m", "pytest", "-p", "tests.support.leftovers", "-p", "no:cacheprovider", "-n", "2", "-q",
              "--basetemp", str(tmp_path / "base"), str(tmp_path / "test_inner.py")],
             cwd=tmp_path,
             env={**environment, "NOTES": str(self.notes)},

@@ -1,6 +1,7 @@
 """``/metrics`` as Prometheus finds it: on the health port of servers and workers, right across their processes."""
 
 import http.client
+import itertools
 import json
 import os
 import re
@@ -14,7 +15,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from extension_kit.settings.kit import Settings
-from tests.conftest import APPS, BIN, SERVE, listens, run_server, wait_until
+from tests.support.paths import APPS, BIN
+from tests.support.servers import SERVE, listens, run_server
+from tests.support.waiting import wait_until
 
 ONCALL = """
 from extension_kit import Event, Extension
@@ -67,7 +70,7 @@ def is_ready(server):
 @pytest.fixture
 def start(tmp_path):
     """Serve a handler file with an immediate function, without waiting for anything."""
-    numbers = iter(range(100))
+    numbers = itertools.count()
 
     def start(*, body="pass", first="", **environment):
         target = tmp_path / "oncall.py"
@@ -221,7 +224,7 @@ class TestOtherPorts:
             for _ in range(10):
                 assert fetch_there(PAGE, "POST", json.dumps(event("killswitch.engaged")))[0] == 200
             status, text = fetch_there("/metrics")
-        assert status == 200
+            assert status == 200, server.log
         assert parsed(text)["extension_events_received_total", PAGE, "200"] == 10
 
     def test_a_bare_wsgi_server_has_it_too(self, event, tmp_path):

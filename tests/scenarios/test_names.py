@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from extension_kit.deliveries.outbox import Entry, Outbox
-from extension_kit.engine.app import Engine
+from extension_kit.deliveries.entries import Entry
+from extension_kit.deliveries.outbox import Outbox
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
-from tests.conftest import SERVE, listens, run_server, wait_until
+from tests.support.servers import SERVE, listens, run_server
+from tests.support.waiting import wait_until
 
 ALIKE = """
 from functools import partial
@@ -106,10 +107,9 @@ def test_what_waits_is_found_by_a_file_that_was_renamed(tmp_path, serve, ledger,
 def test_what_an_earlier_release_has_left_is_delivered(tmp_path, serve, ledger, event):
     (tmp_path / "oncall.py").write_text(ONCALL)
     database = Database(f"sqlite:///{tmp_path}/extension.db")
-    engine = Engine(database)
-    upgrade(database, engine.create_tables)
+    upgrade(database)
     head = ("steadybit", "7", "killswitch.engaged", None, datetime.now(UTC), b'{"id": "7"}', None)
-    Outbox(database, engine).record([Entry(*head, ("oncall.page@/events/page",))])
+    Outbox(database).record([Entry(*head, ("oncall.page@/events/page",))])
     database.dispose()
     with serve("oncall.py"):
         assert wait_until(ledger) == ["7"]

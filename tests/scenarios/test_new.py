@@ -18,9 +18,9 @@ import yaml
 
 import extension_kit as extension_kit_package
 from extension_kit.cli.own_wheel import write_wheel
-from tests.commands import extension_kit
-from tests.conftest import free_port
 from tests.helm.image import ROOT_ONLY, instructions
+from tests.support.commands import extension_kit
+from tests.support.servers import free_port
 
 COMMAND = Path(sys.executable).with_name("extension-kit")
 CHART = Path(__file__).parents[2] / "helm/extension"
@@ -79,6 +79,15 @@ def test_says_what_to_do_next(tmp_path: Path) -> None:
     assert tree(tmp_path / "my extensions" / "on call").keys() == FILES | {WHEEL}
     for line in ("cd 'my extensions/on call'", "python -m pytest", "extension-kit serve oncall.py"):
         assert f"  {line}\n" in result.stdout
+
+
+def test_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = "  python3 -m venv .venv && . .venv/bin/activate\n"
+    installation = f"{environment}  pip install --requirement requirements.txt pytest\n"
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert f"cd oncall\n{installation}  python -m pytest\n" in run(COMMAND, "new", "oncall", cwd=tmp_path).stdout
+    monkeypatch.setenv("PATH", f"{COMMAND.parent}:/usr/bin:/bin")
+    assert "cd other\n  python -m pytest\n" in run(COMMAND, "new", "other", cwd=tmp_path).stdout
 
 
 def test_its_test_passes(oncall: Path) -> None:

@@ -1,24 +1,30 @@
 """An extension that speaks another system's protocol, served as people serve them, on both stores."""
 
+import itertools
 import json
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import MetaData
 
-from tests.commands import extension_kit
-from tests.conftest import APPS, BIN, EDGES, listens, run_server, wait_until
-from tests.databases import postgresql_database, postgresql_server
-from tests.unit.senders.conftest import receiver
-from tests.unit.senders.receivers import reply
+from extension_kit.protocol import Tables
+from tests.support.commands import extension_kit
+from tests.support.databases import postgresql_server
+from tests.support.paths import APPS, BIN
+from tests.support.receivers import receiver, reply
+from tests.support.servers import EDGES, listens, run_server
+from tests.support.used import postgresql_database
+from tests.support.waiting import wait_until
 
 __all__ = ["receiver"]
 KIT = str(BIN / "extension-kit")
 ECHO = str(APPS / "echo.py")
+ECHO_TABLES = Tables("echo", MetaData(), APPS / "echo_versions")
 SUBSCRIPTIONS = "/events/subscriptions"
 LOCAL = {"EXTENSION_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8"}
 
@@ -29,23 +35,13 @@ def postgresql():
         yield server
 
 
-@pytest.fixture(scope="module")
-def template(postgresql):
-    """The name of a database with all tables."""
-    with postgresql_database(postgresql) as url:
-        made = db_upgrade(url, ECHO)
-        assert made.returncode == 0, made.stderr
-        yield make_url(url).database
-
-
 @contextmanager
 def database_of(kind, directory, request):
     """The URL of a database; in PostgreSQL, the tables have been made."""
     if kind == "sqlite":
         yield f"sqlite:///{directory}/extension.db"
         return
-    copied = request.getfixturevalue("template")
-    with postgresql_database(request.getfixturevalue("postgresql"), copied) as url:
+    with postgresql_database(request.getfixturevalue("postgresql"), [ECHO_TABLES]) as url:
         yield url
 
 
@@ -86,7 +82,7 @@ def start(tmp_path, environment):
 
 
 def starting(directory, environment):
-    numbers = iter(range(100))
+    numbers = itertools.count()
 
     @contextmanager
     def start(*command, **more):
@@ -108,6 +104,7 @@ def ended(server):
 WAYS = {
     "serve": [[KIT, "serve", "echo.py"]],
     "serve and worker": [[KIT, "serve", "echo.py", "--no-worker"], [KIT, "worker", "echo.py"]],
+    "serve release 0.1": [[KIT, "serve", "echo_0_1.py"]],
     "gunicorn": [[part.replace("{target}", "echo") for part in EDGES["flask"]]],
 }
 
@@ -269,6 +266,20 @@ class TestServe:
             wait_until(lambda: len(lines(ledger, "heard")) == 20)
 
 
+class TestReleaseBefore:
+    @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+    def test_former_names_are_said_once_with_the_names_of_today(self, start):
+        with start(KIT, "serve", "echo_0_1.py", EXTENSION_WEB_WORKERS=2) as server:
+            wait_until(lambda: "EventProtocol(manner" in server.log)
+        warned = sorted(re.findall(r"WRN (.* now.*) \(echo_0_1\.py, line \d+\)", server.log))
+        assert warned == [
+            "EventProtocol(manner=...) is called delivery_format=... now, and takes the kit first",
+            "extension.speak is called extension.add_protocol now",
+            "extension_kit.protocol.Host is called Kit now",
+            "extension_kit.protocol.Manner is called DeliveryFormat now",
+        ]
+
+
 class TestStarting:
     @pytest.fixture
     def database_url(self, tmp_path):
@@ -317,6 +328,6 @@ def page(event):
             given = {**environment, "EXTENSION_DATABASE_URL": url}
             with run_server([KIT, "serve", "echo.py"], tmp_path / "log", **given) as server:
                 assert server.process.wait(30) == 2
-                advice = "has no tables of echo yet: run `extension-kit db upgrade` with the file or module of echo"
+                advice = "has no tables of echo yet: run `extension-kit db upgrade echo.py`\n"
                 assert advice in server.log
                 assert "Traceback" not in server.log

@@ -10,7 +10,8 @@ from base64 import b64encode
 
 import pytest
 
-from tests.conftest import BIN, serve_app
+from tests.support.paths import BIN
+from tests.support.servers import serve_app
 
 USER, PASSWORD = "agent", "secret"
 AUTHORIZATION = {"Authorization": f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"}
@@ -38,10 +39,9 @@ def served_document(server):
 @pytest.mark.parametrize(
     ("edge", "mode", "guard"),
     [
-        pytest.param("asgi", "tolerant", {}, id="asgi-tolerant"),
+        # Two are enough: test_answers.py holds both edges to the same bytes in both modes.
         pytest.param("asgi", "strict", GUARD, id="asgi-strict-guarded"),
-        pytest.param("flask", "tolerant", GUARD, id="flask-tolerant-guarded"),
-        pytest.param("flask", "strict", {}, id="flask-strict"),
+        pytest.param("flask", "tolerant", {}, id="flask-tolerant"),
     ],
 )
 def test_the_server_does_what_its_document_says(served, tmp_path, edge, mode, guard):

@@ -17,8 +17,10 @@ from contextlib import suppress
 import pytest
 import trustme
 
-from tests.commands import extension_kit
-from tests.conftest import APPS, SERVE, free_port, run_server, serve_app, wait_until
+from tests.support.commands import extension_kit
+from tests.support.paths import APPS
+from tests.support.servers import SERVE, free_port, run_server, serve_app
+from tests.support.waiting import wait_until
 
 ONCALL = """
 from extension_kit import Event, Extension
@@ -88,7 +90,7 @@ def test_an_application_for_other_servers_logs_it_too(tmp_path, monkeypatch, cap
     (tmp_path / "several_listeners.py").write_text(LISTENERS)
     app = create_app(str(tmp_path / "several_listeners.py"))
     assert [line.removeprefix("Listening at ") for line in caplog.messages if "Listening at" in line] == LISTENED
-    app.extensions["extension_kit"].durability.close(5)
+    app.extensions["extension_kit"].runtime.close(5)
 
 
 class TestRefusingToStart:
@@ -381,19 +383,27 @@ class TestWorkers:
 
             def change(code, expected):
                 oncall.write_text(code)
-                # gunicorn's reloader misses what changes before it has looked for the first time
-                for patience in (3, 6, 12, 24):
-                    moment = next(moments)
-                    os.utime(oncall, (moment, moment))
-                    with suppress(AssertionError):
-                        wait_until(lambda: paths() == expected, timeout=patience)
-                        return
-                pytest.fail(server.log)
+                moment = next(moments)
+                os.utime(oncall, (moment, moment))
+                wait_until(lambda: paths() == expected)
 
             assert paths() == ["/events/page"]
             change("def (", 500)
             assert server.health("readiness") == 503
             change(ONCALL.replace("page", "wake"), ["/events/wake"])
+
+    def test_reload_takes_up_a_change_made_while_the_file_is_loaded(self, oncall, tmp_path):
+        loading, gate = tmp_path / "loading", tmp_path / "gate"
+        oncall.write_text(
+            f"import pathlib, time\npathlib.Path({str(loading)!r}).touch()\n"
+            f"while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)\n" + ONCALL
+        )
+        with run_server([*SERVE, "--reload", str(oncall)], oncall.with_suffix(".log"), cwd=oncall.parent) as server:
+            wait_until(loading.exists)
+            oncall.write_text(ONCALL.replace("page", "wake"))
+            gate.touch()
+            wait_until(lambda: "/events/wake" in server.log)
+            wait_until(lambda: is_ready(server))
 
 
 class TestOtherListeners:

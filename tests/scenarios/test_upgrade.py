@@ -1,19 +1,22 @@
 """A database that release 0.1 left is upgraded in place, and what waits in it is delivered, once and in order."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
 
 from extension_kit.deliveries.tables import deliveries
 from extension_kit.store.database import Database
-from tests.commands import extension_kit
-from tests.conformance.conftest import KIT
-from tests.conftest import BIN, run_server, wait_until
-from tests.databases import postgresql_database, postgresql_server
-from tests.extensions.tapis.tokens import SECRET
-from tests.release_0_1 import ROWS, write_database
-from tests.unit.senders.conftest import receiver
+from tests.support.commands import extension_kit
+from tests.support.databases import postgresql_server
+from tests.support.paths import BIN, KIT
+from tests.support.receivers import receiver
+from tests.support.release_0_1 import ROWS, write_database
+from tests.support.servers import run_server
+from tests.support.tapis_tokens import SECRET
+from tests.support.used import postgresql_database
+from tests.support.waiting import wait_until
 
 __all__ = ["receiver"]  # fixtures
 TAPIS = BIN.parent.parent / "extensions" / "tapis"
@@ -38,6 +41,8 @@ def page(event: Event) -> None:
 def announce(event: Event) -> None:
     print(f"announced {event.id}", flush=True)
 """
+LATER = [row["ref"] for row in ROWS["deliveries"] if row["listener"].startswith("handlers.announce")]
+"""Deliveries that wait for their next attempt."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -52,10 +57,14 @@ def url(request, tmp_path):
 def test_what_waits_is_delivered(url, tmp_path, receiver):
     hook = receiver()
     rows = json.loads(json.dumps(ROWS).replace("http://127.0.0.1:1/hook", hook.url("/hook", "127.0.0.1")))
+    for row in rows["deliveries"]:
+        if row["ref"] in LATER:
+            row["due_at"] = (datetime.now(UTC) + timedelta(days=1)).replace(tzinfo=None).isoformat(" ")
     write_database(url, rows)
     (tmp_path / "handlers.py").write_text(HANDLERS)
     environment = {
         "EXTENSION_DATABASE_URL": url,
+        "EXTENSION_RETENTION_DAYS": "36500",  # the rows grow older
         "EXTENSION_TAPIS_JWT_SECRET": SECRET,
         "EXTENSION_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8",
     }
@@ -69,8 +78,7 @@ def test_what_waits_is_delivered(url, tmp_path, receiver):
     command = [KIT, "worker", str(TAPIS), "handlers.py"]
     with run_server(command, tmp_path / "log", cwd=tmp_path, **environment) as worker:
         wait_until(lambda: len(hook.requests) == 2)
-        waiting = [str(row["ref"]) for row in rows["deliveries"] if row["listener"].startswith("handlers.announce")]
-        run("deliveries", "retry-now", *waiting)
+        run("deliveries", "retry-now", *map(str, LATER))
         wait_until(lambda: worker.log.count("announced ") == 2)
         wait_until(lambda: statuses(url) == expected(rows))
     sent = [json.loads(request.body) for request in hook.requests]

@@ -21,7 +21,7 @@ def of_every_event(event: Event) -> None:
     assert_type(event.is_experiment or event.is_step or event.is_target or event.is_killswitch, bool)
     assert_type(Event.from_body(b"{}"), Event)
     event.time.isoformat()  # type: ignore[union-attr]
-    event.name = "other"  # type: ignore[assignment]
+    event.name = "other"  # type: ignore[misc]
     event.experiment  # type: ignore[attr-defined]
 
 

@@ -15,9 +15,9 @@ from apscheduler import events as aps
 from extension_kit.apscheduler import CronEyeListener
 from extension_kit.apscheduler.connection import Connection
 from extension_kit.apscheduler.payloads import payloads
-from extension_kit.apscheduler.trouble import Trouble
+from extension_kit.apscheduler.repeated_failures import RepeatedFailure
 from extension_kit.errors import ConfigurationError
-from tests.unit.senders.receivers import TIMEOUT, Receiver, reply
+from tests.support.receivers import TIMEOUT, Receiver, reply
 
 TOKEN = "s3cret-token"
 MOMENT = 1_700_000_000_123
@@ -394,7 +394,7 @@ def test_https_needs_a_certificate_of_a_trusted_authority(receiver, tmp_path, tr
         assert not there.requests
 
 
-# What is logged of trouble
+# Log lines of repeated failures
 
 
 @pytest.fixture
@@ -409,35 +409,35 @@ def clock():
 
 
 @pytest.fixture
-def trouble(clock):
-    return Trouble(logging.getLogger("trouble"), interval=60.0, clock=clock)
+def failure(clock):
+    return RepeatedFailure(logging.getLogger("failures"), interval=60.0, clock=clock)
 
 
-def test_trouble_is_told_once_and_its_end_once(trouble, caplog):
-    trouble.is_over("over %s after %d", "early")
+def test_a_failure_is_logged_once_and_its_end_once(failure, caplog):
+    failure.recovered("over %s after %d", "early")
     for _ in range(3):
-        trouble.occurs("trouble with %s", "a")
-    trouble.is_over("over with %s after %d", "a")
-    trouble.is_over("over with %s after %d", "a")
+        failure.failed("trouble with %s", "a")
+    failure.recovered("over with %s after %d", "a")
+    failure.recovered("over with %s after %d", "a")
     assert caplog.messages == ["trouble with a", "over with a after 3"]
 
 
-def test_trouble_that_comes_and_goes_is_told_once_in_a_while_with_all_that_happened(trouble, clock, caplog):
+def test_a_failure_that_comes_and_goes_is_logged_once_an_interval_with_the_count_of_all(failure, clock, caplog):
     for _ in range(5):
-        trouble.occurs("trouble")
-        trouble.is_over("over after %d")
+        failure.failed("trouble")
+        failure.recovered("over after %d")
     clock.now += 60
-    trouble.occurs("trouble")
-    trouble.is_over("over after %d")
+    failure.failed("trouble")
+    failure.recovered("over after %d")
     assert caplog.messages == ["trouble", "over after 1", "trouble", "over after 5"]
 
 
-def test_trouble_that_begins_in_the_quiet_time_and_stays_is_told_when_that_is_over(trouble, clock, caplog):
-    trouble.occurs("trouble")
-    trouble.is_over("over after %d")
-    trouble.occurs("trouble")
+def test_a_failure_that_begins_within_the_interval_and_stays_is_logged_after_it(failure, clock, caplog):
+    failure.failed("trouble")
+    failure.recovered("over after %d")
+    failure.failed("trouble")
     assert len(caplog.messages) == 2
     clock.now += 60
-    trouble.occurs("trouble")
-    trouble.is_over("over after %d")
+    failure.failed("trouble")
+    failure.recovered("over after %d")
     assert caplog.messages[2:] == ["trouble", "over after 2"]

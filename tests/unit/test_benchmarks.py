@@ -22,7 +22,7 @@ from benchmarks.servers import ROOT, Running, Server, ServerError, printed, proc
 from benchmarks.timing import Case, interleaved, ratio
 from extension_kit.events.schema.validation import EventValidator
 from extension_kit.store.database import Database
-from tests.conftest import wait_until
+from tests.support.waiting import wait_until
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -343,16 +343,16 @@ def test_a_database_is_filled_as_it_is_said_to_be():
         filled = backlog._Filled(stores.Store("SQLite"), 40, 10, url)
         filled.fill(lambda number: None)
         database = Database(url)
-        counts = ("events", "deliveries WHERE status = 'waiting'", "procrastinate_jobs")
+        counts = ("events", "deliveries WHERE status = 'waiting'")
         before = counted(database, counts)
         filled.measure(backlog._GROUP)
         after = counted(database, counts)
         filled.close()
         database.dispose()
-    assert before == [40, 10, 10]
+    assert before == [40, 10]
     assert after[0] == 40 + backlog._GROUP
-    assert after[2] <= 10  # as many jobs were done as events were accepted, and some had been begun beyond that
-    assert min(*filled.accept_us, *filled.job_us) > 0
+    assert after[1] <= 10  # as many deliveries were made as events were accepted, and some had been begun beyond that
+    assert min(*filled.accept_us, *filled.delivery_us) > 0
     assert not Path(url.removeprefix("sqlite:///")).exists()
 
 

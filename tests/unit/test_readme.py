@@ -6,15 +6,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from extension_kit import AccessTokenPrincipal, BatchPrincipal, Event, Extension, UserPrincipal
+from extension_kit import AccessTokenPrincipal, BatchPrincipal, Event, Extension, UserPrincipal, protocol
 from extension_kit.cli import commands
-from extension_kit.events.event import (
+from extension_kit.events.registration_document import serialize
+from extension_kit.events.steadybit import (
     Environment,
     ExperimentExecution,
     ExperimentStepExecution,
@@ -23,13 +25,16 @@ from extension_kit.events.event import (
     Tenant,
 )
 from extension_kit.settings.readme_table import with_settings_table
-from tests.conftest import serve_app, wait_until
+from tests.support.commands import extension_kit
+from tests.support.servers import serve_app
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "extensions").glob("**/README.md"))]
 EXAMPLE, TEST, RETRIES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-(PROTOCOL_EXAMPLE,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "protocols.md").read_text(), re.DOTALL)
+PROTOCOLS = (ROOT / "docs" / "protocols.md").read_text()
+PROTOCOL_EXAMPLE, TOOLKIT_EXAMPLE = re.findall(r"```python\n(.*?)```", PROTOCOLS, re.DOTALL)
 
 
 TABLES = runpy.run_path(str(ROOT / "tools" / "write_settings.py"))["TABLES"]
@@ -76,7 +81,7 @@ def test_the_registration_document_is_the_one_shown(tmp_path, monkeypatch):
     (tmp_path / "readme_example.py").write_text(EXAMPLE)
     (extension,) = load_extensions([str(tmp_path / "readme_example.py")])
     shown = re.search(r"```json\n(.*?)```", README, re.DOTALL).group(1)
-    assert extension.registry.serialized()[0].decode() == shown
+    assert serialize(extension.registry)[0].decode() == shown
 
 
 @pytest.mark.parametrize(
@@ -97,8 +102,14 @@ def test_the_attributes_of_the_event_exist(attribute, views):
     (row,) = re.findall(rf"^\| (`{attribute}`.*) \|$", section, re.MULTILINE)
     own, _, shown = row.partition(" | ")
     assert [name for name in re.findall(r"`([a-z_]+)`", own) if not hasattr(Event, name)] == []
-    for view in views:
-        assert [name for name in re.findall(r"`([a-z_]+)`", shown) if not hasattr(view, name)] == []
+    named = re.findall(r"`([a-z_]+)`", shown)
+    assert [name for name in named if not any(hasattr(view, name) for view in views)] == []
+    attributes = {name for view in views for name in dir(view) if not name.startswith("_")}
+    if views != [Event]:
+        assert attributes - set(named) == {"raw"}
+    else:
+        first = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+        assert attributes - set(re.findall(r"`([a-z_]+)`", " ".join(first))) == {"from_body"}
 
 
 def test_a_function_is_at_the_path_that_is_said():
@@ -128,15 +139,28 @@ def documented_commands() -> list[list[str]]:
     return [list(arguments) for arguments in sorted(found)]
 
 
+@pytest.fixture
+def in_folder_of_pages(tmp_path, monkeypatch):
+    """The working directory has the extensions that the pages name."""
+    (tmp_path / "doorbell.py").write_text(PROTOCOL_EXAMPLE)
+    for name in ("systems.yaml", "bank.yaml"):
+        (tmp_path / name).touch()
+    (tmp_path / "extensions").symlink_to(ROOT / "extensions")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("in_folder_of_pages")
 @pytest.mark.parametrize("arguments", documented_commands(), ids=" ".join)
 def test_a_documented_command_exists_with_its_options(arguments):
-    command: click.Command = commands
+    command: click.Command | None = commands
     while isinstance(command, click.Group) and arguments:
-        name, *arguments = arguments
-        assert name in command.commands
-        command = command.commands[name]
+        context = click.Context(command)
+        _, (name, *arguments), _ = command.make_parser(context).parse_args(arguments)
+        command = command.get_command(context, name)
+        assert command is not None, name
     if arguments:
-        command.make_context(None, arguments)  # raises for an unknown option and for a missing argument
+        with command.make_context(None, arguments):  # raises for an unknown option and for a missing argument
+            pass
 
 
 def test_every_documented_command_works_on_a_database(tmp_path, monkeypatch, served, event):
@@ -181,13 +205,42 @@ def test_the_make_targets_it_names_exist():
         assert f"\n{target}:" in makefile
 
 
+@pytest.mark.usefixtures("in_folder_of_pages")
 def test_the_example_of_a_protocol_works(tmp_path):
-    (tmp_path / "doorbell.py").write_text(PROTOCOL_EXAMPLE)
-    with serve_app(str(tmp_path / "doorbell"), tmp_path / "log") as server:
+    url = f"sqlite:///{tmp_path}/doorbell.db"
+    with serve_app(str(tmp_path / "doorbell"), tmp_path / "log", EXTENSION_DATABASE_URL=url) as server:
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         assert server.request("POST", "/doorbell/rings", "door=front", form).json == {"heard": True}
         assert server.request("POST", "/doorbell/rings", "", form).body == b"Ring once, with the name of a door.\n"
         wait_until(lambda: "somebody is at home/front" in server.log)
+        done = extension_kit("doorbell.py", "ring", "back", EXTENSION_DATABASE_URL=url)
+        assert (done.returncode, done.stderr) == (0, "")
+        wait_until(lambda: "somebody is at home/back" in server.log)
+
+
+def test_the_example_of_the_toolkit_works(tmp_path):
+    (tmp_path / "letterbox.py").write_text(TOOLKIT_EXAMPLE)
+    with serve_app(str(tmp_path / "letterbox"), tmp_path / "log") as server:
+        postman = {"Authorization": f"Basic {b64encode(b'postman:secret').decode()}"}
+        letter = {"letterId": "1", "sentBy": "anna"}
+        assert server.post("/letterbox/letters", letter, postman).json == {"taken": True}
+        assert server.post("/letterbox/letters", letter).status == 401
+        refused = server.post("/letterbox/letters", {"sentBy": 1}, postman)
+        assert (refused.status, refused.json["problems"].keys()) == (400, {"letterId", "sentBy"})
+        assert server.post("/letterbox/letters", b"{", postman).status == 400
+        document = server.request("GET", "/letterbox/openapi.json").json
+        assert document["components"]["schemas"]["Letter"]["required"] == ["letterId"]
+        wait_until(lambda: "a letter from anna" in server.log)
+        assert "Traceback" not in server.log
+
+
+def test_the_parts_of_the_toolkit_are_there():
+    table = PROTOCOLS.partition("| name | does |")[2].partition("\n\n")[0]
+    described = {
+        name for row in table.splitlines() for name in re.findall(r"`([A-Za-z_]+)[`(]", row.partition(" | ")[0])
+    }
+    assert len(described) > 10
+    assert [name for name in described if not hasattr(protocol, name)] == []
 
 
 def test_the_table_of_contents_of_the_code_is_fresh():

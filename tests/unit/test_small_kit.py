@@ -1,11 +1,13 @@
-"""The small kit stays small: who has no durable listener loads nothing of databases, queues and senders."""
+"""The small kit stays small: who has no durable listener loads nothing of databases, workers and senders."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-HEAVY = {"sqlalchemy", "alembic", "procrastinate", "psycopg", "kombu", "urllib3", "standardwebhooks"}
+ROOT = Path(__file__).parents[2]
+HEAVY = {"sqlalchemy", "alembic", "psycopg", "kombu", "urllib3", "standardwebhooks"}
 
 # The registration document is made at each request, so it can say what its process has loaded so far.
 EXTENSION = """
@@ -33,6 +35,21 @@ def test_importing_the_kit_loads_no_heavy_module():
     assert heavy(modules) == set()
 
 
+def test_help_texts_load_nothing_that_commands_need():
+    code = (
+        "import sys; from extension_kit.cli import commands; commands(['--help'], standalone_mode=False); "
+        "print('loaded', *{module.partition('.')[0] for module in sys.modules})"
+    )
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert "extensions/: announce, croneye, eventhos" in " ".join(loaded.stdout.split())
+    modules = loaded.stdout.splitlines()[-1].split()
+    assert modules[0] == "loaded"
+    assert "click" in modules
+    assert not {"announce", "extensions"} & set(modules)
+    assert (HEAVY | {"flask", "gunicorn", "rich"}) & set(modules) == set()
+
+
 def test_a_worker_loads_no_web_framework():
     code = "import sys, extension_kit.worker, extension_kit.engine.worker; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
@@ -56,7 +73,7 @@ def test_serving_immediate_listeners_loads_no_heavy_module(tmp_path, served, eve
     assert not list(tmp_path.glob("*.db"))
 
 
-def test_accepting_for_durable_listeners_loads_a_database_but_neither_queue_nor_sender(tmp_path, served, event):
+def test_accepting_for_durable_listeners_loads_a_database_and_no_sender(tmp_path, served, event):
     modules = modules_after_an_event(tmp_path, served, event, "asgi", "")
     assert {"sqlalchemy", "psycopg"} <= heavy(modules)
-    assert heavy(modules) & {"procrastinate", "kombu", "urllib3", "standardwebhooks"} == set()
+    assert heavy(modules) & {"kombu", "urllib3", "standardwebhooks"} == set()

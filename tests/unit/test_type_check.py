@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from extension_kit.events.event import View
+from extension_kit.events.views import View
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "tests" / "type_check"

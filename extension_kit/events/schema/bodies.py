@@ -1,13 +1,14 @@
 """Marshmallow schemas of request and response bodies, the source of the OpenAPI documents and of validation.
 
 They follow Steadybit's EventKit specification to the letter. The deviations of real agents are allowed for by a general
-rule (``extension_kit.events.schema.openapi``); exceptions from the rule are given with the field, as ``tolerant``.
+rule (``extension_kit.events.schema.modes``); exceptions from the rule are given with the field, as ``tolerant``.
 """
 
 from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields, validate
 
+from extension_kit.events.schema.camel_case import CamelCase
 from extension_kit.events.schema.fields import AnyOf, DateTime, UniqueItems
 
 _STATES = ("created", "prepared", "running", "failed", "completed", "canceled", "errored")
@@ -37,16 +38,11 @@ def _about(
     return metadata
 
 
-class Body(Schema):
+class Body(CamelCase):
     """Base of bodies: camelCase keys; unknown keys are accepted, because the platform adds keys without notice."""
 
     class Meta:
         unknown = INCLUDE
-
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Derive the camelCase key of the body from the name of the field."""
-        first, *others = field_name.split("_")
-        field_obj.data_key = first + "".join(map(str.capitalize, others))
 
 
 class UserPrincipal(Body):

@@ -8,8 +8,8 @@ from jsonschema_rs import Draft202012Validator, ValidationError
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from extension_kit.events.names import STEADYBIT_EVENT_NAMES
-from extension_kit.events.schema.openapi import REFERENCE, event_components
-from extension_kit.events.schema.openapi import Mode as Mode
+from extension_kit.events.schema.modes import REFERENCE, event_components
+from extension_kit.events.schema.modes import Mode as Mode
 from extension_kit.events.times import parse_time
 
 MAX_PROBLEMS = 100
@@ -46,7 +46,7 @@ class EventValidator:
     """Validator of decoded event bodies.
 
     Args:
-        mode: the strictness of the schemas, see ``extension_kit.events.schema.openapi``.
+        mode: the strictness of the schemas, see ``extension_kit.events.schema.modes``.
     """
 
     is_valid: Callable[[Any], bool]

@@ -13,9 +13,8 @@ from sqlalchemy import insert
 from extensions.croneye.accounts import Accounts
 from extensions.croneye.answers import Refusal
 from extensions.croneye.tables import users
-from tests.conftest import wait_until
-
-from .conftest import EMAIL, PASSWORD, SECRET, SETTINGS, TOKEN, is_anybody_blocked
+from tests.extensions.croneye.api import EMAIL, PASSWORD, SECRET, SETTINGS, TOKEN, is_anybody_blocked
+from tests.support.waiting import wait_until
 
 PATHS = [
     ("POST", "/auth/logout"),
@@ -29,6 +28,13 @@ PATHS = [
     ("POST", "/dashboard/settings"),
     ("PATCH", "/dashboard/settings"),
 ]
+
+
+@pytest.fixture
+def api(api):
+    """The API of a process of its own: wrong passwords are counted."""
+    api.start_anew()
+    return api
 
 
 @pytest.fixture
@@ -172,27 +178,27 @@ def test_a_password_is_stored_as_a_hash_only(api):
 
 
 def test_another_password_in_the_environment_takes_effect(changed):
-    accounts = Accounts(changed.host, SETTINGS)
+    accounts = Accounts(changed.kit, SETTINGS)
     accounts.log_in(EMAIL, PASSWORD, "::1")
     accounts.change_password(PASSWORD, "battery staple", "::1")
-    Accounts(changed.host, SETTINGS).log_in(EMAIL, "battery staple", "::1")  # after a restart: what was changed holds
-    later = Accounts(changed.host, replace(SETTINGS, admin_password="another one"))
+    Accounts(changed.kit, SETTINGS).log_in(EMAIL, "battery staple", "::1")  # after a restart: what was changed holds
+    later = Accounts(changed.kit, replace(SETTINGS, admin_password="another one"))
     later.log_in(EMAIL, "another one", "::1")
     with pytest.raises(Refusal):
         later.log_in(EMAIL, "battery staple", "::1")
 
 
 def test_another_address_in_the_environment_takes_effect(changed):
-    token = Accounts(changed.host, SETTINGS).log_in(EMAIL, PASSWORD, "::1")
-    later = Accounts(changed.host, replace(SETTINGS, admin_email="boss@example.com"))
+    token = Accounts(changed.kit, SETTINGS).log_in(EMAIL, PASSWORD, "::1")
+    later = Accounts(changed.kit, replace(SETTINGS, admin_email="boss@example.com"))
     with pytest.raises(Refusal):
         later.admit(f"Bearer {token}")
     assert later.admit(f"Bearer {later.log_in('boss@example.com', PASSWORD, '::1')}")["username"] == "boss"
 
 
 def test_without_an_administrator_nobody_gets_in(changed):
-    token = Accounts(changed.host, SETTINGS).log_in(EMAIL, PASSWORD, "::1")
-    closed = Accounts(changed.host, replace(SETTINGS, admin_email="", admin_password=""))
+    token = Accounts(changed.kit, SETTINGS).log_in(EMAIL, PASSWORD, "::1")
+    closed = Accounts(changed.kit, replace(SETTINGS, admin_email="", admin_password=""))
     for refused in (lambda: closed.log_in("", "", "::1"), lambda: closed.admit(f"Bearer {token}")):
         with pytest.raises(Refusal) as raised:
             refused()
@@ -202,13 +208,13 @@ def test_without_an_administrator_nobody_gets_in(changed):
 @pytest.mark.parametrize("session_api", ["postgresql"], indirect=True)
 def test_processes_may_make_the_account_at_the_same_time(changed):
     """SQLite lets one in after the other; on PostgreSQL the second waits for what becomes of the first one's row."""
-    Accounts(changed.host, SETTINGS).log_in(EMAIL, PASSWORD, "::1")
+    Accounts(changed.kit, SETTINGS).log_in(EMAIL, PASSWORD, "::1")
     (account,) = changed.rows(users)
     changed.forget_the_account()
     with ThreadPoolExecutor(1) as pool:
         with changed.database.transaction() as connection:
             connection.execute(insert(users).values(dict(account)))
-            waiting = pool.submit(Accounts(changed.host, SETTINGS).log_in, EMAIL, PASSWORD, "::1")
+            waiting = pool.submit(Accounts(changed.kit, SETTINGS).log_in, EMAIL, PASSWORD, "::1")
             wait_until(lambda: is_anybody_blocked(changed))
         token = waiting.result(30)
-    assert Accounts(changed.host, SETTINGS).admit(f"Bearer {token}")["email"] == EMAIL
+    assert Accounts(changed.kit, SETTINGS).admit(f"Bearer {token}")["email"] == EMAIL

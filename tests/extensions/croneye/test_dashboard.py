@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.extensions.croneye.api import shown_jobs, summary
+
 NOW = 1_700_000_000
 MS = NOW * 1000
 
@@ -17,12 +19,6 @@ MISSED = {"event_code": 16384, "job_id": 7, "time": NOW + 7, "exception": "", "t
 BREACHED = {"event_code": 65536, "job_id": 7, "time": NOW + 2, "next_scheduled_run_time": NOW + 60}
 PARCEL = {"event_code": 512, "jobstore": "shipping", "job_id": 8, "task": "parcel 100%"}
 REMIND = {"event_code": 512, "jobstore": "billing", "job_id": 9, "task": "Remind_all"}
-
-
-def summary(api):
-    data = api.ask("/dashboard/summary", {}).json["data"]
-    assert list(data) == ["scheduler", "total_jobs", "running_jobs", "overrun_jobs", "lost_jobs"]
-    return tuple(data.values())
 
 
 def test_the_summary_counts(api):
@@ -44,12 +40,6 @@ def test_the_summary_counts(api):
 def test_a_paused_scheduler_is_inactive_and_its_jobs_are_still_counted(api):
     api.take(STARTED, ADDED, PAUSED)
     assert summary(api) == ("inactive", 1, 0, 0, 0)
-
-
-def shown_jobs(api, body=None):
-    data = api.ask("/dashboard/summary/jobs", body).json["data"]
-    assert list(data) == ["jobs", "time_range"]
-    return data["jobs"], data["time_range"]
 
 
 def window(start, end):

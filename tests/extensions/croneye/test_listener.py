@@ -8,9 +8,9 @@ from sqlalchemy import text
 from extensions.croneye.codes import Code
 from extensions.croneye.state import LONGEST_TEXT
 from extensions.croneye.tables import log
-from tests.conftest import wait_until
-
-from .conftest import OTHER_TOKEN, TOKEN, at
+from tests.extensions.croneye.api import OTHER_TOKEN, TOKEN, at
+from tests.extensions.croneye.payloads import IMPOSSIBLE
+from tests.support.waiting import wait_until
 
 SUCCESS = (200, b'{"status":"success","message":"","data":{}}\n')
 BAD_REQUEST = (400, b'{"status":"failure","message":"Bad request","data":{}}\n')
@@ -133,31 +133,6 @@ def test_what_python_writes_for_json_is_taken(api, caplog, mark, body, key, kept
         assert f"Invalid JSON repaired in the body of {event.name} {job}: " in warning
         assert done in warning
         assert ("byte order mark" in warning) == bool(mark)
-
-
-IMPOSSIBLE = [
-    {"event_code": 1},
-    {"event_code": 1, "alias": None},
-    {"event_code": 2, "alias": ""},
-    {"event_code": 4, "alias": []},
-    {"event_code": 8, "alias": True},
-    {"event_code": 512, "job_id": 1},
-    {"event_code": 512, "job_id": 1, "task": None},
-    {"event_code": 512, "task": "t"},
-    {"event_code": 512, "job_id": None, "task": "t"},
-    {"event_code": 1024},
-    {"event_code": 1024, "job_id": ""},
-    {"event_code": 4096, "job_id": 1.5},
-    {"event_code": 4096, "job_id": {}},
-    {"event_code": 4096, "job_id": True},
-    {"event_code": 32768},
-    {"event_code": 65536, "job_id": None},
-    *(
-        {"event_code": code, "job_id": 1, key: value}
-        for code, key in [(4096, "time"), (8192, "time"), (16384, "time"), (32768, "next_scheduled_run_time")]
-        for value in ("abc", "", [], {}, True, -1, 1e15, "1e3", "nan", "2023-13-01", "1969-12-31T23:59:59Z")
-    ),
-]
 
 
 @pytest.mark.parametrize("payload", IMPOSSIBLE, ids=json.dumps)

@@ -8,9 +8,7 @@ import pytest
 from extensions.croneye.lost import report_lost, usual_seconds
 from extensions.croneye.runs import Mark, Run
 from extensions.croneye.watch import Watch
-
-from .conftest import SETTINGS, at
-from .test_dashboard import shown_jobs, summary
+from tests.extensions.croneye.api import SETTINGS, at, shown_jobs, summary
 
 ADDED = {"event_code": 512, "jobstore": "billing", "job_id": 7, "task": "invoice"}
 FAR = 1_000_000  # seconds
@@ -41,7 +39,7 @@ def refuse(api, now):
 
 @pytest.fixture
 def look(api, now):
-    return lambda seconds: report_lost(api.host, SETTINGS, at(now + seconds))
+    return lambda seconds: report_lost(api.kit, SETTINGS, at(now + seconds))
 
 
 def lost(api):
@@ -226,7 +224,7 @@ def test_services_may_catch_up_after_a_start(api, run, now):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("extensions.croneye.watch.datetime", _Later)
         for reported in (0, 0, 1):
-            watch(api.host, SETTINGS)
+            watch(api.kit, SETTINGS)
             assert len(lost(api)) == reported
 
 

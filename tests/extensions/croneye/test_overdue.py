@@ -7,8 +7,7 @@ import pytest
 
 from extensions.croneye.overdue import report_overdue
 from extensions.croneye.watch import Watch
-
-from .conftest import SETTINGS, at
+from tests.extensions.croneye.api import SETTINGS, at
 
 NOW = 1_700_000_000
 GRACE = 60
@@ -19,7 +18,7 @@ SUBMITTED = {"event_code": 32768, "job_id": 7, "time": NOW - 100, "next_schedule
 @pytest.fixture
 def look(api):
     def look(seconds, grace=GRACE):
-        return report_overdue(api.host, replace(SETTINGS, overdue_after=grace), at(NOW + seconds))
+        return report_overdue(api.kit, replace(SETTINGS, overdue_after=grace), at(NOW + seconds))
 
     return look
 
@@ -128,6 +127,6 @@ def test_services_may_catch_up_after_a_start(api, grace, wait):
     watch = Watch(lambda: next(clock))
     reported = []
     for _ in range(3):
-        watch(api.host, replace(SETTINGS, overdue_after=grace))
+        watch(api.kit, replace(SETTINGS, overdue_after=grace))
         reported.append(len(overdue(api)))
     assert reported == ([0, 0, 1] if wait else [1, 1, 1])

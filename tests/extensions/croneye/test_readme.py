@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 from extensions.croneye.codes import EVENT_NAMES, LOST, OVERDUE
-from tests.conftest import BIN, run_server, wait_until
+from tests.support.paths import BIN
+from tests.support.servers import run_server
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "extensions/croneye/README.md").read_text(encoding="utf-8")

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extensions.croneye.runs import Mark, pair
-
-from .conftest import at
+from tests.extensions.croneye.api import at
 
 NOW = 1_700_000_000
 

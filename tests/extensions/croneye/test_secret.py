@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import inspect, text
 
-from extension_kit.engine.app import Engine
 from extension_kit.errors import SettingError
 from extension_kit.runtime.service import Service
 from extension_kit.settings.kit import Settings
@@ -16,12 +15,13 @@ from extension_kit.store.migrate import upgrade
 from extensions.croneye import extension
 from extensions.croneye.accounts import Accounts
 from extensions.croneye.answers import Refusal
-from extensions.croneye.secret import secret_of
+from extensions.croneye.secret import load_secret
 from extensions.croneye.tables import TABLES, metadata, users
-from tests.conftest import run_server
-from tests.databases import postgresql_database, postgresql_server
-from tests.extensions.croneye.conftest import EMAIL, PASSWORD, SECRET, SETTINGS, TOKEN, VARIABLES
-from tests.extensions.croneye.test_served import EXTENSION, KIT
+from tests.extensions.croneye.api import EMAIL, EXTENSION, PASSWORD, SECRET, SETTINGS, TOKEN, VARIABLES
+from tests.support.databases import postgresql_server
+from tests.support.paths import KIT
+from tests.support.servers import run_server
+from tests.support.used import postgresql_database
 
 WITHOUT = replace(SETTINGS, secret="")
 OTHER = "another secret, which is long enough as well"
@@ -39,15 +39,15 @@ def log_in(accounts):
 
 
 def test_the_secret_of_the_settings_makes_processes_agree(changed):
-    token = log_in(Accounts(changed.host, SETTINGS))
-    assert Accounts(changed.host, SETTINGS).admit(token)["email"] == EMAIL
+    token = log_in(Accounts(changed.kit, SETTINGS))
+    assert Accounts(changed.kit, SETTINGS).admit(token)["email"] == EMAIL
     with pytest.raises(Refusal, match="Invalid token"):
-        Accounts(changed.host, replace(SETTINGS, secret=OTHER)).admit(token)
+        Accounts(changed.kit, replace(SETTINGS, secret=OTHER)).admit(token)
 
 
 def test_nothing_in_the_database_signs_tokens(changed):
     """Neither what stands in a column, nor what a reader of the database could derive from it."""
-    log_in(Accounts(changed.host, SETTINGS))
+    log_in(Accounts(changed.kit, SETTINGS))
     (account,) = changed.rows(users)
     assert set(account) == {"id", "email", "password_hash", "initial_hash"}
     assert SECRET not in str(account)
@@ -63,29 +63,29 @@ class TestSqlite:
         path.unlink(missing_ok=True)
 
     def test_it_is_made_in_a_file_of_its_owner(self, changed, file):
-        token = log_in(Accounts(changed.host, WITHOUT))
+        token = log_in(Accounts(changed.kit, WITHOUT))
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert len(file.read_text()) == 64
-        assert Accounts(changed.host, WITHOUT).admit(token)["email"] == EMAIL
+        assert Accounts(changed.kit, WITHOUT).admit(token)["email"] == EMAIL
         file.unlink()
         with pytest.raises(Refusal, match="Invalid token"):
-            Accounts(changed.host, WITHOUT).admit(token)
+            Accounts(changed.kit, WITHOUT).admit(token)
 
     def test_processes_that_make_it_at_the_same_time_have_one(self, changed, file):
         with ThreadPoolExecutor(8) as pool:
-            found = set(pool.map(lambda _: secret_of(changed.host, WITHOUT), range(32)))
+            found = set(pool.map(lambda _: load_secret(changed.kit, WITHOUT), range(32)))
         assert len(found) == 1
         assert [path.name for path in file.parent.glob("*secret*")] == [file.name]
 
     def test_without_an_administrator_none_is_made(self, changed, file):
-        Accounts(changed.host, replace(WITHOUT, admin_email="", admin_password=""))
+        Accounts(changed.kit, replace(WITHOUT, admin_email="", admin_password=""))
         assert not file.exists()
 
     @pytest.mark.parametrize("spoil", [lambda path: path.write_text("\n"), lambda path: path.mkdir()])
     def test_a_file_that_holds_none_is_named(self, changed, file, spoil):
         spoil(file)
         with pytest.raises(SettingError, match="croneye-secret"):
-            Accounts(changed.host, WITHOUT)
+            Accounts(changed.kit, WITHOUT)
         if file.is_dir():
             file.rmdir()
 
@@ -105,7 +105,7 @@ def test_a_short_secret_is_refused_and_not_shown(monkeypatch, tmp_path):
     for name, value in {**VARIABLES, "EXTENSION_CRONEYE_SECRET": "too short"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingError, match="EXTENSION_CRONEYE_SECRET") as raised:
-        Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db"))
+        Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db")).open()
     assert "too short" not in str(raised.value)
 
 
@@ -117,7 +117,7 @@ def older(request, tmp_path, monkeypatch):
 
     def made(url):
         database = Database(url)
-        upgrade(database, Engine(database).create_tables, [TABLES])
+        upgrade(database, [TABLES])
         monkeypatch.undo()
         with database.transaction() as connection:
             account = {"email": EMAIL, "hash": "scrypt:1:1:1$a$b", "key": "k" * 64}
@@ -137,7 +137,7 @@ def older(request, tmp_path, monkeypatch):
 
 
 def test_the_key_of_an_earlier_release_is_removed(older):
-    upgrade(older, Engine(older).create_tables, [TABLES])
+    upgrade(older, [TABLES])
     with older.read() as connection:
         inspector = inspect(connection)
         for table in metadata.sorted_tables:

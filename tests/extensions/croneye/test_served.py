@@ -1,5 +1,6 @@
 """The extension as users serve it: real schedulers, real processes, both stores, and a durable listener."""
 
+import itertools
 import json
 import os
 import signal
@@ -28,15 +29,16 @@ from extension_kit.store.database import Database
 from extensions.croneye import extension
 from extensions.croneye.codes import LOST, OVERDUE, Code
 from extensions.croneye.tables import TABLES, jobs, log, metadata, runs, schedulers
-from tests.conformance.conftest import KIT, upgraded
-from tests.conformance.test_durable import Since
-from tests.conftest import Served, free_port, run_server, wait_until
-from tests.databases import postgresql_database, postgresql_server
-
-from .conftest import EMAIL, PASSWORD, TOKEN, VARIABLES
+from tests.extensions.croneye.api import EMAIL, EXTENSION, PASSWORD, TOKEN, VARIABLES, Api
+from tests.support.databases import postgresql_server
+from tests.support.ledgers import Since
+from tests.support.paths import KIT
+from tests.support.servers import Served, free_port, run_server
+from tests.support.used import postgresql_database
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
-EXTENSION, HANDLERS = str(ROOT / "extensions/croneye"), str(Path(__file__).with_name("listens.py"))
+HANDLERS = str(Path(__file__).with_name("listens.py"))
 
 
 @contextmanager
@@ -45,8 +47,7 @@ def database_of(store, directory):
     if store == "sqlite":
         yield f"sqlite:///{directory}/extension.db"
         return
-    with postgresql_server() as server, postgresql_database(server) as url:
-        upgraded(url, [TABLES])
+    with postgresql_server() as server, postgresql_database(server, [TABLES]) as url:
         yield url
 
 
@@ -69,7 +70,7 @@ def ledger(tmp_path):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def serve(request, ledger, tmp_path):
     """Serve the extension and a listener, again and again with the same database."""
-    numbers = iter(range(10))
+    numbers = itertools.count()
     with database_of(request.param, tmp_path) as url:
 
         def start(*arguments, **environment):
@@ -124,7 +125,8 @@ def rows(shared):
 
 
 def heard(ledger):
-    return [json.loads(line) for line in ledger.read_text().splitlines()]
+    whole = ledger.read_text().rpartition("\n")[0]  # the last line may not be whole yet
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def post(server, **payload):
@@ -263,6 +265,19 @@ def test_forty_at_the_same_time(server, rows, added):
     assert len({line["id"] for line in heard(added)}) == len(heard(added)) == 200
 
 
+@contextmanager
+def without_worker(url):
+    """The API in this process, with the database of a server that does not run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in VARIABLES.items():
+            patch.setenv(name, value)
+        service = Service.of([extension], Settings(database_url=url)).open()
+    try:
+        yield Api(service, service.runtime.database)
+    finally:
+        service.runtime.close(5)
+
+
 def test_a_job_that_is_overdue_is_told_once_also_after_a_restart(serve, ledger):
     def overdue():
         return [line["subject"] for line in heard(ledger) if line["name"] == "croneye.job.overdue"]
@@ -271,10 +286,12 @@ def test_a_job_that_is_overdue_is_told_once_also_after_a_restart(serve, ledger):
         post(server, event_code=512, jobstore="billing", job_id=job_id, task="invoice")
         post(server, event_code=32768, job_id=job_id, time=1_700_000_000, next_scheduled_run_time=1_700_003_600)
 
-    with serve("--no-worker") as server:
-        post(server, event_code=512, jobstore="billing", job_id="soon", task="invoice")
+    with without_worker(serve.url) as api:
         now = datetime.now(UTC).timestamp()
-        post(server, event_code=32768, job_id="soon", time=now - 1, next_scheduled_run_time=now)
+        api.take(
+            {"event_code": 512, "jobstore": "billing", "job_id": "soon", "task": "invoice"},
+            {"event_code": 32768, "job_id": "soon", "time": now - 1, "next_scheduled_run_time": now},
+        )
     with serve(EXTENSION_CRONEYE_OVERDUE_AFTER=0.1) as server:
         wait_until(overdue)
         expect(server, "second")
@@ -285,6 +302,7 @@ def test_a_job_that_is_overdue_is_told_once_also_after_a_restart(serve, ledger):
     assert overdue() == ["billing/soon", "billing/second", "billing/third"]
 
 
+@pytest.mark.parametrize("serve", ["sqlite"], indirect=True)
 def test_dashboards_see_what_services_send(serve):
     with serve("--no-worker", EXTENSION_CRONEYE_PREFIX="/jobs/") as server:
         event = {"event_code": 512, "job_store": "billing", "job_id": 1, "task": "invoice"}
@@ -315,7 +333,7 @@ def test_bad_settings_are_named(tmp_path, monkeypatch, environment, problem):
     for name, value in {**VARIABLES, **environment}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
-        Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db"))
+        Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db")).open()
     assert str(caught.value).startswith(problem)
     assert len(str(caught.value).splitlines()) == 1
     assert TOKEN not in str(caught.value)
@@ -356,7 +374,7 @@ scheduler.start()
 """
 
 
-def test_a_run_whose_process_is_killed_is_told_once_by_however_many_workers(serve, ledger):
+def test_a_run_whose_process_is_killed_is_told_once_by_two_workers(serve, ledger):
     def names():
         return [(line["name"], line["subject"]) for line in heard(ledger)]
 
@@ -365,11 +383,10 @@ def test_a_run_whose_process_is_killed_is_told_once_by_however_many_workers(serv
 
     impatient = {"EXTENSION_CRONEYE_LOST_AFTER": "3", "EXTENSION_CRONEYE_OVERDUE_AFTER": "1"}
     with ExitStack() as stack:
-        server = stack.enter_context(serve(**impatient))
-        for _ in range(2):
-            environment = {**os.environ, **VARIABLES, **impatient, "LEDGER": str(ledger)}
-            environment |= {"EXTENSION_DATABASE_URL": serve.url, "STEADYBIT_EXTENSION_HEALTH_PORT": str(free_port())}
-            stack.callback(end, subprocess.Popen([KIT, "worker", EXTENSION, HANDLERS], env=environment))
+        server = stack.enter_context(serve(**impatient))  # with a worker
+        environment = {**os.environ, **VARIABLES, **impatient, "LEDGER": str(ledger)}
+        environment |= {"EXTENSION_DATABASE_URL": serve.url, "STEADYBIT_EXTENSION_HEALTH_PORT": str(free_port())}
+        stack.callback(end, subprocess.Popen([KIT, "worker", EXTENSION, HANDLERS], env=environment))
         service = subprocess.Popen([sys.executable, "-c", SERVICE, server.url, TOKEN])
         stack.callback(end, service)
         assert service.wait(30) == -signal.SIGKILL

@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from extensions.croneye.tables import jobs, log, runs
-from tests.conftest import wait_until
-
-from .conftest import at, is_anybody_blocked
+from tests.extensions.croneye.api import at, is_anybody_blocked
+from tests.support.waiting import wait_until
 
 NOW = 1_700_000_000
 ADDED = {"event_code": 512, "jobstore": "billing", "job_id": 7, "task": "invoice"}

@@ -1,27 +1,20 @@
 """The tables that are made are those that are used, and what happens for every event is looked up by an index."""
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import event, text
 
 from extensions.croneye.lost import report_lost
 from extensions.croneye.overdue import report_overdue
 from extensions.croneye.tables import metadata
-
-from .conftest import SETTINGS, at
+from tests.extensions.croneye.api import SETTINGS, at
+from tests.support.migrations import differences
 
 JOB = {"jobstore": "billing", "job_id": 7, "task": "invoice"}
 RUN = {"job_id": 7, "time": 1_700_000_000, "next_scheduled_run_time": 1_700_000_060}
 
 
 def test_the_revisions_make_the_tables_that_are_used(api):
-    with api.database.read() as connection:
-        context = MigrationContext.configure(
-            connection,
-            opts={"include_name": lambda name, kind, parents: kind != "table" or name.startswith("croneye_")},
-        )
-        assert compare_metadata(context, metadata) == []
+    assert differences(api.database, metadata) == []
 
 
 @pytest.fixture
@@ -33,10 +26,10 @@ def statements(api):
         found.append((statement, parameters))
 
     event.listen(api.database.engine, "before_cursor_execute", note)
-    event.listen(api.host.database.engine, "before_cursor_execute", note)
+    event.listen(api.kit.database.engine, "before_cursor_execute", note)
     yield found
     event.remove(api.database.engine, "before_cursor_execute", note)
-    event.remove(api.host.database.engine, "before_cursor_execute", note)
+    event.remove(api.kit.database.engine, "before_cursor_execute", note)
 
 
 @pytest.mark.parametrize("session_api", ["sqlite"], indirect=True)
@@ -45,8 +38,8 @@ def test_nothing_looks_through_a_whole_table(api, statements):
     api.take({"event_code": 1, "alias": "billing"}, {"event_code": 512, **JOB}, {"event_code": 32768, **RUN})
     api.take({"event_code": 4096, **RUN}, {"event_code": 8192, "scheduled_run_time": 1_700_000_000, **RUN})
     api.take({"event_code": 32768, **RUN}, {"event_code": 65536, **RUN}, {"event_code": 256, "alias": "billing"})
-    report_overdue(api.host, SETTINGS, at(1_800_000_000))
-    report_lost(api.host, SETTINGS, at(4_000_000_000))
+    report_overdue(api.kit, SETTINGS, at(1_800_000_000))
+    report_lost(api.kit, SETTINGS, at(4_000_000_000))
     seen = list(statements)
     assert len(seen) > 20
     with api.database.read() as connection:

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from extensions.tapis.ending import remove_ended
-from extensions.tapis.moments import read_timestamp
+from extensions.tapis.expiry import remove_ended
 from extensions.tapis.series import series_key
-from tests.extensions.tapis.conftest import EMAIL, WEBHOOK, World
-from tests.extensions.tapis.test_subscriptions import kit_count
+from extensions.tapis.times import read_timestamp
+from tests.extensions.tapis.api import EMAIL, WEBHOOK, World, kit_count
 
 SERIES = {"subject": "subject_1", "seriesId": "run 1"}
 END = {"source": "https://tapis.io/jobs", **SERIES}
@@ -352,21 +351,21 @@ class TestEndingSubscriptions:
 
     @pytest.fixture
     def settled(self, monkeypatch):
-        monkeypatch.setattr("extensions.tapis.ending._SKEW", datetime.resolution)
+        monkeypatch.setattr("extensions.tapis.expiry._SKEW", datetime.resolution)
 
     def test_they_go_when_nothing_waits_for_them(self, jobs, world, settled):
         jobs.create(name="owed", subjectFilter="a")
         jobs.create(name="free", subjectFilter="a", typeFilter="files.*.*")
         jobs.create(name="other", subjectFilter="*")
         jobs.publish(subject="a", deleteSubscriptionsMatchingSubject=True)
-        remove_ended(world.host, world.settings)
+        remove_ended(world.kit, world.settings)
         assert jobs.names() == ["owed", "other"]
         assert kit_count(world) == 2
 
     def test_an_event_that_nobody_wants_ends_them_too(self, jobs, world, settled):
         jobs.create(name="mine", subjectFilter="a", typeFilter="files.*.*")
         jobs.publish(subject="a", deleteSubscriptionsMatchingSubject=True)
-        remove_ended(world.host, world.settings)
+        remove_ended(world.kit, world.settings)
         assert jobs.names() == []
 
     @pytest.mark.parametrize("subject", [None, "", "*"])

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from extension_kit.deliveries.attempt import Due
+from extension_kit.deliveries.handler import Due
 from extension_kit.deliveries.subscriptions import Subscription
-from extensions.tapis.notifications import manner, notification
+from extensions.tapis.notifications import delivery_format, notification
 from extensions.tapis.settings import TapisSettings
-from tests.extensions.tapis.tokens import SECRET
+from tests.support.tapis_tokens import SECRET
 
 CREATED = datetime(2024, 6, 12, 14, 3, 21, 615954, tzinfo=UTC)
 EVENT = {"source": "jobs", "type": "jobs.a.b", "subject": None, "data": "ä", "seriesSeqCount": 3}
@@ -21,7 +21,7 @@ def due(**changes):
     values = {
         "ref": 7,
         "number": 1,
-        "earlier": 0,
+        "uncounted_attempts": 0,
         "listener": "subscription:3",
         "created_at": CREATED,
         "event_name": "jobs.a.b",
@@ -86,7 +86,7 @@ def test_an_emails_message(subject, line):
 
 def test_it_is_the_same_in_every_attempt_and_another_for_each_target():
     first = notification(due(), subscription())
-    again = notification(due(number=4, earlier=2), subscription())
+    again = notification(due(number=4, uncounted_attempts=2), subscription())
     other = notification(due(), subscription(name=f"{OWN_UUID}/fedcba9876543210/jobs~anna~dev~ALL~aB3d"))
     assert (first.body, first.id) == (again.body, again.id)
     identities = {uuid.UUID(json.loads(message.body)["uuid"]) for message in (first, other)}
@@ -126,4 +126,4 @@ def test_events_of_other_protocols_that_say_little():
 
 def test_the_schedule_is_that_of_the_settings():
     settings = TapisSettings(jwt_secret=SECRET, retry_schedule=(1.0,), recovery_schedule=(2.0, 3.0))
-    assert manner(settings).retry == (1.0, 2.0, 3.0)
+    assert delivery_format(None, settings).retry == (1.0, 2.0, 3.0)

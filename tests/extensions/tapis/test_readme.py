@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, run_server, wait_until
 from tests.extensions.tapis.tapipy_process import HERE
-from tests.unit.senders.conftest import receiver
+from tests.support.paths import BIN
+from tests.support.receivers import receiver
+from tests.support.servers import run_server
+from tests.support.waiting import wait_until
 
 __all__ = ["receiver"]  # fixture
 

@@ -11,10 +11,9 @@ from extension_kit.errors import StoreUnavailable
 from extension_kit.protocol import to_yaml
 from extensions.tapis.document import build_document
 from extensions.tapis.operations import BASE, OPERATIONS
-from tests.extensions.tapis.conftest import Caller
+from tests.extensions.tapis.api import Caller
 from tests.extensions.tapis.tapipy_process import HERE
-from tests.extensions.tapis.test_settings import pem
-from tests.extensions.tapis.tokens import headers_of, token
+from tests.support.tapis_tokens import headers_of, pem, token
 
 ROOT = Path(__file__).parents[3]
 UPSTREAM = {

@@ -13,9 +13,9 @@ from extensions.tapis.schemas import (
     ReqPatchSubscription,
     ReqPostSubscription,
     ReqSearchSubscriptions,
-    problems_of,
+    describe,
 )
-from tests.extensions.tapis.conftest import EMAIL, WEBHOOK
+from tests.extensions.tapis.api import EMAIL, WEBHOOK
 
 EVENT = {"source": "jobs", "type": "jobs.new_status.done", "timestamp": "now"}
 SERIES = {"source": "jobs", "subject": "a", "seriesId": "b"}
@@ -195,7 +195,7 @@ def test_what_is_taken(validate, schema, body):
 def test_what_is_refused(validate, schema, body):
     with pytest.raises(ValidationError) as caught:
         schema().load(body)
-    assert problems_of(caught.value)
+    assert describe(caught.value.messages)
     assert not validate(schema, body)
 
 
@@ -217,6 +217,6 @@ def test_many_targets_are_read_only_once():
 def test_problems_name_their_place():
     with pytest.raises(ValidationError) as caught:
         ReqPostSubscription().load(subscription(enabled="yes", deliveryTargets=[{**WEBHOOK, "deliveryMethod": "SMS"}]))
-    assert problems_of(caught.value) == (
+    assert describe(caught.value.messages) == (
         "enabled: Not a valid boolean.; deliveryTargets.0.deliveryMethod: Must be one of: WEBHOOK, EMAIL."
     )

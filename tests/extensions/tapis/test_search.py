@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from werkzeug.datastructures import MultiDict
 
 from extensions.tapis.envelope import ApiError
-from extensions.tapis.paging import ALL, ATTRIBUTES, SUMMARY, Page, once, selected
+from extensions.tapis.paging import ALL, ATTRIBUTES, SUMMARY, Page, selected, single_values
 from extensions.tapis.search import condition, parse_search
 from extensions.tapis.selector import parse_selector
 from extensions.tapis.tables import subscriptions
@@ -326,9 +326,9 @@ def test_pages_that_are_refused(parameters):
 
 
 def test_a_parameter_comes_once():
-    assert dict(once(MultiDict([("limit", "1"), ("skip", "2")]))) == {"limit": "1", "skip": "2"}
+    assert dict(single_values(MultiDict([("limit", "1"), ("skip", "2")]))) == {"limit": "1", "skip": "2"}
     with pytest.raises(ApiError, match="limit"):
-        once(MultiDict([("limit", "1"), ("limit", "1")]))
+        single_values(MultiDict([("limit", "1"), ("limit", "1")]))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from extensions.tapis import events
-from extensions.tapis.sequences import go_on
+from extensions.tapis.sequences import publish_due
 from extensions.tapis.tables import test_notifications as recorded
 from extensions.tapis.tables import tests as sequences
-from tests.conftest import wait_until
-from tests.extensions.tapis.conftest import World
-from tests.extensions.tapis.test_subscriptions import kit_count
+from tests.extensions.tapis.api import World, kit_count
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def let_time_pass(world):
     with world.database.transaction() as connection:
         due = sequences.c.tenant == world.tenant, sequences.c.next_at.is_not(None)
         connection.execute(update(sequences).where(*due).values(next_at=datetime.now(UTC)))
-    go_on(world.host, world.settings)
+    publish_due(world.kit, world.settings)
 
 
 def test_what_it_begins_with(jobs, world):
@@ -76,7 +75,7 @@ def test_what_it_begins_with(jobs, world):
 def test_events_follow_one_by_one(begin, world):
     begin(numberOfEvents=3)
     assert world.counts() == [1]
-    go_on(world.host, world.settings)  # too early for the next
+    publish_due(world.kit, world.settings)  # too early for the next
     assert world.counts() == [1]
     for _ in range(3):
         let_time_pass(world)
@@ -190,11 +189,11 @@ def test_removed_while_its_next_event_is_published(begin, jobs, world, monkeypat
     remover = threading.Thread(target=remove)
     publish = events.publish
 
-    def publish_while_it_is_removed(transaction, host, settings, event, **more):
+    def publish_while_it_is_removed(transaction, kit, settings, event, **more):
         if event["subject"] == name:
             remover.start()
             wait_until(is_waiting)
-        publish(transaction, host, settings, event, **more)
+        publish(transaction, kit, settings, event, **more)
 
     monkeypatch.setattr(events, "publish", publish_while_it_is_removed)
     let_time_pass(world)
@@ -263,7 +262,7 @@ def test_old_ones_are_forgotten(begin, jobs, world):
     with world.database.transaction() as connection:
         past = datetime.now(UTC) - timedelta(seconds=1)
         connection.execute(update(sequences).where(sequences.c.name == old).values(keep_until=past))
-    go_on(world.host, world.settings)
+    publish_due(world.kit, world.settings)
     jobs.get(f"/test/{old}", status=404)
     for name in (eternal, young):
         jobs.get(f"/test/{name}")

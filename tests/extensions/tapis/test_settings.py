@@ -1,16 +1,10 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from extension_kit.errors import SettingError
 from extension_kit.settings.declare import read_settings
 from extensions.tapis.settings import ANY, TapisSettings
-from tests.extensions.tapis.tokens import SECRET
-
-
-def pem(key):
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
+from tests.support.tapis_tokens import SECRET, pem
 
 RSA = pem(rsa.generate_private_key(65537, 2048))
 OTHER_RSA = pem(rsa.generate_private_key(65537, 2048))

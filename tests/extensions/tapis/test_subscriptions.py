@@ -7,17 +7,16 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 
 from extension_kit.deliveries import subscription_groups
-from extension_kit.deliveries import subscriptions as kit
+from extension_kit.deliveries import subscriptions as subscription_actions
 from extension_kit.deliveries.retention import clean
 from extension_kit.deliveries.tables import deliveries, events
-from extension_kit.deliveries.tables import subscriptions as kit_subscriptions
-from extensions.tapis.ending import remove_ended
+from extensions.tapis.delivery_targets import group_of
+from extensions.tapis.expiry import remove_ended
 from extensions.tapis.tables import subscriptions
-from extensions.tapis.targets import group_of
-from tests.extensions.tapis.conftest import EMAIL, WEBHOOK
+from tests.extensions.tapis.api import EMAIL, WEBHOOK, kit_count
 
 ALL = {
     *("tenant", "name", "description", "owner", "enabled", "typeFilter", "subjectFilter", "deliveryTargets"),
@@ -48,12 +47,6 @@ def targets_of(world, name):
 
 def address_of(subscription):
     return subscription.target.get("url") or subscription.target["to"][0]
-
-
-def kit_count(world):
-    with world.database.read() as connection:
-        query = select(func.count()).select_from(kit_subscriptions).where(kit_subscriptions.c.scope == world.tenant)
-        return connection.execute(query).scalar_one()
 
 
 class TestCreating:
@@ -543,10 +536,10 @@ class TestEnding:
             mine = subscriptions.c.tenant == world.tenant, subscriptions.c.name == name
             connection.execute(update(subscriptions).where(*mine).values(ends_at=past, expiry=past))
             for each in group(connection, world, name):
-                kit.change(connection, world.host.senders, each.ref, expires_at=past)
+                subscription_actions.change(connection, world.kit.senders, each.ref, expires_at=past)
 
     def clean(self, world):
-        remove_ended(world.host, world.settings)
+        remove_ended(world.kit, world.settings)
 
     def test_one_that_has_expired_gets_no_events_and_is_removed(self, jobs, world):
         for name in ("old", "young", "eternal"):
@@ -617,7 +610,7 @@ class TestEnding:
         """What its transaction has recorded can be seen by nobody before it is committed."""
         if database.is_sqlite:
             pytest.skip("nobody else writes meanwhile")
-        monkeypatch.setattr("extensions.tapis.ending._SKEW", datetime.resolution)
+        monkeypatch.setattr("extensions.tapis.expiry._SKEW", datetime.resolution)
         jobs.create(name="old")
         with database.read() as connection:
             (old,) = group(connection, world, "old")
@@ -638,7 +631,7 @@ class TestEnding:
         assert jobs.names() == []
 
     def test_many(self, jobs, world, monkeypatch):
-        monkeypatch.setattr("extensions.tapis.ending._REMOVED_AT_ONCE", 2)
+        monkeypatch.setattr("extensions.tapis.expiry._BATCH", 2)
         for number in range(5):
             jobs.create(name=f"old{number}")
             self.age(world, f"old{number}", 60)

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from extensions.tapis.settings import ANY, TapisSettings
 from extensions.tapis.tokens import Authenticator, Caller, UnauthorizedError
-from tests.extensions.tapis.tokens import SECRET, claims, headers_of, token
+from tests.support.tapis_tokens import SECRET, claims, headers_of, token
 
 KEY, OTHER_KEY, THIRD_KEY = (rsa.generate_private_key(65537, 2048) for _ in range(3))
 NESTED = f"{token().partition('.')[0]}.{base64.urlsafe_b64encode(b'[' * 9000).decode()}.AAAA"

@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 
 from extension_kit.agent.factory import EXPERIMENT, PART_KEYS, STEP, TARGET
-from extension_kit.events.event import AccessTokenPrincipal, BatchPrincipal, Event, UserPrincipal
+from extension_kit.events.event import Event
 from extension_kit.events.names import STEADYBIT_EVENT_NAMES
-from extension_kit.events.schema.openapi import event_components
+from extension_kit.events.principals import AccessTokenPrincipal, BatchPrincipal, UserPrincipal
+from extension_kit.events.schema.modes import event_components
 from extension_kit.events.schema.validation import EventValidator
 from extension_kit.testing import EventFactory
 

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from extension_kit.agent import registration
-from extension_kit.agent.registration import Address, AgentRefusedError, Registration, agent_key, describe, tell_agent
+from extension_kit.agent.address import Address
+from extension_kit.agent.agent_api import AgentRefusedError, agent_key, call_agent_api
+from extension_kit.agent.registration import WAYS, Registration, describe
 from extension_kit.cli import commands
 from extension_kit.errors import ConfigurationError
 
@@ -208,7 +209,7 @@ class TestWays:
     def test_all_are_described_where_none_is_asked_for(self) -> None:
         text = describe(registered(URL), [])
         headings = [line for line in text.splitlines() if line.startswith("## ")]
-        assert headings == [f"## {heading}" for heading, _ in registration.WAYS.values()]
+        assert headings == [f"## {heading}" for heading, _ in WAYS.values()]
         assert "Not possible" not in text
 
     def test_the_reason_stands_where_one_is_closed(self) -> None:
@@ -282,11 +283,11 @@ def agent() -> Iterator[Agent]:
         thread.join()
 
 
-class TestTellingTheAgent:
+class TestCallAgentApi:
     @pytest.mark.parametrize("method", ["POST", "DELETE"])
     @pytest.mark.parametrize("prefix", ["", "/", "/agent", "/agent/"])
     def test_sends_the_registration(self, agent: Agent, method: str, prefix: str) -> None:
-        tell_agent(method, agent.url + prefix, registered(URL), KEY)
+        call_agent_api(method, agent.url + prefix, registered(URL), KEY)
         credentials = "Basic " + base64.b64encode(f"_:{KEY}".encode()).decode()
         path = f"{prefix.rstrip('/')}/extensions"
         assert agent.requests == [(method, path, credentials, "application/json", b'{"url":"%s"}' % URL.encode())]
@@ -294,12 +295,12 @@ class TestTellingTheAgent:
     @pytest.mark.parametrize("status", [201, 204])
     def test_takes_any_success(self, agent: Agent, status: int) -> None:
         agent.status = status
-        tell_agent("POST", agent.url, registered(URL), KEY)
+        call_agent_api("POST", agent.url, registered(URL), KEY)
 
     def test_says_that_the_key_is_wrong(self, agent: Agent) -> None:
         agent.status = 401
         with pytest.raises(AgentRefusedError, match="answered 401: the agent key is wrong"):
-            tell_agent("POST", agent.url, registered(URL), KEY)
+            call_agent_api("POST", agent.url, registered(URL), KEY)
 
     @pytest.mark.parametrize(
         ("status", "answer", "shown"),
@@ -314,14 +315,14 @@ class TestTellingTheAgent:
     def test_repeats_what_the_agent_says(self, agent: Agent, status: int, answer: bytes, shown: str) -> None:
         agent.status, agent.answer = status, answer
         with pytest.raises(AgentRefusedError) as refusal:
-            tell_agent("POST", agent.url, registered(URL), KEY)
+            call_agent_api("POST", agent.url, registered(URL), KEY)
         assert str(refusal.value) == f"the agent at {agent.url} {shown}"
 
     @pytest.mark.parametrize("status", [301, 302, 307])
     def test_follows_no_redirect(self, agent: Agent, status: int) -> None:
         agent.status, agent.location = status, f"{agent.url}/elsewhere"
         with pytest.raises(AgentRefusedError, match=f"answered {status}"):
-            tell_agent("POST", agent.url, registered(URL), KEY)
+            call_agent_api("POST", agent.url, registered(URL), KEY)
         assert len(agent.requests) == 1
 
     def test_says_that_nobody_listens(self) -> None:
@@ -330,20 +331,19 @@ class TestTellingTheAgent:
             with pytest.raises(
                 AgentRefusedError, match=r"no answer from .*refused; is this the agent's API \(port 42899"
             ):
-                tell_agent("POST", f"http://127.0.0.1:{unused.getsockname()[1]}", registered(URL), KEY)
+                call_agent_api("POST", f"http://127.0.0.1:{unused.getsockname()[1]}", registered(URL), KEY)
 
-    def test_gives_up_on_an_agent_that_does_not_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(registration, "TIMEOUT", 0.2)
+    def test_gives_up_on_an_agent_that_does_not_answer(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(AgentRefusedError, match="timed out"):
-            tell_agent("POST", f"http://127.0.0.1:{silent.getsockname()[1]}", registered(URL), KEY)
+            call_agent_api("POST", f"http://127.0.0.1:{silent.getsockname()[1]}", registered(URL), KEY, timeout=0.2)
 
     def test_refuses_what_is_no_agent(self) -> None:
         with pytest.raises(ConfigurationError, match="expected http://AGENT:42899"):
-            tell_agent("POST", SOCKET, registered(URL), KEY)
+            call_agent_api("POST", SOCKET, registered(URL), KEY)
 
     def test_refuses_an_extension_with_credentials(self, agent: Agent) -> None:
         with pytest.raises(ConfigurationError, match="--env only"):
-            tell_agent("POST", agent.url, registered(URL, basic=True), KEY)
+            call_agent_api("POST", agent.url, registered(URL, basic=True), KEY)
         assert agent.requests == []
 
 
@@ -363,7 +363,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("option", ["--kubernetes", "--env", "--file", "--ecs", "--agent-api"])
     def test_has_an_option_for_each_way(self, option: str) -> None:
-        assert run(option, URL).stdout == registration.WAYS[option[2:]][1](registered(URL))
+        assert run(option, URL).stdout == WAYS[option[2:]][1](registered(URL))
 
     @pytest.mark.parametrize(("option", "method"), [("--register", "POST"), ("--unregister", "DELETE")])
     def test_tells_an_agent(self, agent: Agent, option: str, method: str) -> None:

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from extension_kit.agent.registration_reader import Listener, Registration
+from extension_kit.agent.registration_reader import Listener, RegistrationDocument
 
 ALL = {"method": "POST", "path": "/events/all", "listenTo": ["*"]}
 
 
-def parse(*listeners: object) -> Registration:
-    return Registration.parse(json.dumps({"eventListeners": listeners}).encode())
+def parse(*listeners: object) -> RegistrationDocument:
+    return RegistrationDocument.parse(json.dumps({"eventListeners": listeners}).encode())
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_methods_are_understood_in_any_case():
 
 @pytest.mark.parametrize("document", [{}, {"eventListeners": None}, {"eventListeners": []}, {"actions": []}])
 def test_an_extension_without_listeners_is_fine(document):
-    registration = Registration.parse(json.dumps(document).encode())
-    assert registration == Registration()
+    registration = RegistrationDocument.parse(json.dumps(document).encode())
+    assert registration == RegistrationDocument()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_an_extension_without_listeners_is_fine(document):
     ],
 )
 def test_a_document_that_cannot_be_understood_is_one_problem(body, problem):
-    registration = Registration.parse(body)
+    registration = RegistrationDocument.parse(body)
     assert registration.listeners == ()
     assert len(registration.problems) == 1
     assert problem in registration.problems[0]
@@ -134,7 +134,7 @@ def test_each_endpoint_is_called_once_for_an_event_however_often_it_is_listed():
 
 
 def test_keys_of_other_kits_and_of_the_future_are_ignored():
-    registration = Registration.parse(
+    registration = RegistrationDocument.parse(
         json.dumps({"actions": [{"method": "GET"}], "eventListeners": [{**ALL, "label": "new"}]}).encode()
     )
-    assert registration == Registration((Listener("POST", "/events/all", ("*",), "leader"),))
+    assert registration == RegistrationDocument((Listener("POST", "/events/all", ("*",), "leader"),))

@@ -1,23 +1,247 @@
-"""One attempt, from its beginning to what is written down of it, on each store."""
+"""What becomes of a claimed delivery, before, after and without an attempt; and what is written of it on each store."""
 
+import logging
 import re
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 
-from extension_kit.deliveries import attempt as module
-from extension_kit.deliveries.attempt import Attempts, Handler
-from extension_kit.deliveries.hung_runs import AbandonedRuns
-from extension_kit.deliveries.replay import Filter, replay
+from extension_kit.deliveries.attempt import (
+    SUSPECT,
+    after_attempt,
+    after_hand_back,
+    after_loss,
+    before_attempt,
+    report,
+)
+from extension_kit.deliveries.claims import Claim
+from extension_kit.deliveries.handler import Due, Handler
+from extension_kit.deliveries.hung_runs import HungRuns
+from extension_kit.deliveries.queries import Filter
+from extension_kit.deliveries.replay import replay
 from extension_kit.deliveries.retry import RetrySchedule
-from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING, attempts, deliveries, events
-from extension_kit.errors import StoreUnavailable
+from extension_kit.deliveries.tables import (
+    DEAD,
+    DELIVERED,
+    DELIVERY_COLUMNS,
+    DISCARDED,
+    LATER,
+    READY,
+    WAITING,
+    attempts,
+    deliveries,
+    events,
+)
 from extension_kit.senders import Outcome
-from tests.unit.deliveries.driving import drive
+from tests.support.driving import claimed, make_attempt, written
+from tests.support.recording import change
 
-SOON = timedelta(seconds=60)
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+BEFORE = NOW - timedelta(seconds=3)
+DIED = "the process died in every attempt"
+
+
+def claim_of(number=1, uncounted=0, *, losses=0, first=None, error=None):
+    """A claim for an attempt with a number."""
+    event = ("a.b", "e-5", b"{}", "test", None, None)
+    due = Due(7, number, uncounted, "page", NOW, *event, None, None)
+    return Claim(due, None, 0, BEFORE, losses, first, error)
+
+
+def handler(*delays, rests=0.0):
+    return Handler(lambda due: pytest.fail("nothing is attempted here"), RetrySchedule(delays), 30.0, lambda: rests)
+
+
+def seconds_to_wait(end):
+    return (end.due_at - end.at).total_seconds()
+
+
+class TestBefore:
+    def test_an_attempt_is_made_of_what_has_one_left(self):
+        assert before_attempt(claim_of(), handler(), NOW) is None
+        assert before_attempt(claim_of(3), handler(10.0, 20.0), NOW) is None
+
+    def test_a_delivery_without_a_handler_is_discarded(self):
+        end = before_attempt(claim_of(), None, NOW)
+        assert (end.status, end.error, end.attempt, end.result) == (DISCARDED, "its listener is gone", None, None)
+
+    @pytest.mark.parametrize(("error", "expected"), [(None, DIED), ("busy", "busy")])
+    def test_what_has_no_attempt_left_is_a_dead_letter(self, error, expected):
+        end = before_attempt(claim_of(3, error=error), handler(10.0), NOW)
+        assert (end.status, end.error, end.attempt, end.result) == (DEAD, expected, None, "dead")
+
+    def test_attempts_that_do_not_count_leave_it_its_own(self):
+        assert before_attempt(claim_of(9, 8), handler(), NOW) is None
+        assert before_attempt(claim_of(10, 8), handler(), NOW).status == DEAD
+
+
+class TestResting:
+    """A target that rests, for a while or for longer than the retry schedule lasts."""
+
+    def rest(self, seconds_since=None, **more):
+        first = None if seconds_since is None else NOW - timedelta(seconds=seconds_since)
+        return before_attempt(claim_of(first=first, **more), handler(10.0, 20.0, rests=60.0), NOW)
+
+    def test_it_is_left_alone_and_no_attempt_is_made(self):
+        end = self.rest(error="busy")
+        assert (end.status, end.attempt, end.error, end.result) == (WAITING, None, "busy", None)
+        assert seconds_to_wait(end) == 60
+
+    def test_a_delivery_is_dead_when_its_schedule_would_have_been_over(self):
+        assert self.rest(29, error="no answer").status == WAITING
+        end = self.rest(31, error="no answer")
+        assert (end.status, end.error, end.attempt) == (DEAD, "the target rests: no answer", None)
+        assert self.rest(31).error == "the target rests"
+
+    def test_the_error_does_not_grow_with_each_replay(self):
+        assert self.rest(31, error="the target rests: no answer").error == "the target rests: no answer"
+
+    def test_a_target_that_does_not_rest_is_tried_however_late(self):
+        assert before_attempt(claim_of(first=NOW - timedelta(days=99)), handler(10.0), NOW) is None
+
+    def test_it_says_nothing_about_what_killed_the_process(self):
+        """No attempt was made, so a suspect stays one."""
+        assert self.rest(losses=SUSPECT).losses == SUSPECT
+
+
+class TestAfter:
+    def after(self, outcome, *delays, number=1, uncounted=0, **more):
+        return after_attempt(claim_of(number, uncounted, **more), RetrySchedule(delays), outcome, BEFORE, NOW)
+
+    def test_what_was_delivered_has_ended(self):
+        outcome = Outcome("delivered", None, 204, "fine")
+        end = self.after(outcome, 10.0)
+        assert (end.status, end.due_at, end.error, end.counts) == (DELIVERED, None, None, True)
+        assert end.attempt == (BEFORE, NOW, "delivered", outcome, None)
+        assert (end.result, end.seconds) == ("delivered", 3)
+
+    def test_what_failed_is_due_again_by_the_schedule(self):
+        end = self.after(Outcome("failed", "busy", 503), 10.0, 100.0, number=2)
+        assert (end.status, end.error, end.result, end.attempt.result) == (WAITING, "busy", "failed", "failed")
+        assert 89 < seconds_to_wait(end) < 111
+
+    def test_a_receiver_may_ask_for_more_time_and_a_function_for_any(self):
+        assert seconds_to_wait(self.after(Outcome("failed", "busy", 503, retry_after=500.0), 10.0)) == 500
+        assert seconds_to_wait(self.after(Outcome("failed", "not yet", retry_in=0.5), 10.0)) == 0.5
+
+    @pytest.mark.parametrize("outcome", [Outcome("refused", "gone", 410), Outcome("failed", "busy")])
+    def test_what_cannot_get_better_or_has_no_attempt_left_is_a_dead_letter(self, outcome):
+        end = self.after(outcome, 10.0, number=2)
+        assert (end.status, end.error, end.attempt.result) == (DEAD, outcome.error, outcome.result)
+        assert (end.result, end.due_at) == ("dead", None)
+
+    def test_attempts_before_a_replay_do_not_count(self):
+        assert self.after(Outcome("failed", "busy"), 10.0, number=6, uncounted=5).status == WAITING
+        assert self.after(Outcome("failed", "busy"), 10.0, number=7, uncounted=5).status == DEAD
+
+    def test_what_ended_by_itself_does_not_kill_its_process(self):
+        assert self.after(Outcome("failed"), 10.0, losses=SUSPECT).losses == 0
+
+    def test_errors_are_kept_in_part(self):
+        end = self.after(Outcome("failed", "x" * 100_000, excerpt="y" * 100_000), 10.0)
+        assert end.error == end.attempt.error
+        assert 1000 < len(end.error) < 5000
+        assert 1000 < len(end.attempt.outcome.excerpt) < 5000
+
+    def test_what_no_database_stores_is_replaced(self):
+        end = self.after(Outcome("failed", "byte \x00, half \ud800, Zürich", excerpt="\x00\udfff"), 10.0)
+        assert end.error == end.attempt.error == "byte \ufffd, half ?, Zürich"
+        assert end.attempt.outcome.excerpt == "\ufffd?"
+
+
+class TestLosses:
+    """Claims whose process died: any delivery of that process may be the cause."""
+
+    delays = (10.0, 100.0, 1000.0)
+
+    def lose(self, number, losses, uncounted=0, delays=None, **more):
+        claim = claim_of(number, uncounted, losses=losses, **more)
+        return after_loss(claim, handler(*(self.delays if delays is None else delays)), NOW)
+
+    def test_what_is_lost_once_is_made_again_at_once_and_it_does_not_count(self):
+        end = self.lose(1, 0, error="before")
+        assert (end.status, end.due_at, end.counts, end.losses, end.error) == (WAITING, NOW, False, 1, "before")
+        assert end.attempt == (BEFORE, NOW, "lost", None, "the process that made it died")
+        assert (end.result, end.seconds) == (None, None)
+
+    def test_what_is_lost_again_waits_by_the_schedule_and_it_does_not_count(self):
+        end = self.lose(2, 1, uncounted=1)
+        assert (end.status, end.counts, end.losses) == (WAITING, False, SUSPECT)
+        assert 9 < seconds_to_wait(end) < 11
+
+    def test_a_suspect_that_is_lost_has_failed(self):
+        for number, losses, wait in ((3, 2, 10), (4, 3, 100), (5, 4, 1000)):
+            end = self.lose(number, losses, uncounted=2)
+            assert (end.status, end.counts, end.losses) == (WAITING, True, losses + 1)
+            assert wait * 0.89 < seconds_to_wait(end) < wait * 1.11
+
+    @pytest.mark.parametrize(("error", "expected"), [(None, DIED), ("busy", "busy")])
+    def test_the_last_attempt_that_a_suspect_has_makes_a_dead_letter(self, error, expected):
+        end = self.lose(6, 5, uncounted=2, error=error)
+        assert (end.status, end.error, end.attempt.result, end.result) == (DEAD, expected, "lost", "dead")
+
+    def test_the_innocent_die_of_no_loss(self):
+        """Not even those that get one attempt: the first two losses may be another's fault."""
+        for number, losses in ((1, 0), (2, 1)):
+            end = self.lose(number, losses, uncounted=losses, delays=())
+            assert (end.status, end.due_at, end.counts) == (WAITING, NOW, False)
+        assert self.lose(3, 2, uncounted=2, delays=()).status == DEAD
+
+    def test_what_has_no_listener_any_more_waits_for_somebody_to_say_so(self):
+        end = after_loss(claim_of(4, losses=3), None, NOW)
+        assert (end.status, end.due_at) == (WAITING, NOW)
+
+    def test_a_clock_that_was_set_back_makes_no_attempt_end_before_it_began(self):
+        end = after_loss(claim_of(), handler(10.0), BEFORE - timedelta(days=1))
+        assert end.attempt.ended_at == end.attempt.started_at
+
+    def test_suspects_are_named_in_the_log(self, caplog):
+        self.lose(1, 0)
+        assert caplog.text == ""
+        self.lose(2, 1, uncounted=1)
+        (record,) = caplog.records
+        assert re.fullmatch(
+            r"page of a\.b e-5: attempt 2 was lost with its process, retry in [\d.]+ s", record.getMessage()
+        )
+
+
+def test_what_is_handed_back_is_due_at_once_and_does_not_count():
+    end = after_hand_back(claim_of(4, 1, losses=1, error="busy"), BEFORE, NOW)
+    assert (end.status, end.due_at, end.counts, end.losses) == (WAITING, NOW, False, 1)
+    assert (end.attempt.result, end.attempt.started_at, end.attempt.ended_at) == ("handed back", BEFORE, NOW)
+    assert (end.result, end.seconds) == (None, None)
+
+
+class TestReports:
+    def ends(self):
+        schedule = RetrySchedule((1800.0,))
+        for number in (1, 2):
+            yield after_attempt(claim_of(number), schedule, Outcome("failed", "busy"), BEFORE, NOW)
+        yield before_attempt(claim_of(3), handler(1800.0), NOW)
+
+    def test_each_attempt_that_failed_is_one_plain_line(self, caplog):
+        for end in self.ends():
+            report(end, counted=True)
+        again, dead, died = (record.getMessage() for record in caplog.records)
+        assert re.fullmatch(r"page of a\.b e-5: attempt 1 failed, retry in 1[6-9]\d\d(\.\d+)? s: busy", again)
+        assert dead == "page of a.b e-5 is dead after attempt 2: busy"
+        assert died == f"page of a.b e-5 is dead: {DIED}"
+        assert not any(record.exc_info for record in caplog.records)
+
+    def test_what_was_delivered_is_for_debugging(self, caplog):
+        caplog.set_level(logging.DEBUG)
+        report(after_attempt(claim_of(2), RetrySchedule(), Outcome("delivered"), BEFORE, NOW), counted=True)
+        (record,) = caplog.records
+        assert (record.levelname, record.getMessage()) == ("DEBUG", "page of a.b e-5: delivered in attempt 2")
+
+    def test_an_end_that_came_too_late_is_told_by_one_line(self, caplog):
+        for end in self.ends():
+            caplog.clear()
+            report(end, counted=False)
+            (record,) = caplog.records
+            assert record.getMessage().endswith("of delivery 7 ended too late, result ignored")
 
 
 @pytest.fixture
@@ -33,413 +257,151 @@ def delivery(database):
     def read():
         with database.read() as connection:
             made = connection.execute(select(attempts).order_by(attempts.c.number)).all()
-            return connection.execute(select(deliveries)).one(), made
+            return connection.execute(select(*DELIVERY_COLUMNS)).one(), made
 
     return read
 
 
 @pytest.fixture
-def abandoned():
-    return AbandonedRuns(99, list)
-
-
-@pytest.fixture
-def make(database, delivery, abandoned):
+def make(database, delivery):
     """Make an attempt of it: ``make(outcome or function, delays=(10,), ...)``."""
 
-    def make(outcome, delays=(10.0,), timeout=30.0, is_ours=lambda connection: True, ref=7, by=None, **options):
+    def make(outcome, delays=(10.0,), timeout=30.0, hung_runs=None, **options):
         act = outcome if callable(outcome) else lambda due: outcome
-        handlers[ref] = None if outcome is None else Handler(act, RetrySchedule(delays), timeout, **options)
-        return drive((by or process(is_ours))(ref))
+        found = None if outcome is None else Handler(act, RetrySchedule(delays), timeout, **options)
+        return make_attempt(database, lambda listener, connection: found, 7, hung_runs)
 
-    def process(is_ours=lambda connection: True):
-        return Attempts(database, lambda listener, connection: handlers[numbers[listener]], abandoned, is_ours)
-
-    handlers, numbers = {}, {"page": 7, "other": 8}
-    make.process = process
     return make
 
 
-def change(database, **values):
-    with database.transaction() as connection:
-        connection.execute(update(deliveries).values(**values))
+class TestWritten:
+    """Ends of claims in the tables."""
 
-
-def test_what_was_delivered_has_ended(make, delivery):
-    seen = []
-    assert make(lambda due: seen.append(due) or Outcome("delivered", None, 204, "fine")) is None
-    row, [made] = delivery()
-    assert (row.status, row.attempts, row.error) == (DELIVERED, 1, None)
-    assert row.ended_at == made.ended_at >= made.started_at
-    assert (made.number, made.result, made.error, made.status, made.excerpt) == (1, "delivered", None, 204, "fine")
-    [due] = seen
-    assert (due.ref, due.number, due.listener, due.event_name, due.event_id) == (7, 1, "page", "a.b", "e-5")
-    assert due.body == b'{"a": 1}'
-    assert make(lambda due: pytest.fail("it has ended")) is None
-
-
-def test_what_failed_is_due_again_by_the_schedule(make, delivery):
-    due = make(Outcome("failed", "busy", 503))
-    row, [made] = delivery()
-    assert (row.status, row.attempts, row.error, row.ended_at) == (WAITING, 1, "busy", None)
-    assert row.due_at == due
-    assert timedelta(seconds=8) < due - made.ended_at < timedelta(seconds=12)
-    assert (made.result, made.error, made.status) == ("failed", "busy", 503)
-
-
-def test_each_attempt_that_failed_is_one_plain_line(make, caplog):
-    for _ in range(2):
-        make(Outcome("failed", "busy"), delays=(1800.0,))
-    again, dead = (record.getMessage() for record in caplog.records)
-    assert re.fullmatch(r"page of a\.b e-5: attempt 1 failed, retry in 1[6-9]\d\d(\.\d+)? s: busy", again)
-    assert dead == "page of a.b e-5 is dead after attempt 2: busy"
-    assert not any(record.exc_info for record in caplog.records)
-
-
-def test_a_receiver_may_ask_for_more_time_and_a_function_for_any(make, delivery):
-    due = make(Outcome("failed", "busy", 503, retry_after=500.0))
-    assert due - delivery()[1][0].ended_at == timedelta(seconds=500)
-    due = make(Outcome("failed", "not yet", retry_in=0.5), delays=(10.0, 10.0))
-    assert due - delivery()[1][1].ended_at == timedelta(seconds=0.5)
-
-
-@pytest.mark.parametrize("outcome", [Outcome("refused", "gone", 410), Outcome("failed", "busy")])
-def test_what_cannot_get_better_or_has_no_attempt_left_is_a_dead_letter(make, delivery, outcome):
-    assert make(outcome, delays=()) is None
-    row, [made] = delivery()
-    assert (row.status, row.error, made.result) == (DEAD, outcome.error, outcome.result)
-    assert row.ended_at is not None
-
-
-def test_attempts_before_a_replay_do_not_count(make, delivery, database):
-    change(database, attempts=5, earlier=5)
-    assert make(Outcome("failed", "busy"), delays=(10.0,)) is not None
-    assert make(Outcome("failed", "busy"), delays=(10.0,)) is None
-    row, made = delivery()
-    assert (row.status, [each.number for each in made]) == (DEAD, [6, 7])
-
-
-def test_an_attempt_whose_process_died_counts_and_is_written_off(make, delivery, database):
-    change(database, attempts=1)
-    with database.transaction() as connection:
-        connection.execute(insert(attempts).values(delivery_ref=7, number=1, started_at=datetime.now(UTC)))
-    assert make(Outcome("delivered")) is None
-    _, [lost, made] = delivery()
-    assert (lost.result, made.result, made.number) == ("lost", "delivered", 2)
-    assert lost.ended_at is not None
-
-
-def test_a_delivery_that_kills_its_process_every_time_ends_as_a_dead_letter(make, delivery, database):
-    change(database, attempts=2)
-    assert make(lambda due: pytest.fail("no attempt is left"), delays=(10.0,)) is None
-    row, made = delivery()
-    assert (row.status, row.error, made) == (DEAD, "the process died in every attempt", [])
-
-
-def lose(database, *numbers, ref=7, since=timedelta(0)):
-    """Have the processes that made attempts of a delivery die; the last of them just now."""
-    with database.transaction() as connection:
-        for number in numbers:
-            row = {"delivery_ref": ref, "number": number, "started_at": datetime.now(UTC)}
-            ended = {} if number == numbers[-1] else {"ended_at": datetime.now(UTC), "result": "lost"}
-            connection.execute(insert(attempts).values(row | ended))
-        begun = {"attempts": numbers[-1], "begun_at": datetime.now(UTC) - since}
-        connection.execute(update(deliveries).where(deliveries.c.ref == ref).values(begun))
-
-
-class TestSuspects:
-    """Deliveries that were lost with their process again and again, of which one may kill it."""
-
-    delays = (10.0, 100.0, 1000.0)
-
-    @pytest.fixture
-    def other(self, database, delivery):
-        """Another delivery."""
-        now = datetime.now(UTC)
-        with database.transaction() as connection:
-            row = {"ref": 8, "event_ref": 5, "listener": "other", "status": WAITING}
-            connection.execute(insert(deliveries).values(**row, created_at=now, due_at=now))
-        return 8
-
-    def test_what_is_lost_once_is_made_again_at_once(self, make, delivery, database):
-        lose(database, 1)
-        assert make(Outcome("delivered"), delays=self.delays) is None
-        assert [row.result for row in delivery()[1]] == ["lost", "delivered"]
-
-    def test_what_is_lost_again_waits_by_the_schedule(self, make, delivery, database):
-        lose(database, 1, 2)
-        before = datetime.now(UTC)
-        due = make(lambda due: pytest.fail("not yet"), delays=self.delays)
-        assert before + timedelta(seconds=89) < due < datetime.now(UTC) + timedelta(seconds=111)
-        row, made = delivery()
-        assert (row.status, row.attempts, row.due_at) == (WAITING, 2, due)
-        assert [row.result for row in made] == ["lost", "lost"]
-        assert make(Outcome("delivered"), delays=self.delays) is None
-        assert [row.result for row in delivery()[1]] == ["lost", "lost", "delivered"]
-
-    def test_what_failed_in_between_is_not_suspected(self, make, delivery, database):
-        assert make(Outcome("failed"), delays=self.delays) is not None
-        lose(database, 2)
-        assert make(Outcome("delivered"), delays=self.delays) is None
-
-    def test_one_at_a_time_is_attempted_and_others_wait_without_being_counted(self, make, database, other):
-        for ref in (7, other):
-            lose(database, 1, 2, ref=ref)
-            assert make(None if ref is None else Outcome("delivered"), delays=self.delays, ref=ref) is not None
-        process = make.process()
-
-        def meanwhile(due):
-            again = make(lambda due: pytest.fail("another is made"), delays=self.delays, ref=other, by=process)
-            assert again is not None
-            return Outcome("delivered")
-
-        assert make(meanwhile, delays=self.delays, by=process) is None
-        with database.read() as connection:
-            found = connection.execute(select(deliveries).order_by(deliveries.c.ref)).all()
-        assert [(row.status, row.attempts) for row in found] == [(DELIVERED, 3), (WAITING, 2)]
-        assert make(Outcome("delivered"), delays=self.delays, ref=other, by=process) is None
-
-    def test_a_suspect_does_not_hold_up_the_others(self, make, database, other):
-        lose(database, 1, 2)
-        assert make(Outcome("delivered"), delays=self.delays) is not None
-        process = make.process()
-
-        def meanwhile(due):
-            assert make(Outcome("delivered"), ref=other, by=process) is None
-            return Outcome("delivered")
-
-        assert make(meanwhile, delays=self.delays, by=process) is None
-
-    def test_the_last_loss_makes_a_dead_letter(self, make, delivery, database):
-        lose(database, 1, 2)
-        assert make(lambda due: pytest.fail("no attempt is left"), delays=(10.0,)) is None
-        assert delivery()[0].status == DEAD
-
-
-class TestHandingBack:
-    """What a worker that stops does with an attempt for which it cannot wait any longer."""
-
-    def hand_back(self, make, outcome, **options):
-        """Make an attempt that ends only after it was handed back."""
-        process = make.process()
-
-        def act(due):
-            process.hand_back(due.ref)
-            return outcome
-
-        return make(act, by=process, **options)
-
-    def test_it_does_not_count(self, make, delivery):
-        for number in (1, 2, 3):
-            assert self.hand_back(make, Outcome("failed", "the connection is closed"), delays=()) is None
-            row, made = delivery()
-            assert (row.status, row.attempts, row.earlier, row.error) == (WAITING, number, number, None)
-            assert (made[-1].number, made[-1].result) == (number, "handed back")
-            assert made[-1].ended_at is not None
-        assert make(Outcome("failed", "busy"), delays=()) is None
-        assert (delivery()[0].status, delivery()[0].error) == (DEAD, "busy")
-
-    def test_should_it_succeed_all_the_same_it_is_not_made_again(self, make, delivery):
-        assert self.hand_back(make, Outcome("delivered"), delays=()) is None
+    def test_what_was_delivered(self, make, delivery):
+        seen = []
+        make(lambda due: seen.append(due) or Outcome("delivered", None, 204, "fine"))
         row, [made] = delivery()
-        assert (row.status, made.result) == (DELIVERED, "delivered")
+        assert (row.status, row.stage, row.claimed_at, row.attempts, row.error) == (DELIVERED, None, None, 1, None)
+        assert row.ended_at == made.ended_at >= made.started_at
+        assert row.first_attempt_at == made.started_at
+        assert (made.number, made.result, made.error, made.status, made.excerpt) == (1, "delivered", None, 204, "fine")
+        [due] = seen
+        assert (due.ref, due.number, due.listener, due.event_name, due.event_id) == (7, 1, "page", "a.b", "e-5")
+        assert due.body == b'{"a": 1}'
+        assert make(lambda due: pytest.fail("it has ended")) is None
 
-    def test_should_it_succeed_when_others_have_begun_the_next_it_comes_too_late(self, make, delivery, caplog):
-        ours = iter([True, False])
-        process = make.process(lambda connection: next(ours))
-
-        def slow(due):
-            process.hand_back(7)
-            assert make(Outcome("failed", "busy")) is not None
-            return Outcome("delivered")
-
-        assert make(slow, by=process) is None
-        row, made = delivery()
-        assert (row.status, row.error) == (WAITING, "busy")
-        assert [row.result for row in made] == ["handed back", "failed"]
-        assert "ended too late" in caplog.text
-
-    def test_what_is_not_under_way_is_left_alone(self, make, delivery):
-        process = make.process()
-        process.hand_back(7)
-        assert make(Outcome("failed", "busy"), by=process) is not None
-        process.hand_back(7)
+    def test_what_failed(self, make, delivery):
+        end = make(Outcome("failed", "busy", 503))
         row, [made] = delivery()
-        assert (row.attempts, row.earlier, made.result) == (1, 0, "failed")
+        assert (row.status, row.stage, row.claimed_at, row.attempts) == (WAITING, LATER, None, 1)
+        assert (row.error, row.ended_at, row.due_at) == ("busy", None, end.due_at)
+        assert (made.result, made.error, made.status) == ("failed", "busy", 503)
+        assert make(Outcome("failed", "again"), delays=(10.0, 10.0)).claim.due.number == 2
+        again, [_, second] = delivery()
+        assert (again.attempts, second.number) == (2, 2)
+        assert again.first_attempt_at == made.started_at
 
-    def test_what_others_have_begun_meanwhile_is_not_touched(self, make, delivery, database):
-        process = make.process()
+    def test_what_may_be_made_again_at_once(self, make, delivery):
+        make(Outcome("failed", "busy", retry_in=0.0))
+        assert (delivery()[0].status, delivery()[0].stage) == (WAITING, READY)
 
-        def frozen(due):
-            assert make(lambda due: process.hand_back(7) or Outcome("failed", "busy")) is not None
-            return Outcome("failed", "too late")
+    def test_what_is_dead(self, make, delivery):
+        make(Outcome("refused", "gone", 410))
+        row, [made] = delivery()
+        assert (row.status, row.stage, row.claimed_at, row.error, made.result) == (DEAD, None, None, "gone", "refused")
+        assert row.ended_at == made.ended_at
 
-        assert make(frozen, by=process) is None
+    def test_what_nobody_listens_to(self, make, delivery):
+        make(None)
         row, made = delivery()
-        assert (row.attempts, row.earlier) == (2, 0)
-        assert [row.result for row in made] == ["lost", "failed"]
+        assert (row.status, row.stage, row.attempts, row.error) == (DISCARDED, None, 0, "its listener is gone")
+        assert (made, row.ended_at is not None) == ([], True)
 
-    def test_without_the_database_it_counts_as_lost(self, make, delivery, monkeypatch, caplog):
-        def gone(*arguments):
-            raise StoreUnavailable("gone", 5.0)
-
-        monkeypatch.setattr("extension_kit.deliveries.attempt_rows.hand_back", gone)
-        assert self.hand_back(make, Outcome("failed"), delays=()) is None
-        assert "counts as lost" in caplog.text
-        assert make(Outcome("delivered"), delays=()) is None
-        assert delivery()[0].status == DEAD
-
-
-class TestResting:
-    """A target that rests for longer than the retry schedule lasts."""
-
-    asleep = staticmethod(lambda: 60.0)
-
-    def rest(self, make, **options):
-        return make(lambda due: pytest.fail("it rests"), delays=(10.0, 20.0), rest=self.asleep, **options)
-
-    def began(self, database, seconds, **values):
-        change(database, begun_at=datetime.now(UTC) - timedelta(seconds=seconds), **values)
-
-    def test_a_delivery_is_dead_when_its_schedule_would_have_been_over(self, make, delivery, database):
-        assert make(Outcome("failed", "no answer"), delays=(10.0, 20.0)) is not None
-        self.began(database, 29)
-        assert self.rest(make) is not None
-        self.began(database, 31)
-        assert self.rest(make) is None
-        row, made = delivery()
-        assert (row.status, row.error, len(made)) == (DEAD, "the target rests: no answer", 1)
-        assert row.ended_at is not None
-
-    def test_its_time_begins_when_it_is_due_and_not_while_nobody_worked(self, make, delivery, database):
-        change(database, created_at=datetime.now(UTC) - timedelta(days=9), due_at=datetime.now(UTC) - timedelta(days=9))
-        assert self.rest(make) is not None
-        began = delivery()[0].begun_at
-        assert datetime.now(UTC) - began < timedelta(seconds=60)
-        assert self.rest(make) is not None
-        assert delivery()[0].begun_at == began
-
-    def test_one_that_was_never_tried_is_dead_too(self, make, delivery, database):
-        self.began(database, 31)
-        assert self.rest(make) is None
-        assert (delivery()[0].status, delivery()[0].error) == (DEAD, "the target rests")
-
-    def test_a_target_that_does_not_rest_is_tried_however_late(self, make, delivery, database):
-        self.began(database, 1e6)
-        assert make(Outcome("delivered"), delays=(10.0, 20.0)) is None
-        assert delivery()[0].status == DELIVERED
-
-    def test_after_a_replay_the_time_begins_anew_and_the_error_does_not_grow(self, make, delivery, database, engine):
-        self.began(database, 31, error="no answer")
+    def test_a_rest_whose_time_begins_when_it_is_due_and_not_while_nobody_worked(self, make, delivery, database):
+        change(database, created_at=NOW - timedelta(days=9), due_at=NOW - timedelta(days=9))
+        began = datetime.now(UTC)
         for _ in range(2):
-            assert self.rest(make) is None
-            assert (delivery()[0].status, delivery()[0].error) == (DEAD, "the target rests: no answer")
-            assert sum(replay(database, engine, Filter())) == 1
-            assert self.rest(make) is not None
-            self.began(database, 31)
+            end = make(Outcome("delivered"), circuit_wait=lambda: 60.0)
+            row, made = delivery()
+            assert (row.status, row.stage, row.attempts, row.due_at) == (WAITING, LATER, 0, end.due_at)
+            assert (made, row.uncounted_attempts) == ([], 0)
+            assert began <= row.first_attempt_at
+        assert row.first_attempt_at < end.at
+
+    def test_after_a_replay_the_time_of_a_rest_begins_anew(self, make, delivery, database):
+        asleep = {"circuit_wait": lambda: 60.0}
+        change(database, first_attempt_at=datetime.now(UTC) - timedelta(seconds=31), error="no answer")
+        assert make(Outcome("delivered"), **asleep).status == DEAD
+        assert sum(replay(database, Filter())) == 1
+        assert make(Outcome("delivered"), **asleep).status == WAITING
+
+    def test_losses_and_what_is_handed_back(self, database, delivery):
+        ends = [
+            lambda claim, now: after_loss(claim, handler(), now),
+            lambda claim, now: after_hand_back(claim, now, now),
+            lambda claim, now: after_loss(claim, handler(10.0), now),
+            lambda claim, now: after_loss(claim, handler(10.0), now),
+        ]
+        for number, (end, counted, losses) in enumerate(zip(ends, (0, 0, 0, 1), (1, 1, 2, 3), strict=True), 1):
+            now = datetime.now(UTC)
+            assert written(database, end(claimed(database, 7), now))
+            row, made = delivery()
+            assert (row.status, row.attempts, row.uncounted_attempts) == (WAITING, number, number - counted)
+            assert (row.losses, made[-1].number, row.claimed_at) == (losses, number, None)
+            assert made[-1].ended_at is not None
+        assert [row.result for row in made] == ["lost", "handed back", "lost", "lost"]
+        assert written(database, after_attempt(claimed(database, 7), RetrySchedule(), Outcome("failed"), now, now))
+        assert delivery()[0].losses == 0
+
+    def test_texts_of_any_kind(self, make, delivery):
+        make(Outcome("failed", "byte \x00, half \ud800, Zürich \U0001f600", excerpt="\x00\udfff\"'{}%s"))
+        row, [made] = delivery()
+        assert row.error == made.error == "byte \ufffd, half ?, Zürich \U0001f600"
+        assert made.excerpt == "\ufffd?\"'{}%s"
 
 
-def test_a_delivery_to_nobody_is_discarded(make, delivery):
-    assert make(None) is None
-    row, made = delivery()
-    assert (row.status, row.error, made) == (DISCARDED, "its listener is gone", [])
-
-
-def test_a_target_that_rests_is_left_alone_and_no_attempt_is_counted(make, delivery):
-    before = datetime.now(UTC)
-    due = make(lambda due: pytest.fail("it rests"), rest=lambda: 60.0)
-    row, made = delivery()
-    assert (row.status, row.attempts, made) == (WAITING, 0, [])
-    assert row.due_at == due
-    assert before + SOON <= due <= datetime.now(UTC) + SOON
-
-
-def test_who_has_lost_the_delivery_to_others_leaves_it_alone(make, delivery):
-    assert make(lambda due: pytest.fail("others do it"), is_ours=lambda connection: False) is None
-    row, made = delivery()
-    assert (row.status, row.attempts, made) == (WAITING, 0, [])
-
-
-def test_an_attempt_that_others_have_overtaken_no_longer_counts(make, delivery, database):
-    ours = iter([True, False])
-    outcome = Outcome("delivered")
-    assert make(lambda due: change(database, attempts=2) or outcome, is_ours=lambda connection: next(ours)) is None
-    row, [made] = delivery()
-    assert (row.status, row.attempts, made.result) == (WAITING, 2, None)
-
-
-def test_an_attempt_that_was_overtaken_does_not_take_the_job_away_while_the_delivery_waits(make, delivery, database):
-    assert make(lambda due: change(database, attempts=2) or Outcome("failed")) <= datetime.now(UTC)
-    assert (delivery()[0].status, delivery()[0].attempts) == (WAITING, 2)
-
-
-class TestForgottenBeginning:
-    """A database that crashes may take back that an attempt has begun, while the process that makes it lives on."""
-
-    def forget(self, database):
-        with database.transaction() as connection:
-            connection.execute(delete(attempts))
-            connection.execute(update(deliveries).values(attempts=0, begun_at=None))
+class TestTooLate:
+    """Ends whose claim does not hold any more change nothing."""
 
     @pytest.mark.parametrize(
-        ("outcome", "delays", "status"),
+        "meanwhile",
         [
-            (Outcome("delivered"), (10.0,), DELIVERED),
-            (Outcome("refused", "gone", 410), (10.0,), DEAD),
-            (Outcome("failed", "busy"), (), DEAD),
-            (Outcome("failed", "busy"), (10.0,), WAITING),
+            {"status": DISCARDED, "stage": None, "claimed_at": None, "ended_at": NOW},
+            {"stage": READY, "claimed_at": None},
+            {"claimed_at": NOW},
         ],
+        ids=["it has ended", "it was given up", "others have claimed it"],
     )
-    def test_it_counts_and_its_end_is_written_down(self, make, delivery, database, caplog, outcome, delays, status):
-        again = make(lambda due: self.forget(database) or outcome, delays=delays)
-        row, [made] = delivery()
-        assert (row.status, row.attempts, row.error, made.number, made.result) == (
-            status, 1, outcome.error, 1, outcome.result,
-        )  # fmt: skip
-        assert again == (row.due_at if status == WAITING else None)
-        assert "too late" not in caplog.text
+    @pytest.mark.parametrize("outcome", [Outcome("delivered"), Outcome("failed", "busy"), Outcome("refused", "gone")])
+    def test_it_is_told_and_nothing_is_written(self, make, delivery, database, caplog, meanwhile, outcome):
+        between = []
+        make(lambda due: change(database, **meanwhile) or between.append(delivery()) or outcome)
+        assert between == [delivery()]
+        assert delivery()[1] == []
+        assert "Attempt 1 of delivery 7 ended too late, result ignored" in caplog.text
 
-    def test_unless_others_have_taken_over(self, make, delivery, database, caplog):
-        ours = iter([True, False])
-        options = {"is_ours": lambda connection: next(ours)}
-        assert make(lambda due: self.forget(database) or Outcome("delivered"), **options) is None
-        assert (delivery()[0].status, delivery()[1]) == (WAITING, [])
-        assert "ended too late" in caplog.text
-
-    def test_or_somebody_has_ended_the_delivery(self, make, delivery, database):
-        def act(due):
-            self.forget(database)
-            change(database, status=DISCARDED)
-            return Outcome("delivered")
-
-        assert make(act) is None
-        assert (delivery()[0].status, delivery()[1]) == (DISCARDED, [])
+    def test_only_it(self, database, delivery):
+        with database.transaction() as connection:
+            row = {"ref": 8, "event_ref": 5, "listener": "other", "status": WAITING}
+            connection.execute(insert(deliveries).values(**row, created_at=NOW, due_at=NOW))
+        now = datetime.now(UTC)
+        late, early = claimed(database, 7), claimed(database, 8)
+        with database.transaction() as connection:
+            connection.execute(update(deliveries).where(deliveries.c.ref == 7).values(claimed_at=NOW))
+        ends = [after_attempt(claim, RetrySchedule(), Outcome("delivered"), now, now) for claim in (late, early)]
+        assert [written(database, end) for end in ends] == [False, True]
+        with database.read() as connection:
+            found = connection.execute(select(deliveries.c.status).order_by(deliveries.c.ref)).scalars().all()
+            assert found == [WAITING, DELIVERED]
+            assert connection.execute(select(attempts.c.delivery_ref)).scalars().all() == [8]
 
 
-@pytest.mark.parametrize("case", ["discarded", "lost too often", "at rest for too long"])
-def test_the_job_ends_with_a_delivery_that_ends_without_an_attempt(database, delivery, abandoned, case):
-    """In the same transaction, so that a crash takes back both or neither."""
-    ended = []
-    handler = Handler(print, RetrySchedule(()), 1.0, (lambda: 60.0) if case.startswith("at rest") else lambda: 0.0)
-    change(database, attempts=int(case.startswith("lost")), begun_at=datetime.now(UTC) - SOON)
-
-    def end_job(connection):
-        row = connection.execute(select(deliveries)).one()
-        ended.append(row.status)
-
-    found = None if case == "discarded" else handler
-    attempt = Attempts(database, lambda *_: found, abandoned, end_job=end_job)
-    assert drive(attempt(7)) is None
-    assert ended == [delivery()[0].status]
-    assert ended != [WAITING]
-
-
-def test_a_run_that_does_not_return_has_failed_and_is_remembered(make, delivery, abandoned):
-    go = threading.Event()
-    assert make(lambda due: go.wait(60), timeout=0.05) is not None
+def test_a_run_that_does_not_return_has_failed_and_is_remembered(make, delivery):
+    go, hung_runs = threading.Event(), HungRuns(99, list)
+    make(lambda due: go.wait(60), timeout=0.05, hung_runs=hung_runs)
     row, [made] = delivery()
     assert (row.status, row.error, made.result) == (WAITING, "did not return within 0.05 s", "failed")
-    assert abandoned.by_listener() == {"page": 1}
+    assert hung_runs.by_listener() == {"page": 1}
     go.set()
 
 
@@ -448,57 +410,7 @@ def test_a_handler_that_raises_has_failed(make, delivery, caplog, error):
     def act(due):
         raise error
 
-    assert make(act) is not None
+    make(act)
     row, _ = delivery()
-    assert row.error.startswith(type(error).__name__)
+    assert (row.status, row.error.startswith(type(error).__name__)) == (WAITING, True)
     assert "Unhandled exception in the handler of" in caplog.text
-
-
-def test_errors_are_kept_in_part(make, delivery):
-    make(Outcome("failed", "x" * 100_000))
-    row, [made] = delivery()
-    assert row.error == made.error
-    assert 1000 < len(row.error) < 5000
-
-
-def test_what_no_database_stores_is_replaced_in_errors(make, delivery):
-    make(Outcome("failed", "byte \x00, half \ud800, Zürich", excerpt="\x00\udfff"))
-    row, [made] = delivery()
-    assert row.error == made.error == "byte \ufffd, half ?, Zürich"
-    assert made.excerpt == "\ufffd?"
-
-
-def test_a_database_that_is_gone_at_the_beginning_is_asked_again_later(make, delivery, database, monkeypatch):
-    def gone(connection, ref):
-        raise StoreUnavailable("The database is gone", 5.0)
-
-    monkeypatch.setattr(Attempts, "_begin", lambda self, connection, ref: gone(connection, ref))
-    before = datetime.now(UTC)
-    due = make(Outcome("delivered"))
-    assert before + timedelta(seconds=5) <= due <= datetime.now(UTC) + timedelta(seconds=5)
-
-
-def test_what_succeeded_is_written_down_when_the_database_is_back(make, delivery, monkeypatch):
-    failures = [StoreUnavailable("The database is gone", 5.0)] * 2
-    end = Attempts._end
-
-    def sometimes(self, *arguments):
-        if failures:
-            raise failures.pop()
-        return end(self, *arguments)
-
-    monkeypatch.setattr(module, "_PAUSE", 0.01)
-    monkeypatch.setattr(Attempts, "_end", sometimes)
-    runs = []
-    assert make(lambda due: runs.append(due) or Outcome("delivered")) is None
-    assert delivery()[0].status == DELIVERED
-    assert len(runs) == 1
-
-
-def test_a_database_that_stays_away_costs_another_attempt(make, delivery, monkeypatch, caplog):
-    monkeypatch.setattr(module, "_OUTAGE", 0.0)
-    monkeypatch.setattr(module, "_PAUSE", 0.01)
-    monkeypatch.setattr(Attempts, "_end", lambda *_: (_ for _ in ()).throw(StoreUnavailable("gone", 5.0)))
-    assert make(Outcome("delivered")) is not None
-    assert "counts as lost" in caplog.text
-    assert delivery()[1][0].result is None

@@ -4,15 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import insert, update
+from sqlalchemy import insert
 
-from extension_kit.deliveries.attempt import Attempts, Handler
-from extension_kit.deliveries.hung_runs import AbandonedRuns
+from extension_kit.deliveries.attempt import after_loss
+from extension_kit.deliveries.handler import Handler
 from extension_kit.deliveries.retry import RetrySchedule
-from extension_kit.deliveries.tables import WAITING, deliveries, events
+from extension_kit.deliveries.tables import DEAD, WAITING, deliveries, events
 from extension_kit.observability import metrics
 from extension_kit.senders import Outcome
-from tests.unit.deliveries.driving import drive
+from tests.support.driving import claimed, make_attempt, written
+from tests.support.recording import change
 
 LISTENER = "oncall.page@/events/page"
 KINDS = ("delivered", "failed", "dead")
@@ -47,6 +48,12 @@ def counted():
     return lambda: dict(zip((*KINDS, "took"), map(int.__sub__, map(int, read()), map(int, before)), strict=True))
 
 
+def attempt(database, outcome, *delays):
+    act = outcome if callable(outcome) else lambda due: outcome
+    handler = Handler(act, RetrySchedule(delays), 30.0)
+    return make_attempt(database, lambda listener, connection: handler, 1)
+
+
 @pytest.mark.parametrize(
     ("outcome", "delays", "expected"),
     [
@@ -57,33 +64,29 @@ def counted():
     ],
 )
 def test_an_attempt_is_counted_by_what_became_of_the_delivery(database, ref, counted, outcome, delays, expected):
-    handler = Handler(lambda due: outcome, RetrySchedule(delays), 30.0)
-    drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref))
+    attempt(database, outcome, *delays)
     assert counted() == {**dict.fromkeys(KINDS, 0), expected: 1, "took": 1}
 
 
 def test_a_delivery_whose_attempts_were_all_lost_is_dead_and_took_nobody_knows_how_long(database, ref, counted):
-    with database.transaction() as connection:
-        connection.execute(update(deliveries).values(attempts=1))
-    handler = Handler(lambda due: Outcome("delivered"), RetrySchedule(()), 30.0)
-    assert drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref)) is None
+    change(database, attempts=1)
+    assert attempt(database, Outcome("delivered")).status == DEAD
     assert counted() == {"delivered": 0, "failed": 0, "dead": 1, "took": 0}
 
 
-def test_an_attempt_that_no_longer_counts_is_not_counted(database, ref, counted):
-    def be_overtaken(due):
-        with database.transaction() as connection:
-            connection.execute(update(deliveries).values(attempts=2))
-        return Outcome("delivered")
+def test_losses_are_not_counted_before_the_last(database, ref, counted):
+    handler = Handler(list, RetrySchedule(()), 30.0)
+    for dead in (0, 0, 1):
+        written(database, after_loss(claimed(database, ref), handler, datetime.now(UTC)))
+        assert counted() == {"delivered": 0, "failed": 0, "dead": dead, "took": 0}
 
-    handler = Handler(be_overtaken, RetrySchedule((10.0,)), 30.0)
-    drive(Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))(ref))
+
+def test_an_attempt_that_no_longer_counts_is_not_counted(database, ref, counted):
+    attempt(database, lambda due: change(database, claimed_at=datetime.now(UTC)) or Outcome("delivered"), 10.0)
     assert not any(counted().values())
 
 
 def test_nothing_is_counted_of_a_delivery_that_has_ended(database, ref, counted):
-    handler = Handler(lambda due: Outcome("delivered"), RetrySchedule(()), 30.0)
-    attempts = Attempts(database, lambda listener, connection: handler, AbandonedRuns(99, list))
-    drive(attempts(ref))
-    drive(attempts(ref))
+    for _ in range(2):
+        attempt(database, Outcome("delivered"))
     assert counted() == {"delivered": 1, "failed": 0, "dead": 0, "took": 1}

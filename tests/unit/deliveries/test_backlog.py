@@ -8,7 +8,7 @@ from sqlalchemy import insert, update
 from extension_kit.deliveries.backlog import read_backlog
 from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING, deliveries, events
 from extension_kit.errors import StoreError
-from tests.databases import opened
+from tests.support.databases import opened
 
 
 @pytest.fixture

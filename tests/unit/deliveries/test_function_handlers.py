@@ -8,8 +8,8 @@ import pytest
 
 from extension_kit import Event, GiveUp, RetryLater
 from extension_kit.agent.factory import EventFactory
-from extension_kit.deliveries.attempt import Due
 from extension_kit.deliveries.function_handlers import function_handlers
+from extension_kit.deliveries.handler import Due
 from extension_kit.deliveries.retry import DEFAULT_DELAYS
 from extension_kit.deliveries.tables import bounded
 from extension_kit.events.published import PublishedEvent
@@ -105,7 +105,7 @@ def test_only_what_is_unexpected_is_logged_with_its_traceback(caplog):
 @pytest.mark.parametrize(("number", "earlier", "tracebacks"), [(1, 0, 1), (2, 0, 0), (8, 0, 0), (3, 2, 1), (4, 2, 0)])
 def test_there_is_one_traceback_for_all_attempts_of_a_schedule(caplog, number, earlier, tracebacks):
     one = listener(raising(ValueError("no such host")))
-    given = due(one.key)._replace(number=number, earlier=earlier)
+    given = due(one.key)._replace(number=number, uncounted_attempts=earlier)
     assert function_handlers([one], 30.0, None)(one.key, None).make(given).error == "ValueError: no such host"
     assert len(caplog.records) == tracebacks
 
@@ -250,3 +250,9 @@ class TestOtherSources:
         given = due(one.key)._replace(source="odd")
         outcome = function_handlers([one], 30.0, None, {"odd": Odd})(one.key, None).make(given)
         assert outcome == Outcome("failed", "ValueError: not like this")
+
+
+def test_the_former_name_of_uncounted_attempts_still_works():
+    given = due("oncall.page")._replace(uncounted_attempts=3)
+    with pytest.warns(DeprecationWarning, match="Due.uncounted_attempts"):
+        assert given.earlier == 3

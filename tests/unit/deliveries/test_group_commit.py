@@ -8,16 +8,15 @@ from functools import partial
 import pytest
 
 from extension_kit.agent.factory import EventFactory
-from extension_kit.deliveries import group_commit as group
-from extension_kit.deliveries.group_commit import GroupCommit
+from extension_kit.deliveries.event_recorder import EventRecorder
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.step_memory import find_step
 from extension_kit.deliveries.tables import events
 from extension_kit.errors import StoreSilent, StoreUnavailable
 from extension_kit.events.event import Event
 from extension_kit.events.registry import Listener
-from tests.conftest import wait_until
-from tests.unit.deliveries.recording import rows, stored
+from tests.support.recording import rows, stored
+from tests.support.waiting import wait_until
 
 FACTORY = EventFactory()
 
@@ -55,8 +54,8 @@ class HeldOutbox(Outbox):
     def record(self, entries):
         self.sizes.append(len(entries))
         assert self._gate.wait(30)
-        if self.failures:
-            raise self.failures.pop(0)
+        if self.failures and (failure := self.failures.pop(0)):
+            raise failure
         return super().record(entries)
 
     def check_writable(self):
@@ -75,8 +74,8 @@ class Told(list):
 
 
 @pytest.fixture
-def outbox(database, engine):
-    return HeldOutbox(database, engine)
+def outbox(database):
+    return HeldOutbox(database)
 
 
 @pytest.fixture
@@ -84,7 +83,7 @@ def open_group(outbox):
     opened = []
 
     def open_group(limit=100, **options):
-        opened.append(GroupCommit(outbox, limit, **options))
+        opened.append(EventRecorder(outbox, limit, **options))
         return opened[-1]
 
     yield open_group
@@ -138,6 +137,33 @@ def test_too_many_may_not_wait(open_group, outbox):
     assert told.wait(3) == [True] * 3
     assert add(commit, told) == [True]
     assert told.wait(4) == [True] * 4
+
+
+def held_group(commit, outbox, told):
+    """Have three events arrive during a commit, so that they are one group."""
+    with outbox.held():
+        add(commit, Told())
+        wait_until(lambda: outbox.sizes == [1])
+        add(commit, told, 3)
+
+
+def test_a_group_with_a_bad_event_is_committed_one_by_one(database, open_group, outbox):
+    commit, told = open_group(), Told()
+    outbox.failures = [None, ZeroDivisionError(), None, ZeroDivisionError()]
+    held_group(commit, outbox, told)
+    assert told.wait(3) == [True, False, True]
+    assert outbox.sizes == [1, 3, 1, 1, 1]
+    assert rows(database, "events") == [3]
+    assert commit.works
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("The database is full"), StoreSilent("The database is locked")])
+def test_a_database_that_fails_meanwhile_is_not_asked_for_each(open_group, outbox, error):
+    commit, told = open_group(), Told()
+    outbox.failures = [None, ZeroDivisionError(), None, error]
+    held_group(commit, outbox, told)
+    assert told.wait(3) == [True, False, False]
+    assert outbox.sizes == [1, 3, 1, 1]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("The database is gone"), ZeroDivisionError()])
@@ -214,7 +240,7 @@ class TestForALoop:
         commit, told = open_group(), Told()
 
         async def bring():
-            commit.serve(asyncio.get_running_loop())
+            commit.attach_loop(asyncio.get_running_loop())
             commit.start()
             for size in (5, 1, 3):
                 done = asyncio.Event()
@@ -235,7 +261,7 @@ class TestForALoop:
         commit, told = open_group(group=3), Told()
 
         async def bring():
-            commit.serve(asyncio.get_running_loop())
+            commit.attach_loop(asyncio.get_running_loop())
             with outbox.held():
                 add(commit, told)
                 while not outbox.sizes:
@@ -251,7 +277,7 @@ class TestForALoop:
         commit, told = open_group(), Told()
 
         async def bring():
-            commit.serve(asyncio.get_running_loop())
+            commit.attach_loop(asyncio.get_running_loop())
             assert await asyncio.to_thread(add, commit, told, 2) == [True, True]
             while len(told) < 2:
                 await asyncio.sleep(0)
@@ -262,7 +288,7 @@ class TestForALoop:
         commit, told = open_group(), Told()
 
         async def bring():
-            commit.serve(asyncio.get_running_loop())
+            commit.attach_loop(asyncio.get_running_loop())
             add(commit, told, 2)
 
         asyncio.run(bring())
@@ -276,12 +302,12 @@ class TestNotice:
     """It is noticed when the database can no longer be written, and when it can again, by commits or without any."""
 
     @pytest.fixture
-    def noticed(self, open_group):
-        self.commit, noticed = open_group(), Told()
-        self.commit.notice = noticed.append
+    def noticed(self, request, open_group):
+        self.commit, noticed = open_group(check_interval=getattr(request, "param", 2.0)), Told()
+        self.commit.on_writable_change = noticed.append
         return noticed
 
-    def test_by_commits(self, outbox, noticed, monkeypatch):
+    def test_by_commits(self, outbox, noticed):
         outbox.failures = [StoreUnavailable("gone"), StoreUnavailable("gone")]
         for number, expected in enumerate([False, False, True, True], 1):
             told = Told()
@@ -289,8 +315,8 @@ class TestNotice:
             assert told.wait(1) == [expected], number
         assert noticed.wait(2) == [False, True]
 
-    def test_without_an_event_and_said_once(self, outbox, noticed, monkeypatch, caplog):
-        monkeypatch.setattr(group, "_CHECK_INTERVAL", 0.01)
+    @pytest.mark.parametrize("noticed", [0.01], indirect=True)
+    def test_without_an_event_and_said_once(self, outbox, noticed, caplog):
         states = iter([True, False, False, True])
         outbox.writable = lambda: next(states, True)
         self.commit.start()
@@ -300,8 +326,8 @@ class TestNotice:
         add(self.commit, told := Told())
         assert told.wait(1) == [True]
 
-    def test_each_reason_is_said_once(self, outbox, noticed, monkeypatch, caplog):
-        monkeypatch.setattr(group, "_CHECK_INTERVAL", 60)
+    @pytest.mark.parametrize("noticed", [60], indirect=True)
+    def test_each_reason_is_said_once(self, outbox, noticed, caplog):
         outbox.failures = [StoreUnavailable(why) for why in ("gone", "gone", "full", "full")]
         for _ in range(4):
             add(self.commit, told := Told())
@@ -319,11 +345,11 @@ class TestNotice:
         add(self.commit, told := Told())
         assert told.wait(1) == [True]
 
-    def test_in_a_database_that_is_damaged(self, outbox, noticed, monkeypatch, caplog):
+    @pytest.mark.parametrize("noticed", [0.01], indirect=True)
+    def test_in_a_database_that_is_damaged(self, outbox, noticed, caplog):
         def damaged():
             raise ZeroDivisionError
 
-        monkeypatch.setattr(group, "_CHECK_INTERVAL", 0.01)
         outbox.writable = damaged
         add(self.commit, Told())
         wait_until(lambda: caplog.text.count("Commit thread failed, continuing") > 1)
@@ -336,10 +362,9 @@ class TestSilence:
     """A database that hangs is as bad as one that fails: everybody is told in time, and the next ones at once."""
 
     @pytest.fixture
-    def silent(self, open_group, monkeypatch):
-        monkeypatch.setattr(group, "_CHECK_INTERVAL", 0.05)
-        self.commit, noticed = open_group(timeout=0.5), Told()
-        self.commit.notice = noticed.append
+    def silent(self, open_group):
+        self.commit, noticed = open_group(timeout=0.5, check_interval=0.05), Told()
+        self.commit.on_writable_change = noticed.append
         return noticed
 
     def test_of_a_commit_that_does_not_return(self, database, outbox, silent, caplog):
@@ -391,7 +416,7 @@ class TestSilence:
         told = Told()
 
         async def bring():
-            self.commit.serve(asyncio.get_running_loop())
+            self.commit.attach_loop(asyncio.get_running_loop())
             with outbox.held():
                 self.commit.record(made(), [LISTENER], lambda ok: told.append((ok, threading.get_ident())))
                 while not told:

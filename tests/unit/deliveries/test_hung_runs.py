@@ -4,9 +4,8 @@ from collections import Counter
 
 import pytest
 
-from extension_kit.deliveries import hung_runs as abandoned
-from extension_kit.deliveries.hung_runs import AbandonedRuns
-from tests.conftest import wait_until
+from extension_kit.deliveries.hung_runs import HungRuns
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def hang():
 
 
 def test_runs_count_until_their_thread_ends(hang):
-    runs = AbandonedRuns(99, list)
+    runs = HungRuns(99, list)
     assert runs.by_listener() == Counter()
     first, second = hang(), hang()
     for listener, thread in (("a", first), ("b", second), ("a", hang())):
@@ -41,10 +40,9 @@ def test_runs_count_until_their_thread_ends(hang):
     assert runs.by_listener() == {"a": 1}
 
 
-def test_a_new_process_is_asked_for_once_when_there_are_too_many(hang, caplog, monkeypatch):
-    monkeypatch.setattr(abandoned, "_RENEWALS_APART", 0.0)
+def test_a_new_process_is_asked_for_once_when_there_are_too_many(hang, caplog):
     asked = []
-    runs = AbandonedRuns(3, lambda: asked.append(1))
+    runs = HungRuns(3, lambda: asked.append(1), apart=0.0)
     runs.add("a", hang())
     runs.add("b", hang())
     assert runs._timer is None
@@ -57,10 +55,9 @@ def test_a_new_process_is_asked_for_once_when_there_are_too_many(hang, caplog, m
     assert asked == [1]
 
 
-def test_a_process_is_kept_for_a_while_and_for_good_where_the_runs_have_ended_by_then(hang, monkeypatch):
-    monkeypatch.setattr(abandoned, "_RENEWALS_APART", 0.2)
+def test_a_process_is_kept_for_a_while_and_for_good_where_the_runs_have_ended_by_then(hang):
     asked = []
-    runs = AbandonedRuns(1, lambda: asked.append(1))
+    runs = HungRuns(1, lambda: asked.append(1), apart=0.2)
     thread = hang()
     runs.add("a", thread)
     assert runs._timer is not None

@@ -10,10 +10,9 @@ from sqlalchemy import text
 
 from extension_kit.deliveries.kept_room import KeptRoom
 from extension_kit.deliveries.outbox import Outbox
-from extension_kit.engine.app import Engine
 from extension_kit.errors import StoreFull
-from tests.databases import opened
-from tests.unit.deliveries.recording import entry, rows
+from tests.support.databases import opened
+from tests.support.recording import entry, rows
 
 LIMIT = 10  # megabytes
 
@@ -29,13 +28,6 @@ def disk(tmp_path: Path):
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def outbox_of(database):
-    engine = Engine(database)
-    with database.transaction() as connection:
-        engine.create_tables(connection)
-    return Outbox(database, engine)
-
-
 def fill(outbox, size=200_000, most=1000):
     """Record events until no more are taken, and say how many were."""
     for number in range(most):
@@ -48,13 +40,12 @@ def fill(outbox, size=200_000, most=1000):
 
 def deliver(database):
     with database.transaction() as connection:
-        connection.execute(text("UPDATE deliveries SET status = 'delivered', ended_at = created_at"))
-        connection.execute(text("DELETE FROM procrastinate_jobs"))
+        connection.execute(text("UPDATE deliveries SET status = 'delivered', stage = NULL, ended_at = created_at"))
 
 
 def test_accepting_stops_while_there_is_room_to_clean(disk):
     with opened(f"sqlite:///{disk}/extension.db") as database:
-        outbox = outbox_of(database)
+        outbox = Outbox(database)
         for _ in range(3):
             assert fill(outbox) > 30
             with pytest.raises(StoreFull, match="its disk is almost full, and the rest is reserved for cleaning up"):
@@ -66,7 +57,7 @@ def test_accepting_stops_while_there_is_room_to_clean(disk):
 
 def test_what_has_to_be_delivered_stays(disk):
     with opened(f"sqlite:///{disk}/extension.db") as database:
-        outbox = outbox_of(database)
+        outbox = Outbox(database)
         number = fill(outbox)
         KeptRoom(database, LIMIT).look()
         assert rows(database, "events") == [number]
@@ -75,7 +66,7 @@ def test_what_has_to_be_delivered_stays(disk):
 def test_others_have_left_no_room_at_all(disk):
     """Not even what is kept for cleaning up."""
     with opened(f"sqlite:///{disk}/extension.db") as database:
-        outbox = outbox_of(database)
+        outbox = Outbox(database)
         fill(outbox)
         deliver(database)
         database.shrink_log()
@@ -91,8 +82,8 @@ def disk_free(disk):
     return blocks * size
 
 
-def test_the_limit_is_kept_where_there_is_room(database, engine):
-    outbox = Outbox(database, engine)
+def test_the_limit_is_kept_where_there_is_room(database):
+    outbox = Outbox(database)
     assert fill(outbox, 20_000, most=750) == 750  # 15 MB
     room = KeptRoom(database, LIMIT)
     room.look()

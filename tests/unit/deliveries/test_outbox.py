@@ -11,19 +11,20 @@ import pytest
 from sqlalchemy import insert, select, text
 
 from extension_kit.deliveries.outbox import Outbox
-from extension_kit.deliveries.replay import Filter, find
+from extension_kit.deliveries.queries import Filter, find
 from extension_kit.deliveries.step_memory import find_step
-from extension_kit.deliveries.tables import deliveries, events, series
+from extension_kit.deliveries.tables import DELIVERY_COLUMNS, deliveries, events, series
 from extension_kit.errors import StoreError
-from tests.conftest import wait_until
-from tests.unit.deliveries.recording import Delivery, entry, queue_of, queued, record_many, rows, stored
+from tests.support.databases import opened
+from tests.support.recording import Delivery, entry, queued, record_many, rows, stored
+from tests.support.waiting import wait_until
 
-TABLES = ("events", "series", "deliveries", "steps", "procrastinate_jobs")
+TABLES = ("events", "series", "deliveries", "steps")
 
 
 @pytest.fixture
-def outbox(database, engine):
-    return Outbox(database, engine)
+def outbox(database):
+    return Outbox(database)
 
 
 def of_events(database, *columns):
@@ -38,13 +39,13 @@ class TestRecording:
         assert outbox.record([entry("7", "one", "two", **given)]) == 2
         with database.read() as connection:
             event = connection.execute(select(events)).one()._asdict()
-            first, second = connection.execute(select(deliveries).order_by(deliveries.c.ref)).all()
+            first, second = connection.execute(select(*DELIVERY_COLUMNS).order_by(deliveries.c.ref)).all()
         del given["series"]
         assert {name: event[name] for name in given} == given
         assert event["event_id"] == "7"
         assert before <= event["received_at"] <= datetime.now(UTC)
-        assert (first.listener, first.lock, first.series, first.count) == ("one", "one|t/1", "t/1", 1)
-        assert (first.status, first.attempts, first.earlier, first.ended_at) == ("waiting", 0, 0, None)
+        assert (first.listener, first.lock, first.series, first.place) == ("one", "one|t/1", "t/1", 1)
+        assert (first.status, first.attempts, first.uncounted_attempts, first.ended_at) == ("waiting", 0, 0, None)
         assert first.created_at == first.due_at == event["received_at"]
         assert queued(database) == [(first.ref, "one|t/1", "one"), (second.ref, "two|t/1", "two")]
 
@@ -56,13 +57,13 @@ class TestRecording:
 
     def test_an_event_that_nobody_wants_is_kept(self, database, outbox):
         assert outbox.record([entry()._replace(listeners=())]) == 0
-        assert rows(database, *TABLES) == [1, 0, 0, 0, 0]
+        assert rows(database, *TABLES) == [1, 0, 0, 0]
 
     def test_nothing_is_recorded_of_nothing(self, database, outbox):
         assert outbox.record([]) == 0
-        assert rows(database, *TABLES) == [0] * 5
+        assert rows(database, *TABLES) == [0] * 4
 
-    def test_jobs_are_in_the_order_of_the_events_and_their_listeners(self, database, outbox):
+    def test_deliveries_are_in_the_order_of_the_events_and_their_listeners(self, database, outbox):
         outbox.record([entry(number, "b", "a", series=f"t/{number}") for number in "3142"])
         assert of_events(database, events.c.event_id) == [("3",), ("1",), ("4",), ("2",)]
         expected = [(number, listener) for number in "3142" for listener in "ba"]
@@ -87,7 +88,7 @@ class TestKnownEvents:
         assert of_events(database, events.c.body, events.c.name) == [(b"first", "a.b")]
         assert queued(database) == before
         outbox.record([entry("2", series="t/1")])
-        assert [row.count for row in stored(database)] == [1, 2]
+        assert [row.place for row in stored(database)] == [1, 2]
 
     def test_of_what_comes_twice_in_a_group_the_first_counts(self, database, outbox):
         group = [entry(body=b"first"), entry("2"), entry(body=b"second"), entry("2", "other")]
@@ -114,7 +115,7 @@ class TestKnownEvents:
         with database.transaction() as connection:
             connection.execute(events.delete())
         assert outbox.record([entry(series="t/1")]) == 1
-        assert [row.count for row in stored(database)] == [2]
+        assert [row.place for row in stored(database)] == [2]
 
 
 class TestAtTheSameTime:
@@ -126,16 +127,16 @@ class TestAtTheSameTime:
         assert sorted(of_events(database, events.c.event_id)) == sorted((event_id,) for event_id in self.IDS)
         for listener in (*listeners, "shared"):
             assert sorted(row.event_id for row in found if row.listener == listener) == sorted(self.IDS)
-        places = {(row.event_id, row.count) for row in found}
+        places = {(row.event_id, row.place) for row in found}
         assert sorted(place for _, place in places) == list(range(1, len(self.IDS) + 1))
-        shared = [row.count for row in found if row.listener == "shared"]
+        shared = [row.place for row in found if row.listener == "shared"]
         assert shared == sorted(shared)
         assert [ref for ref, _, listener in queued(database) if listener == "shared"] == sorted(
             ref for ref, _, listener in queued(database) if listener == "shared"
         )
         assert len(queued(database)) == len(found)
 
-    def test_four_threads_record_the_same_events_in_different_orders(self, url, database, engine):
+    def test_four_threads_record_the_same_events_in_different_orders(self, url, database):
         failed, gate = [], threading.Barrier(4, timeout=30)
 
         def record(number):
@@ -154,8 +155,8 @@ class TestAtTheSameTime:
         assert failed == []
         self.check(database, [f"path-{number}" for number in range(4)])
 
-    def test_two_processes_record_the_same_events_in_opposite_orders(self, url, database, engine):
-        command = [sys.executable, "-m", "tests.unit.deliveries.recording", url]
+    def test_two_processes_record_the_same_events_in_opposite_orders(self, url, database):
+        command = [sys.executable, "-m", "tests.support.recording", url]
         orders = {"path-1": self.IDS, "path-2": self.IDS[::-1]}
         processes = [
             subprocess.Popen([*command, listener, *ids], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -171,11 +172,11 @@ class TestAtTheSameTime:
 
     def test_none_waits_for_another_that_waits_for_it(self, postgresql_url):
         """Two groups hold the same new events in opposite orders, and meet where each has the first of its own."""
-        with queue_of(postgresql_url) as engine:
-            database, told = engine.database, []
+        with opened(postgresql_url) as database:
+            told = []
 
             def record(ids):
-                told.append(Outbox(database, engine).record([entry(event_id) for event_id in ids]))
+                told.append(Outbox(database).record([entry(event_id) for event_id in ids]))
 
             def waiting(number):
                 with database.read() as connection:
@@ -195,13 +196,13 @@ class TestAtTheSameTime:
                 thread.join(30)
             assert sorted(told) == [0, 3]
 
-    def test_four_writers_count_a_series_without_gaps_and_jobs_are_in_its_order(self, url, database, engine):
+    def test_four_writers_count_a_series_without_gaps_and_deliveries_are_in_its_order(self, url, database):
         gate = threading.Barrier(4, timeout=30)
 
         def record(writer):
             chosen = random.Random(writer)
-            with queue_of(url) as own:
-                outbox = Outbox(own.database, own)
+            with opened(url) as own:
+                outbox = Outbox(own)
                 gate.wait()
                 for at in range(0, 40, 4):
                     keys = [f"t/{chosen.randint(1, 3)}" for _ in range(4)]
@@ -214,40 +215,29 @@ class TestAtTheSameTime:
             thread.join(60)
         with database.read() as connection:
             last = dict(map(tuple, connection.execute(select(series.c.key, series.c.last_count))))
-            places = dict(map(tuple, connection.execute(select(deliveries.c.ref, deliveries.c.count))))
+            places = dict(map(tuple, connection.execute(select(deliveries.c.ref, deliveries.c.place))))
         assert sum(last.values()) == 160
         for key, number in last.items():
             in_line = [places[ref] for ref, lock, _ in queued(database) if lock == f"oncall|{key}"]
             assert in_line == list(range(1, number + 1))
-            assert [row.count for row in stored(database) if row.series == key] == in_line
+            assert [row.place for row in stored(database) if row.series == key] == in_line
 
 
 class TestAllOrNothing:
-    def test_a_queue_that_fails_leaves_nothing(self, database, engine):
-        class Failing:
-            def defer(self, connection, jobs):
-                engine.defer(connection, jobs)
-                raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            Outbox(database, Failing()).record([entry(series="t/1", step="s")])
-        assert rows(database, *TABLES) == [0] * 5
-
     def test_a_database_that_fails_leaves_nothing(self, database, outbox):
         with database.transaction() as connection:
             connection.execute(text("DROP TABLE attempts"))
             connection.execute(text("DROP TABLE deliveries"))
         with pytest.raises(StoreError):
             outbox.record([entry(series="t/1", step="s")])
-        assert rows(database, "events", "series", "steps", "procrastinate_jobs") == [0] * 4
+        assert rows(database, "events", "series", "steps") == [0] * 3
 
-    def test_what_failed_is_recorded_when_it_comes_again(self, database, engine, outbox):
-        class Failing:
-            def defer(self, connection, jobs):
-                raise ZeroDivisionError
+    def test_what_failed_is_recorded_when_it_comes_again(self, database, outbox):
+        def fail(connection, entries):
+            raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            Outbox(database, Failing()).record([entry(series="t/1")])
+            Outbox(database, fail).record([entry(series="t/1")])
         assert outbox.record([entry(series="t/1")]) == 1
         assert stored(database) == [Delivery("1", "oncall", "t/1", 1)]
 
@@ -263,7 +253,7 @@ class TestOddContent:
         assert outbox.record(given) == outbox.record([one._replace(listeners=("two",)) for one in given]) == len(texts)
         assert outbox.record(given) == 0
         assert rows(database, "events", "series", "steps") == [len(texts)] * 3
-        assert {row.count for row in stored(database)} == {1}
+        assert {row.place for row in stored(database)} == {1}
         with database.read() as connection:
             for text_ in texts:
                 found = find(connection, Filter(event_id=text_, event_name=text_), 10)
@@ -307,14 +297,14 @@ class TestSteps:
 class TestMatching:
     """Who wants an event is found within the transaction that records it."""
 
-    def test_who_is_found_gets_it_beside_the_listeners_of_the_entry(self, database, engine):
+    def test_who_is_found_gets_it_beside_the_listeners_of_the_entry(self, database):
         asked = []
 
         def match(connection, entries):
             asked.append([one.event_id for one in entries])
             return [["oncall", f"subscription:{one.event_id}"] if one.event_id != "3" else [] for one in entries]
 
-        outbox = Outbox(database, engine, match)
+        outbox = Outbox(database, match)
         assert outbox.record([entry("2", series="t/1"), entry("1"), entry("2", "two", series="t/1"), entry("3")]) == 6
         assert asked == [["2", "1", "3"]]
         assert stored(database) == [
@@ -327,7 +317,7 @@ class TestMatching:
         ]
         assert queued(database)[1][1:] == ("subscription:2|t/1", "subscription:2")
 
-    def test_who_begins_to_want_an_event_later_does_not_get_it_when_it_comes_again(self, database, engine, outbox):
+    def test_who_begins_to_want_an_event_later_does_not_get_it_when_it_comes_again(self, database, outbox):
         outbox.record([entry("1"), entry("2")])
         asked = []
 
@@ -335,17 +325,17 @@ class TestMatching:
             asked.append([one.event_id for one in entries])
             return [["late"] for _ in entries]
 
-        later = Outbox(database, engine, match)
+        later = Outbox(database, match)
         assert later.record([entry("1", "two")]) == 1
         assert later.record([entry("2", "two"), entry("3")]) == 3
         assert asked == [["3"]]
         assert [row.event_id for row in stored(database) if row.listener == "late"] == ["3"]
 
-    def test_it_sees_what_the_transaction_sees_and_leaves_nothing_where_it_fails(self, database, engine):
+    def test_it_sees_what_the_transaction_sees_and_leaves_nothing_where_it_fails(self, database):
         def match(connection, entries):
             assert connection.execute(select(events.c.event_id)).scalars().all() == ["1"]
             connection.execute(text("SELECT * FROM missing"))
 
         with pytest.raises(StoreError):
-            Outbox(database, engine, match).record([entry(series="t/1")])
-        assert rows(database, *TABLES) == [0] * 5
+            Outbox(database, match).record([entry(series="t/1")])
+        assert rows(database, *TABLES) == [0] * 4

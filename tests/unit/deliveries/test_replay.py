@@ -1,108 +1,98 @@
-"""Deliveries are found, tried again, thrown away, and queued anew, in their order and none twice."""
+"""Deliveries are found, tried again, and thrown away, in their order and none twice."""
 
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert
 
-from extension_kit.deliveries import replay as module
 from extension_kit.deliveries.outbox import Outbox
-from extension_kit.deliveries.replay import Filter, count, discard, find, history, rebuild, replay
-from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING, attempts, deliveries
-from extension_kit.engine.app import Engine
-from tests.unit.deliveries.recording import entry, queue_of, queued, rows
+from extension_kit.deliveries.queries import Filter, count, find, history
+from extension_kit.deliveries.replay import discard, replay
+from extension_kit.deliveries.tables import (
+    DEAD,
+    DELIVERED,
+    DISCARDED,
+    READY,
+    WAITING,
+    attempts,
+)
+from extension_kit.deliveries.waiting import obstacles
+from tests.support.databases import opened
+from tests.support.recording import all_of, change, entry, queries, queued
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def outbox(database, engine):
-    return Outbox(database, engine)
-
-
-def change(database, refs=None, **values):
-    """Have something become of deliveries; of all, where none is named."""
-    with database.transaction() as connection:
-        wanted = deliveries.c.ref.in_(refs) if refs else deliveries.c.ref > 0
-        connection.execute(update(deliveries).where(wanted).values(values))
+def outbox(database):
+    return Outbox(database)
 
 
 @pytest.fixture
 def dead(database, outbox):
-    """Record events, in two series, and let all deliveries die; their jobs are gone."""
+    """Record events, in two series, and let all deliveries die."""
 
     def dead(number, *listeners):
         outbox.record([entry(str(n), *listeners, series=f"t/{n % 2}") for n in range(number)])
-        change(database, status=DEAD, attempts=3, due_at=NOW - HOUR, ended_at=NOW, error="no such host")
-        with database.transaction() as connection:
-            connection.exec_driver_sql("DELETE FROM procrastinate_jobs")
-            return sorted(connection.execute(select(deliveries.c.ref)).scalars())
+        change(database, status=DEAD, stage=None, attempts=3, due_at=NOW - HOUR, ended_at=NOW, error="no such host")
+        return [row.ref for row in all_of(database)]
 
     return dead
 
 
-def all_of(database):
-    with database.read() as connection:
-        return connection.execute(select(deliveries).order_by(deliveries.c.ref)).all()
-
-
 class TestReplaying:
-    def test_a_dead_letter_waits_again_with_all_attempts_before_it(self, database, engine, dead):
+    def test_a_dead_letter_waits_again_with_all_attempts_before_it(self, database, dead):
         (ref,) = dead(1)
         began = datetime.now(UTC)
-        assert list(replay(database, engine, Filter())) == [1]
+        assert list(replay(database, Filter())) == [1]
         (row,) = all_of(database)
-        assert (row.status, row.attempts, row.earlier, row.ended_at) == (WAITING, 3, 3, None)
+        assert (row.status, row.attempts, row.uncounted_attempts, row.ended_at) == (WAITING, 3, 3, None)
         assert began <= row.due_at <= datetime.now(UTC)
         assert queued(database) == [(ref, "oncall|t/0", "oncall")]
 
-    def test_many_are_replayed_batch_by_batch_in_the_order_of_their_events(self, database, engine, dead, monkeypatch):
-        monkeypatch.setattr(module, "_BATCH", 4)
+    def test_many_are_replayed_batch_by_batch_in_the_order_of_their_events(self, database, dead):
         refs = dead(5, "one", "two")
-        assert list(replay(database, engine, Filter())) == [4, 4, 2]
+        assert list(replay(database, Filter(), batch=4)) == [4, 4, 2]
         assert [ref for ref, _, _ in queued(database)] == refs
         assert {row.status for row in all_of(database)} == {WAITING}
 
-    def test_what_died_again_meanwhile_is_not_replayed_again(self, database, engine, dead, monkeypatch):
-        monkeypatch.setattr(module, "_BATCH", 2)
+    def test_what_died_again_meanwhile_is_not_replayed_again(self, database, dead):
         dead(5)
         changed = []
-        for number in replay(database, engine, Filter()):
+        for number in replay(database, Filter(), batch=2):
             changed.append(number)
-            change(database, status=DEAD)
+            change(database, status=DEAD, stage=None)
             assert len(changed) < 10
         assert changed == [2, 2, 1]
 
     @pytest.mark.parametrize("status", [WAITING, DELIVERED, DISCARDED])
-    def test_only_dead_letters_are(self, database, engine, dead, status):
+    def test_only_dead_letters_are(self, database, dead, status):
         refs = dead(2)
         change(database, refs[:1], status=status)
-        assert list(replay(database, engine, Filter(status=status))) == [1]
+        assert list(replay(database, Filter(status=status))) == [1]
         assert [row.status for row in all_of(database)] == [status, WAITING]
         assert [ref for ref, _, _ in queued(database)] == refs[1:]
 
-    def test_a_queue_that_fails_leaves_them_dead(self, database, dead):
-        class Failing:
-            def defer(self, connection, jobs):
-                raise ZeroDivisionError
+    def test_it_comes_before_what_waits_with_its_lock_and_loses_its_losses(self, database, outbox):
+        outbox.record([entry(str(n), series="t/1") for n in range(4)])
+        first, second, *rest = (row.ref for row in all_of(database))
+        change(database, [first, second], status=DEAD, stage=None, losses=5, first_attempt_at=NOW - HOUR)
+        assert list(replay(database, Filter(refs=(second,)))) == [1]
+        found = {row.ref: row for row in all_of(database)}
+        assert (found[second].stage, found[second].losses, found[second].first_attempt_at) == (READY, 0, None)
+        with database.read() as connection:
+            assert obstacles(connection, list(found.values())) == dict.fromkeys(rest, second)
 
-        dead(2)
-        before = all_of(database)
-        with pytest.raises(ZeroDivisionError):
-            list(replay(database, Failing(), Filter()))
-        assert all_of(database) == before
-
-    def test_two_people_at_once_replay_each_one_once(self, url, database, dead, monkeypatch):
-        monkeypatch.setattr(module, "_BATCH", 3)
+    def test_two_people_at_once_replay_each_one_once(self, url, database, dead):
         refs = dead(30)
         gate, changed = threading.Barrier(2, timeout=30), []
 
         def work():
-            with queue_of(url) as own:
+            with opened(url, upgraded=False) as own:
                 gate.wait()
-                changed.extend(replay(own.database, own, Filter()))
+                changed.extend(replay(own, Filter(), batch=3))
 
         threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
@@ -114,18 +104,17 @@ class TestReplaying:
 
 
 class TestDiscarding:
-    def test_a_dead_letter_is_thrown_away_and_stays_to_be_seen(self, database, engine, dead, monkeypatch):
-        monkeypatch.setattr(module, "_BATCH", 2)
+    def test_a_dead_letter_is_thrown_away_and_stays_to_be_seen(self, database, dead):
         refs = dead(4)
-        change(database, refs[3:], status=WAITING)
+        change(database, refs[3:], status=WAITING, stage=READY)
         (before, *_) = all_of(database)
-        assert list(discard(database, Filter())) == [2, 1]
+        assert list(discard(database, Filter(), batch=2)) == [2, 1]
         (row, *_) = all_of(database)
         assert [row.status for row in all_of(database)] == [*[DISCARDED] * 3, WAITING]
         assert row.ended_at >= NOW
         assert {**row._asdict(), "status": DEAD, "ended_at": before.ended_at} == before._asdict()
-        assert rows(database, "procrastinate_jobs") == [0]
-        assert list(replay(database, engine, Filter(refs=(row.ref,)))) == []
+        assert [ref for ref, _, _ in queued(database)] == refs[3:]
+        assert list(replay(database, Filter(refs=(row.ref,)))) == []
 
 
 @pytest.mark.parametrize(
@@ -166,6 +155,17 @@ def test_a_filter_says_which_are_meant(database, outbox, wanted, found):
         assert not found or count(connection, Filter(refs=numbers)) == len(found)
 
 
+@pytest.mark.parametrize("status", [WAITING, DEAD])
+def test_few_of_a_status_are_counted_without_reading_all(sqlite, status):
+    """PostgreSQL concludes by itself that what is dead does not wait."""
+    with queries(sqlite) as sent, sqlite.read() as connection:
+        count(connection, Filter(status=status))
+    ((statement, parameters),) = sent
+    with sqlite.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert "INDEX ix_deliveries_" in plan[0].detail, plan
+
+
 def test_the_newest_are_found_first_and_no_more_than_asked_for(database, outbox):
     outbox.record([entry(number, subject=f"s/{number}") for number in "123"])
     with database.read() as connection:
@@ -183,42 +183,3 @@ def test_the_history_of_a_delivery_is_in_order(database, outbox):
     with database.read() as connection:
         assert [row.number for row in history(connection, one)] == [1, 2, 10]
         assert history(connection, two + 1) == []
-
-
-class TestRebuilding:
-    def test_the_queue_is_what_waits_in_its_order(self, database, engine, outbox, monkeypatch):
-        monkeypatch.setattr(module, "_BATCH", 2)
-        outbox.record([entry(str(n), "one", series=f"t/{n % 2}") for n in range(8)])
-        refs = [row.ref for row in all_of(database)]
-        change(database, refs[1:2], status=DEAD)
-        change(database, refs[6:7], due_at=NOW + HOUR)
-        with database.transaction() as connection:
-            connection.exec_driver_sql("DELETE FROM procrastinate_jobs WHERE id > 3")
-        told = []
-        with database.transaction() as connection:
-            assert rebuild(connection, engine, told.append) == 7
-        assert [ref for ref, _, _ in queued(database)] == refs[:1] + refs[2:]
-        assert [lock for _, lock, _ in queued(database)] == [f"one|t/{n % 2}" for n in range(8) if n != 1]
-        assert told == [2, 2, 2, 1]
-        with database.read() as connection:
-            later = connection.exec_driver_sql("SELECT count(*) FROM procrastinate_jobs WHERE waits_for = 'time'")
-            assert later.scalar() == 1
-
-    def test_of_nothing_is_nothing(self, database, engine):
-        with database.transaction() as connection:
-            assert rebuild(connection, engine) == 0
-
-    def test_what_is_recorded_just_before_is_not_lost(self, postgresql_url):
-        """On PostgreSQL others record events until the queue is locked."""
-
-        class Late(Engine):
-            def rebuild(self, connection, jobs):
-                with queue_of(postgresql_url) as other:
-                    Outbox(other.database, other).record([entry("late")])
-                return super().rebuild(connection, jobs)
-
-        with queue_of(postgresql_url) as engine:
-            Outbox(engine.database, engine).record([entry("early")])
-            with engine.database.transaction() as connection:
-                assert rebuild(connection, Late(engine.database)) == 2
-            assert [ref for ref, _, _ in queued(engine.database)] == [row.ref for row in all_of(engine.database)]

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Table, event, func, insert, select, text, update
@@ -27,45 +27,12 @@ from extension_kit.deliveries.tables import (
 )
 from extension_kit.store.database import Database
 from extension_kit.store.size import live_bytes
-from tests.conftest import wait_until
-from tests.databases import opened
+from tests.support.databases import opened
+from tests.support.past_events import NOW, add_event, days_ago
+from tests.support.waiting import wait_until
 
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NOTHING = Cleaned(0, 0, 0, 0, 0)
 PLENTY = 10_000.0
-
-
-def days_ago(days: float) -> datetime:
-    return NOW - timedelta(days=days)
-
-
-def add_event(
-    database: Database,
-    event_id: str,
-    *delivered: str | tuple[str, float],
-    days: float = 100,
-    body: bytes = b"{}",
-    in_series: str | None = None,
-) -> int:
-    """Add an event that came in so many days ago, with deliveries: what became of each, and how many days ago."""
-    with database.transaction() as connection:
-        event = {"source": "s", "event_id": event_id, "name": "n", "received_at": days_ago(days), "body": body}
-        ref = connection.execute(insert(events).values(event).returning(events.c.ref)).scalar_one()
-        for number, became in enumerate(delivered):
-            status, ended = became if isinstance(became, tuple) else (became, days)
-            row = {
-                "event_ref": ref,
-                "listener": f"listener-{number}",
-                "series": in_series,
-                "status": status,
-                "created_at": days_ago(days),
-                "due_at": days_ago(days),
-                "ended_at": None if status == WAITING else days_ago(ended),
-            }
-            delivery = connection.execute(insert(deliveries).values(row).returning(deliveries.c.ref)).scalar_one()
-            attempt = {"delivery_ref": delivery, "number": 1, "started_at": days_ago(days)}
-            connection.execute(insert(attempts).values(attempt))
-        return int(ref)
 
 
 def kept(database: Database) -> list[str]:

@@ -10,26 +10,16 @@ import pytest
 from sqlalchemy import insert, select
 
 from extension_kit.deliveries import subscriptions
-from extension_kit.deliveries.attempt import Attempts
-from extension_kit.deliveries.hung_runs import AbandonedRuns
 from extension_kit.deliveries.sender_pool import Senders
 from extension_kit.deliveries.subscription_handlers import target_handlers
 from extension_kit.deliveries.tables import WAITING, attempts, deliveries, events
-from extension_kit.engine.app import Engine
 from extension_kit.settings import Settings
-from tests.commands import extension_kit
-from tests.unit.deliveries.driving import drive
-from tests.unit.senders.receivers import reply
+from tests.support.commands import extension_kit
+from tests.support.driving import make_attempt
+from tests.support.receivers import reply
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SIGNING = "whsec_" + b64encode(b"k" * 32).decode()
-
-
-@pytest.fixture
-def queue(sqlite):
-    """The engine's tables, which the commands look for."""
-    with sqlite.transaction() as connection:
-        Engine(sqlite).create_tables(connection)
 
 
 def repeat(connection):
@@ -60,7 +50,7 @@ def cases(receiver, server):
 
 
 @pytest.mark.parametrize("sender", ["http", "email", "amqp"])
-def test_no_list_log_or_error_shows_what_is_secret(sqlite, queue, receiver, server, caplog, sender):
+def test_no_list_log_or_error_shows_what_is_secret(sqlite, receiver, server, caplog, sender):
     caplog.set_level(logging.DEBUG)
     settings = Settings(
         delivery_allow_networks=(ip_network("127.0.0.0/8"),),
@@ -80,7 +70,7 @@ def test_no_list_log_or_error_shows_what_is_secret(sqlite, queue, receiver, serv
         connection.execute(insert(events).values(event))
         row = {"ref": 1, "event_ref": 1, "listener": key, "status": WAITING, "created_at": NOW, "due_at": NOW}
         connection.execute(insert(deliveries).values(row))
-    drive(Attempts(sqlite, target_handlers(senders), AbandonedRuns(9, list))(1))
+    make_attempt(sqlite, target_handlers(senders), 1)
     senders.close()
     with sqlite.read() as connection:
         stored = [*connection.execute(select(deliveries)), *connection.execute(select(attempts))]

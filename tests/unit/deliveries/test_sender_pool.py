@@ -9,10 +9,14 @@ import pytest
 from extension_kit.deliveries.sender_pool import Senders
 from extension_kit.errors import ConfigurationError
 from extension_kit.senders import Outcome
+from extension_kit.senders.http_calls import CallFailed
 from extension_kit.settings.kit import Settings
-from tests.conftest import APPS
-from tests.unit.senders.receivers import message, silence
+from tests.support.certificates import authority, ca_file, tls_for
+from tests.support.paths import APPS
+from tests.support.receivers import TIMEOUT, message, silence
+from tests.support.servers import free_port
 
+__all__ = ["authority", "ca_file", "tls_for"]  # fixtures
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
@@ -35,9 +39,9 @@ import sys
 from extension_kit.loading import load_extensions
 from extension_kit.runtime.service import Service
 from extension_kit.settings.kit import Settings
-durability = Service.of(load_extensions(["ledger.py"]), Settings.from_environment()).durability
-durability.worker("test")
-durability.close(1)
+runtime = Service.of(load_extensions(["ledger.py"]), Settings.from_environment()).open().runtime
+runtime.worker("test")
+runtime.close(1)
 print(sorted({"urllib3", "kombu", "smtplib", "standardwebhooks"} & sys.modules.keys()))
 """
     environment = {"EXTENSION_DATABASE_URL": f"sqlite:///{tmp_path}/x.db", "PYTHONPATH": str(APPS)}
@@ -99,3 +103,45 @@ def test_receivers_have_as_long_as_the_settings_say(make, receiver):
     there = receiver(answer=lambda request: silence)
     sender = make(delivery_allow_networks=LOOPBACK, delivery_timeout=0.2).get("http")
     assert sender.send({"url": there.url(host="127.0.0.1")}, message()) == Outcome("failed", "127.0.0.1: timed out")
+
+
+def test_protocols_that_make_the_attempts_know_their_targets(make):
+    assert make().check("protocol", {"anything": 1}) == {}
+
+
+class TestCalls:
+    """Calls of event protocols go where webhooks go."""
+
+    def call(self, senders, url):
+        return senders.http_calls.call("GET", url, headers={}, body=None, timeout=TIMEOUT, limit=100)
+
+    def test_they_are_made_in_one_place(self, make):
+        senders = make()
+        assert senders.http_calls is senders.http_calls
+
+    def test_only_networks_that_are_allowed_are_dialled(self, make, receiver):
+        there = receiver()
+        with pytest.raises(CallFailed, match="EXTENSION_DELIVERY_ALLOW_NETWORKS"):
+            self.call(make(), there.url(host="127.0.0.1"))
+        assert there.server.accepted == 0
+        assert self.call(make(delivery_allow_networks=LOOPBACK), there.url(host="127.0.0.1")).status == 200
+
+    def test_they_go_through_the_proxy_of_the_settings(self, make):
+        senders = make(delivery_proxy=f"http://127.0.0.1:{free_port()}")
+        with pytest.raises(CallFailed, match=r"receiver\.test: through the proxy 127\.0\.0\.1: Connection refused"):
+            self.call(senders, "http://receiver.test/")
+
+    def test_the_authorities_of_the_settings_are_trusted(self, make, receiver, tls_for, ca_file):
+        there = receiver(tls=tls_for("127.0.0.1"))
+        url = there.url(host="127.0.0.1")
+        trusting = make(delivery_allow_networks=LOOPBACK, delivery_ca_file=ca_file)
+        assert self.call(trusting, url).status == 200
+        with pytest.raises(CallFailed, match="TLS: "):
+            self.call(make(delivery_allow_networks=LOOPBACK), url)
+
+    def test_their_connections_are_closed_with_the_senders(self, make, receiver):
+        there, senders = receiver(), make(delivery_allow_networks=LOOPBACK)
+        self.call(senders, there.url(host="127.0.0.1"))
+        assert there.server.ended.empty()
+        senders.close()
+        assert there.server.ended.get(timeout=TIMEOUT) is None

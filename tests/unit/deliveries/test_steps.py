@@ -3,18 +3,15 @@
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from extension_kit.deliveries import step_memory as steps
-from extension_kit.deliveries.step_memory import find_step, remember_step
+from extension_kit.deliveries.step_memory import MOST, find_step, remember_step
 from extension_kit.store.database import Database
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-def remember(database: Database, run: str, step_id: str, body: bytes, now: datetime = NOW) -> None:
+def remember(database: Database, run: str, step_id: str, body: bytes, now: datetime = NOW, *, most: int = MOST) -> None:
     with database.transaction() as connection:
-        remember_step(connection, run, step_id, body, now)
+        remember_step(connection, run, step_id, body, now, most)
 
 
 def test_a_step_is_found_by_its_run_and_id(database: Database) -> None:
@@ -44,24 +41,18 @@ def test_a_step_is_remembered_with_the_event_that_told_of_it_or_not_at_all(datab
     assert find_step(database, "t/1", "a") is None
 
 
-def test_of_too_many_steps_in_a_run_the_newest_are_remembered(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(steps, "MOST", 3)
+def test_of_too_many_steps_in_a_run_the_newest_are_remembered(database: Database) -> None:
     remember(database, "t/2", "0", b"of another run")
     for number in range(5):
-        remember(database, "t/1", str(number), b"body", NOW + timedelta(seconds=number))
+        remember(database, "t/1", str(number), b"body", NOW + timedelta(seconds=number), most=3)
 
     assert [find_step(database, "t/1", str(number)) for number in range(5)] == [None, None, b"body", b"body", b"body"]
     assert find_step(database, "t/2", "0") == b"of another run"
 
 
-def test_of_too_many_steps_at_the_same_time_the_last_one_is_remembered(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(steps, "MOST", 3)
+def test_of_too_many_steps_at_the_same_time_the_last_one_is_remembered(database: Database) -> None:
     for step_id in "ecabd":
-        remember(database, "t/1", step_id, b"body")
+        remember(database, "t/1", step_id, b"body", most=3)
         assert find_step(database, "t/1", step_id) == b"body"
 
     assert sum(find_step(database, "t/1", step_id) is not None for step_id in "ecabd") == 3

@@ -13,21 +13,21 @@ from sqlalchemy import insert, select
 from standardwebhooks import Webhook
 
 from extension_kit.deliveries import subscriptions
-from extension_kit.deliveries.attempt import Attempts, Due
-from extension_kit.deliveries.hung_runs import AbandonedRuns
+from extension_kit.deliveries.handler import Due
 from extension_kit.deliveries.retry import DEFAULT_DELAYS
 from extension_kit.deliveries.sender_pool import Senders
-from extension_kit.deliveries.subscription_handlers import Manner, message_id, target_handlers
+from extension_kit.deliveries.subscription_handlers import DeliveryFormat, message_id, target_handlers
 from extension_kit.deliveries.tables import WAITING, attempts, deliveries, events
+from extension_kit.errors import GiveUp
 from extension_kit.senders import Message, Outcome
 from extension_kit.senders.amqp import AmqpSender
 from extension_kit.senders.target_schema import MAX_TIMEOUT
 from extension_kit.settings.kit import Settings
-from tests.conftest import free_port
-from tests.unit.deliveries.driving import drive
-from tests.unit.senders.receivers import TIMEOUT, local_addresses, reply, silence
-from tests.unit.senders.test_amqp import Exchange
-from tests.unit.senders.test_email import Mailbox, smtp
+from tests.support.broker import Exchange
+from tests.support.driving import make_attempt
+from tests.support.mailbox import Mailbox, smtp
+from tests.support.receivers import TIMEOUT, local_addresses, reply, silence
+from tests.support.servers import free_port
 
 __all__ = ["smtp"]  # a fixture
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -186,28 +186,28 @@ class TestHandlers:
         assert (outcome.result, outcome.error.rpartition(" ")[2]) == ("failed", "EXTENSION_SMTP_HOST")
 
 
-class TestManners:
-    """Protocols have manners of their own; those of the others are not theirs."""
+class TestDeliveryFormats:
+    """Protocols have formats of their own; those of the others are not theirs."""
 
     @pytest.fixture
     def find_with(self, sqlite, senders):
-        def find_with(manner, subscription):
+        def find_with(form, subscription):
             with sqlite.read() as connection:
-                return target_handlers(senders, manners={"echo": manner})(subscription.key, connection)
+                return target_handlers(senders, formats={"echo": form})(subscription.key, connection)
 
         return find_with
 
-    def test_the_envelope_says_what_is_sent(self, find_with, subscribe, receiver):
+    def test_the_message_says_what_is_sent(self, find_with, subscribe, receiver):
         there = receiver()
 
-        def envelope(due, subscription):
+        def make_message(due, subscription):
             body = f"{subscription.name}: {due.event_name} {due.source} {due.series} {due.place} {due.number}".encode()
             return Message("id-7", body + due.body, content_type="text/plain")
 
         mine, others = (subscribe(url=there.url(host="127.0.0.1"), protocol=name) for name in ("echo", "other"))
         sent = due(number=3)._replace(source="echo", series="echo/a", place=4)
         for subscription in (mine, others):
-            assert find_with(Manner(envelope), subscription).make(sent).result == "delivered"
+            assert find_with(DeliveryFormat(make_message), subscription).make(sent).result == "delivered"
         own, plain = there.requests
         assert own.body == f"{mine.name}: a.b echo echo/a 4 3".encode() + due().body
         assert (own.headers["webhook-id"], own.headers["content-type"]) == ("id-7", "text/plain")
@@ -224,16 +224,41 @@ class TestManners:
         ],
     )
     def test_the_retry_schedule_is_its_own_or_the_protocols(self, find_with, subscribe, protocol, own, expected):
-        manner = Manner(lambda due, subscription: Message("1", b""), retry=[1, 2])
+        form = DeliveryFormat(lambda due, subscription: Message("1", b""), retry=[1, 2])
         subscription = subscribe(url="http://x.test", protocol=protocol, retry=own)
-        assert find_with(manner, subscription).schedule.delays == expected
+        assert find_with(form, subscription).schedule.delays == expected
 
     def test_without_a_schedule_it_is_the_default(self, find_with, subscribe):
-        manner = Manner(lambda due, subscription: Message("1", b""))
-        assert find_with(manner, subscribe(url="http://x.test", protocol="echo")).schedule.delays == DEFAULT_DELAYS
+        form = DeliveryFormat(lambda due, subscription: Message("1", b""))
+        assert find_with(form, subscribe(url="http://x.test", protocol="echo")).schedule.delays == DEFAULT_DELAYS
 
-    def test_an_envelope_that_raises_is_a_failed_attempt(self, sqlite, senders, subscribe, receiver, caplog):
-        def envelope(due, subscription):
+    def test_the_target_may_be_made_for_each_attempt(self, find_with, subscribe, receiver):
+        there = receiver()
+
+        def make_target(due, subscription):
+            return {**subscription.target, "headers": {"X-Attempt": f"{due.number}"}}
+
+        form = DeliveryFormat(lambda due, subscription: Message("1", b""), make_target=make_target)
+        subscription = subscribe(url=there.url(host="127.0.0.1"), protocol="echo")
+        for number in (1, 2):
+            assert find_with(form, subscription).make(due(number=number)).result == "delivered"
+        assert [request.headers["x-attempt"] for request in there.requests] == ["1", "2"]
+        assert "headers" not in subscription.target
+
+    @pytest.mark.parametrize("part", ["make_target", "make_message"])
+    def test_a_format_may_give_up(self, find_with, subscribe, receiver, part):
+        def give_up(due, subscription):
+            raise GiveUp("no URL is configured")
+
+        there = receiver()
+        parts = {"make_message": lambda due, subscription: Message("1", b""), part: give_up}
+        subscription = subscribe(url=there.url(host="127.0.0.1"), protocol="echo")
+        outcome = find_with(DeliveryFormat(**parts), subscription).make(due())
+        assert (outcome.result, outcome.error) == ("refused", "no URL is configured")
+        assert there.requests == []
+
+    def test_a_message_that_raises_is_a_failed_attempt(self, sqlite, senders, subscribe, receiver, caplog):
+        def make_message(due, subscription):
             raise KeyError("no such template")
 
         there = receiver()
@@ -243,15 +268,76 @@ class TestManners:
             connection.execute(insert(events).values(event))
             row = {"ref": 1, "event_ref": 1, "listener": key, "status": WAITING, "created_at": NOW, "due_at": NOW}
             connection.execute(insert(deliveries).values(row))
-        manners = {"echo": Manner(envelope, retry=[30])}
-        made = Attempts(sqlite, target_handlers(senders, manners=manners), AbandonedRuns(9, list))(1)
-        assert drive(made) is not None
+        formats = {"echo": DeliveryFormat(make_message, retry=[30])}
+        assert make_attempt(sqlite, target_handlers(senders, formats=formats), 1).due_at is not None
         with sqlite.read() as connection:
             delivery = connection.execute(select(deliveries)).one()
         assert (delivery.status, delivery.attempts) == (WAITING, 1)
         assert "KeyError: 'no such template'" in delivery.error
         assert there.requests == []
         assert "s3cret" not in caplog.text
+
+
+class TestProtocolsThatSendThemselves:
+    """The sender ``protocol``: the event protocol makes the attempts."""
+
+    @pytest.fixture
+    def find_with(self, sqlite, senders):
+        def find_with(subscription, **form):
+            with sqlite.read() as connection:
+                return target_handlers(senders, formats={"echo": DeliveryFormat(**form)})(subscription.key, connection)
+
+        return find_with
+
+    def test_it_gets_the_delivery_and_the_subscription_and_its_outcome_counts(self, find_with, subscribe):
+        got, outcome = [], Outcome("failed", "answered 503", 503, retry_in=7.0, unreachable=True)
+
+        def send(due, subscription):
+            got.append((due, subscription))
+            return outcome
+
+        subscription = subscribe("protocol", protocol="echo")
+        assert find_with(subscription, send=send).make(due(number=3)) == outcome
+        assert got == [(due(number=3), subscription)]
+
+    def test_neither_a_message_nor_a_target_is_made(self, find_with, subscribe):
+        made = []
+        form = {name: lambda due, subscription: made.append(due) for name in ("make_message", "make_target")}
+        handler = find_with(subscribe("protocol", protocol="echo"), send=lambda *_: Outcome("delivered"), **form)
+        assert handler.make(due()).result == "delivered"
+        assert made == []
+
+    def test_no_number_of_failures_stops_it(self, find_with, subscribe):
+        failed = Outcome("failed", "no connection", unreachable=True)
+        handler = find_with(subscribe("protocol", protocol="echo"), send=lambda *_: failed)
+        for _ in range(UNANSWERED + ANSWERED):
+            assert handler.circuit_wait() == 0
+            assert handler.make(due()) == failed
+        assert handler.circuit_wait() == 0
+
+    def test_it_may_give_up(self, find_with, subscribe):
+        def send(due, subscription):
+            raise GiveUp("it is gone")
+
+        outcome = find_with(subscribe("protocol", protocol="echo"), send=send).make(due())
+        assert (outcome.result, outcome.error) == ("refused", "it is gone")
+
+    @pytest.mark.parametrize(("own", "expected"), [(None, (1.0, 2.0)), ([5], (5.0,)), ([], ())])
+    def test_the_retry_schedule_is_its_own_or_the_protocols(self, find_with, subscribe, own, expected):
+        subscription = subscribe("protocol", protocol="echo", retry=own)
+        handler = find_with(subscription, send=lambda *_: Outcome("delivered"), retry=[1, 2])
+        assert handler.schedule.delays == expected
+
+    def test_other_senders_of_the_protocol_are_as_before(self, find_with, subscribe, receiver):
+        there, sent = receiver(), []
+        subscription = subscribe(url=there.url(host="127.0.0.1"), protocol="echo")
+        assert find_with(subscription, send=lambda *given: sent.append(given)).make(due()).status == 200
+        assert (len(there.requests), sent) == (1, [])
+
+    @pytest.mark.parametrize("protocol", ["echo", "other"])
+    def test_where_nothing_sends_for_it_it_fails_and_says_why(self, find_with, subscribe, protocol):
+        outcome = find_with(subscribe("protocol", protocol=protocol)).make(due())
+        assert outcome == Outcome("failed", f"no extension that is loaded makes attempts for {protocol}")
 
 
 def silent(connection):
@@ -273,7 +359,7 @@ class TestResting:
     def fail(self, find, key, times):
         for _ in range(times):
             handler = find(key)
-            assert handler.rest() == 0
+            assert handler.circuit_wait() == 0
             assert handler.make(due()).result == "failed"
 
     def test_where_nobody_answers_all_subscriptions_of_the_host_rest(self, find, subscribe, receiver, clock):
@@ -281,12 +367,12 @@ class TestResting:
         one, other = (subscribe(url=f"http://127.0.0.1:{port}/{path}").key for path in "ab")
         elsewhere = subscribe(url=receiver().url(host="127.0.0.1")).key
         self.fail(find, one, UNANSWERED)
-        assert find(one).rest() > 1
-        assert find(other).rest() > 1
-        assert find(elsewhere).rest() == 0
+        assert find(one).circuit_wait() > 1
+        assert find(other).circuit_wait() > 1
+        assert find(elsewhere).circuit_wait() == 0
         clock.now += 1000
-        assert find(other).rest() == 0  # one attempt is let through
-        assert find(one).rest() > 1
+        assert find(other).circuit_wait() == 0  # one attempt is let through
+        assert find(one).circuit_wait() > 1
 
     @pytest.mark.parametrize("how", [silent, silence], ids=["hangs up", "hangs"])
     def test_paths_without_an_answer_rest_by_themselves_and_no_other_at_their_host(
@@ -298,19 +384,19 @@ class TestResting:
         for _ in range(UNANSWERED):
             for key in bad:
                 self.fail(find, key, 1)
-                assert find(sound).rest() == 0
-        assert all(find(key).rest() > 1 for key in bad)
-        assert find(sound).rest() == 0
+                assert find(sound).circuit_wait() == 0
+        assert all(find(key).circuit_wait() > 1 for key in bad)
+        assert find(sound).circuit_wait() == 0
         assert find(sound).make(due()).result == "delivered"
-        assert all(find(key).rest() > 1 for key in bad)
+        assert all(find(key).circuit_wait() > 1 for key in bad)
         clock.now += 1000
-        assert find(bad[0]).rest() == 0  # its own probe
+        assert find(bad[0]).circuit_wait() == 0  # its own probe
 
     def test_one_that_gives_a_host_too_little_time_does_not_send_it_to_rest(self, find, subscribe, unanswering):
         hasty, other = (subscribe(url=unanswering, timeout=seconds).key for seconds in (0.1, TIMEOUT))
         self.fail(find, hasty, UNANSWERED)
-        assert find(hasty).rest() > 1
-        assert find(other).rest() == 0
+        assert find(hasty).circuit_wait() > 1
+        assert find(other).circuit_wait() == 0
 
     def test_the_probe_of_a_host_goes_round(self, find, subscribe, clock):
         url = f"http://127.0.0.1:{free_port()}"
@@ -320,7 +406,7 @@ class TestResting:
         for _ in range(4):
             clock.now += 700
             for key in (one, other):
-                if find(key).rest() == 0:
+                if find(key).circuit_wait() == 0:
                     probes.append(key)
                     assert find(key).make(due()).result == "failed"
         assert probes == [one, other] * 2
@@ -329,10 +415,10 @@ class TestResting:
         there = receiver(answer=lambda request: reply(500 if request.path == "/broken" else 200))
         broken, sound = (subscribe(url=there.url(path, "127.0.0.1")).key for path in ("/broken", "/sound"))
         self.fail(find, broken, ANSWERED)
-        assert find(broken).rest() > 1
-        assert find(sound).rest() == 0
+        assert find(broken).circuit_wait() > 1
+        assert find(sound).circuit_wait() == 0
         assert find(sound).make(due()).result == "delivered"
-        assert find(broken).rest() > 1
+        assert find(broken).circuit_wait() > 1
 
     def test_an_answer_whatever_it_says_wakes_the_host(self, find, subscribe, receiver):
         answers = iter([silent] * 4 + [reply(500, Connection="close")] + [silent] * 2)
@@ -347,14 +433,14 @@ class TestResting:
         self.fail(find, key, ANSWERED - 1)
         assert find(key).make(due()).result == "refused"
         self.fail(find, key, ANSWERED - 1)
-        assert find(key).rest() == 0
+        assert find(key).circuit_wait() == 0
 
     def test_targets_of_the_same_host_are_known_by_it_however_it_is_written(self, find, subscribe):
         port = free_port()
         urls = [f"amqp://kit:a@LOCALHOST:{port}/x", f"amqp://localhost:{port}/y"]
         one, other = (subscribe("amqp", url=url, routing_key="q", timeout=TIMEOUT).key for url in urls)
         self.fail(find, one, UNANSWERED)
-        assert find(other).rest() > 1
+        assert find(other).circuit_wait() > 1
 
     def test_what_is_postponed_for_a_rest_is_no_attempt(self, sqlite, senders, subscribe, clock):
         key = subscribe(url=f"http://127.0.0.1:{free_port()}", retry=[60] * UNANSWERED).key
@@ -363,19 +449,19 @@ class TestResting:
             connection.execute(insert(events).values(event))
             row = {"ref": 1, "event_ref": 1, "listener": key, "status": WAITING, "created_at": NOW, "due_at": NOW}
             connection.execute(insert(deliveries).values(row))
-        attempt = Attempts(sqlite, target_handlers(senders, clock), AbandonedRuns(9, list))
+        find = target_handlers(senders, clock)
 
         def made():
             with sqlite.read() as connection:
                 return connection.execute(select(deliveries)).one(), connection.execute(select(attempts)).all()
 
         for _ in range(UNANSWERED):
-            assert drive(attempt(1)) is not None
-        again_at = drive(attempt(1))
+            assert make_attempt(sqlite, find, 1).status == WAITING
+        again_at = make_attempt(sqlite, find, 1).due_at
         delivery, rows = made()
         assert again_at > datetime.now(UTC)
         assert (delivery.status, delivery.attempts, delivery.due_at, len(rows)) == (WAITING, 5, again_at, 5)
         clock.now += 1000
-        assert drive(attempt(1)) is None
+        assert make_attempt(sqlite, find, 1).status == "dead"
         delivery, rows = made()
         assert (delivery.status, delivery.attempts, len(rows)) == ("dead", 6, 6)

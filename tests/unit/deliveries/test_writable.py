@@ -6,14 +6,14 @@ from sqlalchemy import text
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.subscription_matching import matching
 from extension_kit.errors import StoreError
-from tests.unit.deliveries.recording import entry, rows, stored
+from tests.support.recording import entry, rows, stored
 
-TABLES = ["events", "series", "steps", "subscriptions", "deliveries", "procrastinate_jobs"]
+TABLES = ["events", "series", "steps", "subscriptions", "deliveries"]
 
 
 @pytest.fixture
-def outbox(database, engine):
-    return Outbox(database, engine, matching)
+def outbox(database):
+    return Outbox(database, matching)
 
 
 def change(database, *statements):
@@ -58,7 +58,7 @@ def test_a_trigger_refuses_rows(database, outbox, table):
         StoreError, match=r"refuses to store an event \(not today\): check the changes made to its tables"
     ):
         outbox.check_writable()
-    if table in ("events", "deliveries", "procrastinate_jobs"):
+    if table in ("events", "deliveries"):
         with pytest.raises(StoreError, match="refuses to store an event"):
             outbox.record([entry("1")])
 

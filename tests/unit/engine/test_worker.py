@@ -1,106 +1,97 @@
-"""What a worker does besides its work, which is tested on both stores in tests/conformance."""
+"""A whole worker on each store; what it does with deliveries is tested in tests/conformance, too."""
 
-import asyncio
-import logging
+import threading
 
 import pytest
 
-from extension_kit.engine.app import Engine
-from extension_kit.engine.sqlite_connector import SqliteConnector
-from tests.conftest import wait_until
-from tests.workers import working
+from extension_kit.deliveries.tables import DELIVERED
+from extension_kit.errors import StoreUnavailable
+from extension_kit.store.migrate import upgrade
+from tests.support.databases import opened
+from tests.support.queues import in_
+from tests.support.waiting import wait_until
+from tests.support.workers import Attempts, failed, working
 
 
-class Broken(SqliteConnector):
-    """Fails at what cannot fail, once."""
-
-    failures = 1
-
-    async def execute_query_one_async(self, query, **arguments):
-        if Broken.failures:
-            Broken.failures -= 1
-            raise RuntimeError("a mistake")
-        return await super().execute_query_one_async(query, **arguments)
+def are_over(stored, number):
+    found = stored.statuses()
+    return len(found) == number and set(found.values()) == {DELIVERED}
 
 
-class BrokenEngine(Engine):
-    def connector(self):
-        return Broken(self.database.path)
+def test_what_waits_and_what_comes_is_delivered(stored):
+    stored.add("1", "2")
+    attempts = Attempts({"2": [failed()]})
+    with working(stored.database, attempts):
+        wait_until(lambda: are_over(stored, 2))
+        stored.add("3")
+        wait_until(lambda: are_over(stored, 3))
+    assert sorted(attempts.started) == [*"12", *"23"]
 
 
-def test_a_worker_that_fails_begins_anew(engine, add, caplog, monkeypatch):
-    monkeypatch.setattr("extension_kit.engine.worker._RESTART_PAUSE", 0.01)
-    monkeypatch.setattr(Broken, "failures", 2)
-    attempted = []
-    add((1, None, None))
-    with working(BrokenEngine(engine.database), attempted.append):
-        wait_until(lambda: attempted)
-    failures = [record for record in caplog.records if record.name == "extension_kit.engine"]
-    assert [record.levelno for record in failures] == [logging.ERROR] * 2
-    assert "a mistake" in caplog.text
+def test_workers_share_the_deliveries(stored):
+    made = Attempts(), Attempts()
+    with working(stored.database, made[0], name="one"):
+        stored.add(*map(str, range(50)))
+        with working(stored.database, made[1], name="two"):
+            stored.add(*map(str, range(50, 100)), series="t/1")
+            wait_until(lambda: are_over(stored, 100))
+        stored.add("100")
+        wait_until(lambda: are_over(stored, 101))
+    ended = made[0].ended + made[1].ended
+    assert sorted(map(int, ended)) == list(range(101))
+    for attempts in made:
+        of_series = [int(each) for each in attempts.ended if 50 <= int(each) < 100]
+        assert of_series == sorted(of_series)
 
 
-def test_a_reaper_that_fails_has_the_worker_begin_anew(engine, add, caplog, monkeypatch):
-    monkeypatch.setattr("extension_kit.engine.worker._RESTART_PAUSE", 0.01)
-    attempted = []
-
-    class BrokenReaper:
-        def __init__(self, *arguments):
-            self.run = self.fail if not caplog.records else asyncio.Event().wait
-
-        async def fail(self):
-            raise RuntimeError("a mistake")
-
-    monkeypatch.setattr("extension_kit.engine.worker.Reaper", BrokenReaper)
-    with working(engine, attempted.append):
-        wait_until(lambda: caplog.records)
-        monkeypatch.undo()
-        add((1, None, None))
-        wait_until(lambda: attempted)
-    assert "failed, restarting" in caplog.text
+def test_a_worker_that_is_stopped_twice_or_before_it_runs_ends(stored):
+    with working(stored.database, Attempts()) as worker:
+        worker.stop()
+    with working(stored.database, Attempts()) as worker:
+        wait_until(lambda: any(thread.name == "delivery-0" for thread in threading.enumerate()))
+        worker.stop()
+        worker.stop()
 
 
-def test_a_worker_that_fails_can_be_stopped(engine, caplog, monkeypatch):
-    monkeypatch.setattr("extension_kit.engine.worker._RESTART_PAUSE", 3600)
-    monkeypatch.setattr(Broken, "failures", 1000)
-    with working(BrokenEngine(engine.database), print):
-        wait_until(lambda: caplog.records)
+def test_threads_end_with_the_worker(stored):
+    before = set(threading.enumerate())  # functions of other tests may not return
+    with working(stored.database, Attempts()):
+        stored.add("1")
+        wait_until(lambda: are_over(stored, 1))
+    wait_until(lambda: not [each for each in set(threading.enumerate()) - before if each.name.startswith("deliver")])
 
 
-def test_a_worker_without_tables_says_what_to_do_and_waits_for_them(engine, add, caplog):
-    with engine.database.transaction() as connection:
-        connection.exec_driver_sql("DROP TABLE procrastinate_workers")
-    attempted = []
-    add((1, None, None))
-    with working(engine, attempted.append):
-        wait_until(lambda: "extension-kit db upgrade" in caplog.text)
-        with engine.database.transaction() as connection:
-            engine.create_tables(connection)
-        wait_until(lambda: attempted)
+def test_earlier_attempts_tell_quick_listeners_from_new_ones(stored):
+    stored.add(*map(str, range(4)), listener="quick")
+    stored.add("4", "5", listener="other", due_at=in_(3600))
+    together = threading.Barrier(4, timeout=20)
+
+    def make(due):
+        together.wait()  # all four at the same time; a new listener gets one thread beside others
+        return Attempts()(due)
+
+    with working(stored.database, make, threads=8, experience=lambda: [("quick", 0.01, True)]):
+        wait_until(lambda: list(stored.statuses().values()).count(DELIVERED) == 4)
 
 
-@pytest.mark.parametrize(("level", "expected"), [(logging.INFO, set()), (logging.DEBUG, {"DEBUG"})])
-def test_what_procrastinate_tells_of_every_job_is_for_debugging(engine, add, caplog, monkeypatch, level, expected):
-    library = logging.getLogger("procrastinate")
-    monkeypatch.setattr(library, "level", logging.NOTSET)
-    library.manager._clear_cache()
-    caplog.set_level(level)
-    add((1, None, None))
-    attempted = []
-    with working(engine, attempted.append):
-        wait_until(lambda: engine.stats().waiting == engine.stats().doing == 0)
-    told = [record for record in caplog.records if record.name.startswith("procrastinate")]
-    assert {record.levelname for record in told} == expected
-    assert any("Starting job" in record.getMessage() for record in told) == bool(expected)
-    library.setLevel(logging.NOTSET)
+def test_experience_that_cannot_be_read_does_not_keep_a_worker_from_its_work(stored):
+    def fail():
+        raise StoreUnavailable("gone")
+
+    stored.add("1")
+    with working(stored.database, Attempts(), experience=fail):
+        wait_until(lambda: are_over(stored, 1))
 
 
-def test_workers_of_one_process_do_not_disturb_each_other(engine, add):
-    attempted = []
-    with working(engine, attempted.append, name="one"):
-        with working(engine, attempted.append, name="two"):
-            add(*((number, None, None) for number in range(10)))
-            wait_until(lambda: len(attempted) == 10)
-        add((10, None, None))
-        wait_until(lambda: len(attempted) == 11)
-    assert sorted(attempted) == list(range(11))
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_a_worker_without_tables_says_what_to_do_and_waits_for_them(request, store, caplog):
+    with opened(request.getfixturevalue(f"{store}_url"), upgraded=False) as database:
+        database.create()
+        with working(database, Attempts()):
+            wait_until(lambda: "extension-kit db upgrade" in caplog.text)
+            upgrade(database)
+            wait_until(lambda: "paused" in caplog.text)
+        caplog.clear()
+        with working(database, Attempts()):
+            pass
+        assert not caplog.records

@@ -1,10 +1,10 @@
 import threading
 
-from extension_kit.events.function_pool import Pool
+from extension_kit.events.function_pool import FunctionPool
 
 
 def test_tasks_run_on_other_threads():
-    pool = Pool(2, 10)
+    pool = FunctionPool(2, 10)
     seen = []
     done = threading.Event()
     assert pool.submit(lambda: (seen.append(threading.current_thread()), done.set()))
@@ -14,7 +14,7 @@ def test_tasks_run_on_other_threads():
 
 
 def test_as_many_run_at_once_as_there_are_threads():
-    pool = Pool(4, 10)
+    pool = FunctionPool(4, 10)
     together = threading.Barrier(5)
     for _ in range(4):
         assert pool.submit(lambda: together.wait(10))
@@ -23,7 +23,7 @@ def test_as_many_run_at_once_as_there_are_threads():
 
 
 def test_more_wait_up_to_the_limit_and_no_further():
-    pool = Pool(1, 3)
+    pool = FunctionPool(1, 3)
     release, started = threading.Event(), threading.Event()
     done = []
     assert pool.submit(lambda: (started.set(), release.wait(10)))
@@ -35,7 +35,7 @@ def test_more_wait_up_to_the_limit_and_no_further():
 
 
 def test_no_more_threads_than_allowed_are_started():
-    pool = Pool(3, 1000)
+    pool = FunctionPool(3, 1000)
     done = threading.Semaphore(0)
     for _ in range(500):
         assert pool.submit(done.release)
@@ -46,13 +46,13 @@ def test_no_more_threads_than_allowed_are_started():
 
 
 def test_a_closed_pool_takes_nothing():
-    pool = Pool(1, 10)
+    pool = FunctionPool(1, 10)
     assert pool.close(1)
     assert not pool.submit(lambda: None)
 
 
 def test_closing_does_not_wait_for_a_function_that_hangs():
-    pool = Pool(1, 10)
+    pool = FunctionPool(1, 10)
     release, started = threading.Event(), threading.Event()
     pool.submit(lambda: (started.set(), release.wait(30)))
     assert started.wait(10)

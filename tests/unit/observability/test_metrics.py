@@ -15,9 +15,9 @@ import urllib.request
 import pytest
 
 from extension_kit.observability.metrics_page import Backlog
-from extension_kit.server.health_port import ProbesServer
-from extension_kit.server.worker_process import PART, Deliverer
-from tests.conftest import wait_until
+from extension_kit.server.health_port import HealthPort
+from extension_kit.server.worker_process import METRICS_NAME, WorkerProcess
+from tests.support.waiting import wait_until
 
 PRELUDE = """
 import os, sys
@@ -246,19 +246,19 @@ class TestSeveralProcesses:
         """) == [2, 2]  # fmt: skip
 
 
-class TestTheDeliverer:
+class TestTheWorkerProcess:
     def test_its_gauges_are_forgotten_when_it_has_ended(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-        gauge = tmp_path / f"gauge_livesum_{os.getpid()}-{PART}.db"
-        counter = tmp_path / f"counter_{os.getpid()}-{PART}.db"
-        deliverer = Deliverer(["no-such-file.py"])
-        for end in (deliverer.keep_running, lambda: deliverer.wait(30)):
+        gauge = tmp_path / f"gauge_livesum_{os.getpid()}-{METRICS_NAME}.db"
+        counter = tmp_path / f"counter_{os.getpid()}-{METRICS_NAME}.db"
+        process = WorkerProcess(["no-such-file.py"], longest_silence=60.0)
+        for end in (process.keep_running, lambda: process.wait(30)):
             gauge.touch()
             counter.touch()
-            deliverer.keep_running()
+            process.keep_running()
             wait_until(lambda end=end: end() or not gauge.exists())
             assert counter.exists()
-        deliverer.wait(30)
+        process.wait(30)
 
 
 class TestTheDirectory:
@@ -322,6 +322,15 @@ class TestTheDirectory:
         assert "PROMETHEUS_MULTIPROC_DIR" in said
         assert str(tmp_path / "file") in said
 
+    def test_a_file_that_a_process_is_just_creating_does_not_disturb_the_page(self, run):
+        numbers = run("""
+            with metrics.shared():
+                child("web-1", count)
+                Path(os.environ[metrics.DIRECTORY], "counter_web-2.db").touch()
+                print(received())
+        """)
+        assert numbers == 1
+
     def test_a_broken_file_in_it_is_an_error_page_and_a_line_in_the_log(self, run):
         page = run("""
             import logging
@@ -365,7 +374,7 @@ class TestTheHealthPort:
     @pytest.fixture
     def get(self):
         listening = socket.create_server(("127.0.0.1", 0))
-        server = ProbesServer([listening], "127.0.0.1", lambda: True, lambda: Backlog(4, 2.5))
+        server = HealthPort([listening], "127.0.0.1", lambda: True, lambda: Backlog(4, 2.5))
         server.start()
 
         def get(path):

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from extension_kit.observability import shared_folder
-from tests.conftest import wait_until
+from tests.support.waiting import wait_until
 
 HOLDER = """
 import os, sys
 from extension_kit.observability import shared_folder
-shared_folder._PLACES = (sys.argv[1],)
-print(shared_folder.make(), flush=True)
+print(shared_folder.make([sys.argv[1]]), flush=True)
 if "fork" in sys.argv:
     if child := os.fork():
         print(child, flush=True)
@@ -25,9 +24,8 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path):
     """Where folders are made: of this test alone."""
-    monkeypatch.setattr(shared_folder, "_PLACES", (str(tmp_path),))
     return tmp_path
 
 
@@ -43,7 +41,7 @@ def holder(place, *arguments):
 
 
 def swept(folder):
-    shared_folder.sweep()
+    shared_folder.sweep([folder.parent])
     return not folder.exists()
 
 
@@ -96,7 +94,7 @@ def test_links_are_neither_followed_nor_removed(place, tmp_path_factory):
     (unused / "link").symlink_to(outside)
     (place / f"{shared_folder._PREFIX}file").write_text("x")
     (place / "another-program").mkdir()
-    shared_folder.sweep()
+    shared_folder.sweep([place])
     assert (outside / "precious").exists()
     assert sorted(path.name.removeprefix(shared_folder._PREFIX) for path in place.iterdir()) == [
         "another-program",
@@ -119,7 +117,7 @@ def test_a_folder_that_was_just_made_is_not_swept(place):
 
     def sweep():
         while not ended.is_set():
-            shared_folder.sweep()
+            shared_folder.sweep([place])
 
     sweepers = [threading.Thread(target=sweep) for _ in range(3)]
     for sweeper in sweepers:
@@ -128,7 +126,7 @@ def test_a_folder_that_was_just_made_is_not_swept(place):
         made = []
         for _ in range(100):
             try:
-                made.append(shared_folder.make())
+                made.append(shared_folder.make([str(place)]))
             except OSError:  # each of ten was swept before it was locked
                 continue
         assert made
@@ -139,7 +137,6 @@ def test_a_folder_that_was_just_made_is_not_swept(place):
             sweeper.join(30)
 
 
-def test_where_nothing_can_be_made_it_says_so(monkeypatch):
-    monkeypatch.setattr(shared_folder, "_PLACES", ("/proc",))
+def test_where_nothing_can_be_made_it_says_so():
     with pytest.raises(OSError, match="/proc"):
-        shared_folder.make()
+        shared_folder.make(["/proc"])

@@ -1,5 +1,6 @@
 """Receivers, as senders' tests have them."""
 
-from tests.unit.senders.conftest import authority, ca_file, receiver, server, tls_for
+from tests.support.certificates import authority, ca_file, tls_for
+from tests.support.receivers import receiver, server
 
 __all__ = ["authority", "ca_file", "receiver", "server", "tls_for"]

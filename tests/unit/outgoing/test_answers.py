@@ -7,16 +7,15 @@ from contextlib import suppress
 
 import pytest
 
-from extension_kit.agent import connection as agent_connection
-from extension_kit.agent import registration
+from extension_kit.agent.address import Address
+from extension_kit.agent.agent_api import AgentRefusedError, call_agent_api
 from extension_kit.agent.connection import Connection as AgentConnection
 from extension_kit.agent.connection import NoAnswerError
-from extension_kit.agent.registration import Address, AgentRefusedError, Registration, tell_agent
+from extension_kit.agent.registration import Registration
 from extension_kit.apscheduler.connection import Connection as CronEyeConnection
 from extension_kit.outgoing.response import MAX_HEAD, MAX_INTERIM
-from extension_kit.senders import http_client
 from extension_kit.senders.http import HttpSender
-from tests.unit.senders.receivers import TIMEOUT, Receiver, drip, local_addresses, message, reply, silence
+from tests.support.receivers import TIMEOUT, Receiver, drip, local_addresses, message, reply, silence
 
 Ask = Callable[[str, float], bool]
 """Sends something to a URL, within seconds, and returns whether that was a success."""
@@ -27,8 +26,10 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 class Asking:
     """One client of each sort, which keeps its connections from request to request."""
 
+    excerpt_seconds = 0.1
+
     def __init__(self) -> None:
-        self._sender = HttpSender(local_addresses(), timeout=TIMEOUT)
+        self._sender = HttpSender(local_addresses(), timeout=TIMEOUT, excerpt_seconds=self.excerpt_seconds)
         self._croneye: CronEyeConnection | None = None
         self._agent: AgentConnection | None = None
 
@@ -43,29 +44,31 @@ class Asking:
         return self._sender.send({"url": url, "timeout": seconds}, message()).result == "delivered"
 
     def apscheduler(self, url: str, seconds: float) -> bool:
-        self._croneye = self._croneye or CronEyeConnection(url, "token", timeout=seconds, ca_file=None)
+        self._croneye = self._croneye or CronEyeConnection(
+            url, "token", timeout=seconds, ca_file=None, excerpt_seconds=self.excerpt_seconds
+        )
         outcome = self._croneye.post(b"{}")
         assert outcome.result != "refused"  # which would be for good
         return outcome.result == "delivered"
 
     def agent(self, url: str, seconds: float) -> bool:
-        self._agent = self._agent or AgentConnection(Address.parse(url), timeout=seconds)
+        self._agent = self._agent or AgentConnection(
+            Address.parse(url), timeout=seconds, grace=0.0, excerpt_seconds=self.excerpt_seconds
+        )
         with suppress(NoAnswerError):
             return self._agent.send("POST", "/events/all", b"{}").status == 200
         return False
 
     def register(self, url: str, seconds: float) -> bool:
-        registration.TIMEOUT = seconds
+        extension = Registration(Address.parse("http://oncall:8080"))
         with suppress(AgentRefusedError):
-            tell_agent("POST", url, Registration(Address.parse("http://oncall:8080")), "key")
+            call_agent_api("POST", url, extension, "key", timeout=seconds, excerpt_seconds=self.excerpt_seconds)
             return True
         return False
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Asking]:
-    monkeypatch.setattr(agent_connection, "GRACE", 0.0)
-    monkeypatch.setattr(registration, "TIMEOUT", registration.TIMEOUT)  # put back afterwards
+def clients() -> Iterator[Asking]:
     clients = Asking()
     yield clients
     clients.close()
@@ -170,13 +173,8 @@ def test_a_head_that_drips_is_cut_off(ask: Ask, receiver: Callable[..., Receiver
     "more", [drip, lambda head: lambda connection: (connection.sendall(head), silence(connection))]
 )
 def test_a_body_that_never_comes_is_not_waited_for(
-    ask: Ask,
-    receiver: Callable[..., Receiver],
-    head: bytes,
-    more: Callable[[bytes], object],
-    monkeypatch: pytest.MonkeyPatch,
+    ask: Ask, receiver: Callable[..., Receiver], head: bytes, more: Callable[[bytes], object]
 ) -> None:
-    monkeypatch.setattr(http_client, "EXCERPT_SECONDS", 0.1)
     there, url = there_is(receiver, more(head))
     started = time.monotonic()
     assert ask(url, 60)
@@ -223,7 +221,10 @@ def test_a_connection_is_kept_after_an_answer_as_it_should_be(
     assert there.server.accepted == 1
 
 
-def test_the_registration_document_has_to_have_an_end(clients: Asking, receiver: Callable[..., Receiver]) -> None:
+def test_the_registration_document_has_to_have_an_end(receiver: Callable[..., Receiver]) -> None:
     _, url = there_is(receiver, drip(b"HTTP/1.1 200 OK\r\n\r\n"))
-    with AgentConnection(Address.parse(url), timeout=0.3) as agent, pytest.raises(NoAnswerError, match="no end"):
+    with (
+        AgentConnection(Address.parse(url), timeout=0.3, grace=0.0) as agent,
+        pytest.raises(NoAnswerError, match=r"no answer within 0\.3 seconds"),
+    ):
         agent.index(None)

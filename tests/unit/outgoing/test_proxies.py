@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 import trustme
@@ -13,11 +14,13 @@ from extension_kit.apscheduler.connection import Connection
 from extension_kit.deliveries.sender_pool import Senders
 from extension_kit.errors import ConfigurationError, SettingError
 from extension_kit.outgoing.proxies import Proxy, proxy_of_environment
+from extension_kit.senders import Outcome
 from extension_kit.senders.addresses import Addresses
+from extension_kit.senders.ca_files import CaFiles
 from extension_kit.senders.http import HttpSender
 from extension_kit.settings import Settings
-from tests.unit.outgoing.small_proxy import SmallProxy
-from tests.unit.senders.receivers import TIMEOUT, Receiver, Server, drip, message, reply, silence
+from tests.support.receivers import TIMEOUT, Receiver, Server, drip, message, reply, silence
+from tests.support.small_proxy import SmallProxy
 
 Start = Callable[..., SmallProxy]
 Receive = Callable[..., Receiver]
@@ -74,6 +77,22 @@ def test_the_receiver_behind_the_proxy_is_verified(
     assert outcome.result == "failed"
     assert "certificate is not valid for" in outcome.error
     assert not there.requests
+
+
+def test_authorities_of_a_target_are_for_its_receiver_and_not_for_the_proxy(
+    small_proxy: Start, receiver: Receive, tls_for: TlsFor, ca_file: str, tmp_path: Path
+) -> None:
+    (tmp_path / "cas").mkdir()
+    other = trustme.CA()
+    (tmp_path / "cas" / "other.pem").write_bytes(other.cert_pem.bytes())
+    there = receiver(tls=tls_for("receiver.test", by=other))
+    proxy = Proxy.parse(small_proxy(tls=tls_for("127.0.0.1")).url())
+    ca_files = CaFiles(str(tmp_path / "cas"))
+    sender = HttpSender(Addresses((), unresolved), ca_file=ca_file, timeout=TIMEOUT, proxy=proxy, ca_files=ca_files)
+    target = {"url": there.url(), "ca_file": "other.pem"}
+    assert sender.send(target, message()) == Outcome("delivered", status=200)
+    assert sender.send({"url": there.url()}, message()).result == "failed"
+    sender.close()
 
 
 def test_the_proxy_is_verified(small_proxy: Start, receiver: Receive, tls_for: TlsFor, ca_file: str) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from extension_kit.runtime.cached import Sampled
+from extension_kit.runtime.cached import Cached
 
 
 class Slow:
@@ -32,9 +32,9 @@ def slow():
 
 
 def test_all_who_ask_at_the_same_time_are_given_the_same_value(slow):
-    sampled = Sampled(slow, keep=60, patience=30)
+    cached = Cached(slow, keep=60, patience=30)
     with ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(sampled) for _ in range(8)]
+        answers = [pool.submit(cached) for _ in range(8)]
         assert slow.begun.acquire(timeout=30)
         slow.allowed.release()
         assert [answer.result(30) for answer in answers] == [1] * 8
@@ -44,23 +44,23 @@ def test_all_who_ask_at_the_same_time_are_given_the_same_value(slow):
 @pytest.mark.parametrize(("keep", "calls"), [(60, 1), (0, 3)])
 def test_a_value_is_kept_for_a_moment_and_no_longer(slow, keep, calls):
     slow.allowed.release(3)
-    sampled = Sampled(slow, keep=keep)
-    assert [sampled(), sampled(), sampled()][-1] == calls
+    cached = Cached(slow, keep=keep)
+    assert [cached(), cached(), cached()][-1] == calls
     assert slow.calls == calls
 
 
 def test_nobody_waits_longer_than_their_patience_and_what_hangs_is_not_begun_again(slow):
-    sampled = Sampled(slow, keep=0, patience=0.01)
-    assert [sampled(), sampled(), sampled()] == [None] * 3
+    cached = Cached(slow, keep=0, patience=0.01)
+    assert [cached(), cached(), cached()] == [None] * 3
     assert slow.calls == 1
 
 
 def test_a_value_that_came_late_is_given_to_who_asks_next(slow):
-    sampled = Sampled(slow, keep=60, patience=0.01)
-    assert sampled() is None
+    cached = Cached(slow, keep=60, patience=0.01)
+    assert cached() is None
     slow.allowed.release()
     deadline = time.monotonic() + 30
-    while (value := sampled()) is None:
+    while (value := cached()) is None:
         assert time.monotonic() < deadline
     assert value == 1
 
@@ -73,8 +73,8 @@ def test_a_value_that_cannot_be_found_is_looked_for_again():
             raise result
         return result
 
-    sampled = Sampled(find, keep=0)
-    assert [sampled(), sampled(), sampled()] == [None, None, 3]
+    cached = Cached(find, keep=0)
+    assert [cached(), cached(), cached()] == [None, None, 3]
 
 
 def test_a_failure_is_kept_too():
@@ -84,17 +84,17 @@ def test_a_failure_is_kept_too():
         calls.append(1)
         raise OSError("down")
 
-    sampled = Sampled(find, keep=60)
-    assert [sampled(), sampled()] == [None, None]
+    cached = Cached(find, keep=60)
+    assert [cached(), cached()] == [None, None]
     assert len(calls) == 1
 
 
 def test_it_is_found_on_another_thread():
-    assert Sampled(threading.current_thread)() is not threading.current_thread()
+    assert Cached(threading.current_thread)() is not threading.current_thread()
 
 
 def test_who_comes_while_it_hangs_does_not_wait_again(slow):
-    sampled = Sampled(slow, keep=0, patience=1.0)
+    cached = Cached(slow, keep=0, patience=1.0)
     began = time.monotonic()
-    assert [sampled() for _ in range(30)] == [None] * 30
+    assert [cached() for _ in range(30)] == [None] * 30
     assert time.monotonic() - began < 15  # and not 30

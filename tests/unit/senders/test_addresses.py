@@ -80,14 +80,14 @@ NOT_PUBLIC = [
 def test_a_host_of_the_internet_is_dialled(address):
     assert is_public(ip_address(address))
     dialled = "8.8.8.8" if address == "::ffff:8.8.8.8" else str(ip_address(address))
-    assert Addresses().of(address, 443, 1) == [dialled]
+    assert Addresses().resolve(address, 443, 1) == [dialled]
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
 def test_everything_else_is_refused(address):
     assert not is_public(ip_address(address))
     with pytest.raises(NotAllowedError, match="EXTENSION_DELIVERY_ALLOW_NETWORKS"):
-        Addresses().of(address, 443, 1)
+        Addresses().resolve(address, 443, 1)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_everything_else_is_refused(address):
     ],
 )
 def test_a_network_can_be_allowed(network, host, dialled):
-    assert Addresses([ip_network(network)]).of(host, 80, 1) == [dialled]
+    assert Addresses([ip_network(network)]).resolve(host, 80, 1) == [dialled]
 
 
 @pytest.mark.parametrize(
@@ -113,30 +113,30 @@ def test_a_network_can_be_allowed(network, host, dialled):
 def test_a_network_allows_nothing_outside_of_it(network, host):
     addresses = Addresses([ip_network(network)], lambda host, port: ["192.168.0.1"])
     with pytest.raises(NotAllowedError):
-        addresses.of(host, 80, 1)
+        addresses.resolve(host, 80, 1)
 
 
 @pytest.mark.parametrize("host", ["127.1", "0x7f.1", "2130706433", "0177.0.0.1", "localhost"])
 def test_what_the_system_takes_for_this_machine_is_judged_by_where_it_leads(host):
     with pytest.raises((NotAllowedError, UnresolvedError)):
-        Addresses().of(host, 80, 10)
+        Addresses().resolve(host, 80, 10)
 
 
 def test_of_a_names_addresses_the_allowed_ones_are_dialled_in_their_order(caplog):
     found = ["10.0.0.1", "8.8.8.8", "::1", "2600::1", "8.8.8.8", "::ffff:8.8.4.4"]
     with caplog.at_level(logging.WARNING):
-        assert Addresses(resolve=lambda host, port: found).of("x.test", 80, 1) == ["8.8.8.8", "2600::1", "8.8.4.4"]
+        assert Addresses(resolve=lambda host, port: found).resolve("x.test", 80, 1) == ["8.8.8.8", "2600::1", "8.8.4.4"]
     assert "10.0.0.1, ::1" in caplog.text
 
 
 def test_a_name_with_very_many_addresses_does_not_make_us_dial_them_all():
     many = [f"8.8.{number}.8" for number in range(200)]
-    assert Addresses(resolve=lambda host, port: many).of("x.test", 80, 1) == many[:8]
+    assert Addresses(resolve=lambda host, port: many).resolve("x.test", 80, 1) == many[:8]
 
 
 def test_the_error_does_not_tell_what_is_inside_of_the_network():
     with pytest.raises(NotAllowedError) as raised:
-        Addresses(resolve=lambda host, port: ["10.20.30.40"]).of("intranet.test", 80, 1)
+        Addresses(resolve=lambda host, port: ["10.20.30.40"]).resolve("intranet.test", 80, 1)
     assert "intranet.test" in str(raised.value)
     assert "10.20" not in str(raised.value)
 
@@ -149,20 +149,20 @@ def test_a_name_is_resolved_once_with_its_port_and_an_address_not_at_all():
         return ["8.8.8.8"]
 
     addresses = Addresses(resolve=resolve)
-    addresses.of("x.test", 8443, 1)
-    addresses.of("8.8.8.8", 80, 1)
+    addresses.resolve("x.test", 8443, 1)
+    addresses.resolve("8.8.8.8", 80, 1)
     assert asked == [("x.test", 8443)]
 
 
 @pytest.mark.parametrize("host", ["no-such-name.invalid", "a" * 64 + ".test", "a..b", "."])
 def test_a_name_that_nobody_knows(host):
     with pytest.raises(UnresolvedError, match="cannot be resolved"):
-        Addresses().of(host, 80, 10)
+        Addresses().resolve(host, 80, 10)
 
 
 def test_a_name_without_addresses():
     with pytest.raises(UnresolvedError):
-        Addresses(resolve=lambda host, port: []).of("x.test", 80, 1)
+        Addresses(resolve=lambda host, port: []).resolve("x.test", 80, 1)
 
 
 def test_a_resolver_that_hangs_is_not_waited_for_and_lookups_that_hang_are_bounded():
@@ -177,11 +177,11 @@ def test_a_resolver_that_hangs_is_not_waited_for_and_lookups_that_hang_are_bound
     try:
         for number in range(40):
             with pytest.raises(UnresolvedError, match="within"):
-                addresses.of(f"{number}.test", 80, 0.01)
+                addresses.resolve(f"{number}.test", 80, 0.01)
         assert len(asked) == 32
     finally:
         free.set()
-    assert addresses.of("later.test", 80, 20) == ["8.8.8.8"]
+    assert addresses.resolve("later.test", 80, 20) == ["8.8.8.8"]
 
 
 def test_names_are_resolved_while_the_process_ends_and_no_thread_begins(monkeypatch):
@@ -190,4 +190,4 @@ def test_names_are_resolved_while_the_process_ends_and_no_thread_begins(monkeypa
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     addresses = Addresses(ANYWHERE, lambda host, port: ["127.0.0.1"])
-    assert [addresses.of("receiver.test", 80, 1) for _ in range(100)] == [["127.0.0.1"]] * 100
+    assert [addresses.resolve("receiver.test", 80, 1) for _ in range(100)] == [["127.0.0.1"]] * 100

@@ -17,34 +17,8 @@ from extension_kit.errors import ConfigurationError
 from extension_kit.senders import Outcome
 from extension_kit.senders.addresses import Addresses
 from extension_kit.senders.amqp import AmqpSender
-from tests.unit.senders.receivers import LOOPBACK, TIMEOUT, Server, local_addresses, message, silence
-
-URL = os.environ.get("TEST_AMQP_URL", "")
-rabbitmq = pytest.mark.skipif(not URL, reason="TEST_AMQP_URL is not set: no RabbitMQ")
-
-
-class Exchange:
-    """A topic exchange with a queue that gets everything below ``a``."""
-
-    def __init__(self, **options):
-        self.name = f"test-{uuid.uuid4().hex}"
-        self._connection = kombu.Connection(**options)
-        exchange = kombu.Exchange(self.name, "topic", durable=False, auto_delete=True)
-        self._queue = kombu.Queue(self.name, exchange, "a.#", exclusive=options["hostname"] == URL)(self._connection)
-        self._queue.declare()
-
-    def get(self) -> kombu.Message:
-        found = self._queue.get(no_ack=True)
-        assert found is not None, "no message"
-        return found
-
-    @property
-    def is_empty(self) -> bool:
-        return self._queue.get(no_ack=True) is None
-
-    def close(self) -> None:
-        self._queue.delete()
-        self._connection.release()
+from tests.support.broker import URL, Exchange, rabbitmq
+from tests.support.receivers import LOOPBACK, TIMEOUT, Server, local_addresses, message, silence
 
 
 @pytest.fixture(params=["memory", pytest.param(None, marks=rabbitmq, id="rabbitmq")])

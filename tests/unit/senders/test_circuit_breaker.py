@@ -1,11 +1,11 @@
-"""When a target rests, and how it gets its chance."""
+"""Circuit breaker: openings, probes and the waits between them."""
 
 import threading
 from itertools import pairwise
 
 import pytest
 
-from extension_kit.senders.circuit_breaker import Circuit
+from extension_kit.senders.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -22,7 +22,7 @@ def clock():
 
 @pytest.fixture
 def circuit(clock):
-    return Circuit(failures=3, rest=10, longest=60, clock=clock)
+    return CircuitBreaker(failures=3, first_wait=10, max_wait=60, clock=clock)
 
 
 def fail(circuit, key="a", times=3):
@@ -30,19 +30,19 @@ def fail(circuit, key="a", times=3):
         circuit.record(key, "failed")
 
 
-def rests(circuit, clock, key="a"):
-    """How long the target rests now; afterwards its rest is over."""
+def wait_out(circuit, clock, key="a"):
+    """Advance the clock by the wait for a target; return the seconds."""
     seconds = circuit.wait(key)
     clock.now += seconds
     return seconds
 
 
-def test_a_target_that_nobody_knows_is_tried(circuit):
+def test_an_unknown_target_is_tried(circuit):
     assert circuit.wait("a") == 0
     assert len(circuit) == 0
 
 
-def test_it_rests_after_some_failures_in_a_row(circuit):
+def test_a_circuit_opens_after_some_failures_in_a_row(circuit):
     fail(circuit, times=2)
     assert circuit.wait("a") == 0
     fail(circuit, times=1)
@@ -58,9 +58,9 @@ def test_an_answer_in_between_begins_the_count_anew(circuit, result):
     assert circuit.wait("a") == 0
 
 
-def test_one_probe_is_let_through_at_the_end_of_a_rest(circuit, clock):
+def test_one_probe_is_let_through_at_the_end_of_a_wait(circuit, clock):
     fail(circuit)
-    rests(circuit, clock)
+    wait_out(circuit, clock)
     assert circuit.wait("a") == 0
     assert circuit.wait("a") > 0
     circuit.record("a", "delivered")
@@ -68,23 +68,23 @@ def test_one_probe_is_let_through_at_the_end_of_a_rest(circuit, clock):
     assert len(circuit) == 0
 
 
-def test_while_a_probe_is_made_the_others_wait_for_a_first_rest_at_most(circuit, clock):
+def test_during_a_probe_the_others_wait_for_the_first_wait_at_most(circuit, clock):
     fail(circuit)
     for _ in range(3):
-        rests(circuit, clock)
+        wait_out(circuit, clock)
         assert circuit.wait("a") == 0
         circuit.record("a", "failed")
-    rests(circuit, clock)
+    wait_out(circuit, clock)
     assert circuit.wait("a") == 0
     assert 0 < circuit.wait("a") <= 10
 
 
-def test_who_shares_a_target_takes_turns_with_the_probe(circuit, clock):
-    """So that one whose attempts always fail does not keep the others from finding out that theirs would not."""
+def test_callers_that_share_a_target_take_turns_with_the_probe(circuit, clock):
+    """A caller that always fails must not prevent the others from trying."""
     fail(circuit)
     probes = []
     for _ in range(12):
-        clock.now += max(0.1, min(circuit.wait("a", by, only_look=True) for by in "xyz"))
+        clock.now += max(0.1, min(circuit.wait("a", by, peek=True) for by in "xyz"))
         for by in "xyz":  # always in this order
             if circuit.wait("a", by) == 0:
                 probes.append(by)
@@ -93,7 +93,7 @@ def test_who_shares_a_target_takes_turns_with_the_probe(circuit, clock):
     assert all(first != second for first, second in pairwise(probes))
 
 
-def test_the_same_one_probes_again_where_no_other_has_asked_or_comes_in_time(circuit, clock):
+def test_the_same_caller_probes_again_if_no_other_has_asked_or_comes_in_time(circuit, clock):
     fail(circuit)
     for _ in range(3):
         clock.now += circuit.wait("a", "x")
@@ -106,32 +106,32 @@ def test_the_same_one_probes_again_where_no_other_has_asked_or_comes_in_time(cir
     assert circuit.wait("a", "x") == 0
 
 
-def test_who_only_looks_takes_no_probe(circuit, clock):
+def test_a_peek_takes_no_probe(circuit, clock):
     fail(circuit)
-    rests(circuit, clock)
-    assert [circuit.wait("a", only_look=True) for _ in range(2)] == [0, 0]
+    wait_out(circuit, clock)
+    assert [circuit.wait("a", peek=True) for _ in range(2)] == [0, 0]
     assert circuit.wait("a") == 0
-    assert circuit.wait("a", only_look=True) > 0
+    assert circuit.wait("a", peek=True) > 0
 
 
-def test_each_failed_probe_doubles_the_rest_up_to_the_longest(circuit, clock):
+def test_each_failed_probe_doubles_the_wait_up_to_the_maximum(circuit, clock):
     fail(circuit)
     for expected in (10, 20, 40, 60, 60, 60):
-        assert rests(circuit, clock) == pytest.approx(expected, rel=0.11)
+        assert wait_out(circuit, clock) == pytest.approx(expected, rel=0.11)
         assert circuit.wait("a") == 0
         circuit.record("a", "failed")
 
 
-def test_after_a_very_long_time_of_failures_it_still_rests_the_longest(circuit, clock):
+def test_after_a_very_long_time_of_failures_the_wait_is_still_the_maximum(circuit, clock):
     fail(circuit)
     for _ in range(3000):
-        rests(circuit, clock)
+        wait_out(circuit, clock)
         assert circuit.wait("a") == 0
         circuit.record("a", "failed")
     assert circuit.wait("a") == pytest.approx(60, rel=0.11)
 
 
-def test_rests_vary_so_that_targets_do_not_come_back_together(circuit):
+def test_waits_vary_so_that_targets_are_not_probed_together(circuit):
     for key in range(50):
         fail(circuit, key)
     waits = {circuit.wait(key) for key in range(50)}
@@ -140,23 +140,23 @@ def test_rests_vary_so_that_targets_do_not_come_back_together(circuit):
     assert max(waits) <= 11
 
 
-def test_attempts_that_began_before_the_rest_do_not_make_it_longer(circuit, clock):
+def test_attempts_from_before_the_opening_do_not_prolong_the_wait(circuit, clock):
     fail(circuit, times=30)
-    assert rests(circuit, clock) <= 11
+    assert wait_out(circuit, clock) <= 11
     circuit.wait("a")
     circuit.record("a", "failed")
     assert circuit.wait("a") <= 22
 
 
-def test_an_attempt_that_began_before_the_rest_and_arrives_ends_it(circuit):
+def test_a_delivery_that_began_before_the_opening_closes_the_circuit(circuit):
     fail(circuit)
     circuit.record("a", "delivered")
     assert circuit.wait("a") == 0
 
 
-def test_a_probe_that_is_never_heard_of_is_replaced(circuit, clock):
+def test_a_probe_without_a_result_is_replaced(circuit, clock):
     fail(circuit)
-    rests(circuit, clock)
+    wait_out(circuit, clock)
     assert circuit.wait("a") == 0
     assert 0 < circuit.wait("a") <= 11
     clock.now += 11
@@ -164,7 +164,7 @@ def test_a_probe_that_is_never_heard_of_is_replaced(circuit, clock):
 
 
 def test_it_remembers_a_bounded_number_of_targets_those_that_failed_last(clock):
-    circuit = Circuit(failures=1, limit=3, clock=clock)
+    circuit = CircuitBreaker(failures=1, limit=3, clock=clock)
     for key in "abc":
         fail(circuit, key, times=1)
     fail(circuit, "a", times=1)
@@ -175,7 +175,7 @@ def test_it_remembers_a_bounded_number_of_targets_those_that_failed_last(clock):
 
 def test_of_many_threads_one_gets_the_probe(circuit, clock):
     fail(circuit)
-    rests(circuit, clock)
+    wait_out(circuit, clock)
     barrier, let_through = threading.Barrier(16), []
 
     def ask():
@@ -192,6 +192,6 @@ def test_of_many_threads_one_gets_the_probe(circuit, clock):
 
 
 def test_by_itself_it_uses_a_real_clock():
-    circuit = Circuit(failures=1, rest=1000)
+    circuit = CircuitBreaker(failures=1, first_wait=1000)
     circuit.record("a", "failed")
     assert 0 < circuit.wait("a") <= 1100

@@ -15,9 +15,9 @@ from extension_kit.senders import Sender
 from extension_kit.senders.amqp import AmqpSender
 from extension_kit.senders.email import EmailSender
 from extension_kit.senders.http import HttpSender
-from tests.unit.senders.receivers import TIMEOUT, local_addresses, message, reply, silence
-from tests.unit.senders.test_amqp import URL, Exchange, rabbitmq
-from tests.unit.senders.test_email import Mailbox, smtp
+from tests.support.broker import URL, Exchange, rabbitmq
+from tests.support.mailbox import Mailbox, smtp
+from tests.support.receivers import TIMEOUT, local_addresses, message, reply, silence
 
 __all__ = ["smtp"]  # a fixture
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")

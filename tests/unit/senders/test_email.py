@@ -1,112 +1,27 @@
 """E-mails, sent to real SMTP servers."""
 
-import asyncio
 import email
 import email.policy
 import logging
-import queue
 import socket
 import ssl
 import threading
-from email.message import EmailMessage
 
 import pytest
 import trustme
-from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from extension_kit.errors import ConfigurationError
 from extension_kit.senders import Outcome
-from extension_kit.senders import email as module
 from extension_kit.senders.email import EmailSender
-from tests.unit.senders.receivers import TIMEOUT, message, silence
+from tests.support.mailbox import mailbox, smtp
+from tests.support.receivers import TIMEOUT, message, silence
 
+__all__ = ["mailbox", "smtp"]
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")  # aiosmtpd does not see TLS that is there already
 
 SENDER = "Oncall <oncall@example.com>"
 TO = {"to": ["anna@example.org"]}
-
-
-class Mailbox:
-    """Takes mails. ``replies`` are the answers to RCPT by recipient, ``data`` that to DATA."""
-
-    def __init__(self):
-        self.envelopes = queue.Queue()
-        self.replies: dict[str, list[str]] = {}
-        self.data = "250 OK"
-        self.sender_reply = None
-        self.peers = set()
-        self.quits = queue.Queue()
-
-    async def handle_MAIL(self, server, session, envelope, address, options):
-        if self.sender_reply:
-            return self.sender_reply
-        envelope.mail_from = address
-        return "250 OK"
-
-    async def handle_RCPT(self, server, session, envelope, address, options):
-        answers = self.replies.get(address)
-        if answers and (answer := answers.pop(0)) != "250 OK":
-            return answer
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server, session, envelope):
-        self.peers.add(session.peer)
-        if self.data.startswith("250"):
-            self.envelopes.put(envelope)
-        return self.data
-
-    async def handle_QUIT(self, server, session, envelope):
-        self.quits.put(session.peer)
-        return "221 Bye"
-
-    def mail(self) -> EmailMessage:
-        content = self.envelopes.get(timeout=TIMEOUT).content
-        return email.message_from_bytes(content, policy=email.policy.default)
-
-
-@pytest.fixture
-def mailbox():
-    return Mailbox()
-
-
-@pytest.fixture
-def smtp(mailbox):
-    """Start SMTP servers that put what they get into the mailbox; returns the port."""
-    loop, started = asyncio.new_event_loop(), []
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    transports = []
-
-    class Protocol(SMTP):  # which leaves some of its transports open
-        def connection_made(self, transport):
-            transports.append(transport)
-            super().connection_made(transport)
-
-    def run(coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(TIMEOUT)
-
-    def start(tls=None, sock=None, **options) -> int:
-        options = {"hostname": "mail.test", "loop": loop} | options
-        where = {"sock": sock} if sock else {"host": "127.0.0.1", "port": 0}
-        started.append(run(loop.create_server(lambda: Protocol(mailbox, **options), **where, ssl=tls)))
-        return started[-1].sockets[0].getsockname()[1]
-
-    async def stop():
-        for server in started:
-            server.close()
-        for transport in transports:
-            transport.abort()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    yield start
-    run(stop())
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(TIMEOUT)
-    loop.close()
 
 
 @pytest.fixture
@@ -264,9 +179,8 @@ def test_who_is_named_twice_gets_it_once(make, smtp, mailbox):
     assert mailbox.envelopes.get(timeout=TIMEOUT).rcpt_tos == ["anna@example.org"]
 
 
-def test_whom_messages_have_reached_is_remembered_for_a_bounded_number_of_messages(make, smtp, mailbox, monkeypatch):
-    monkeypatch.setattr(module, "_REMEMBERED", 2)
-    sender, target = make(smtp()), {"to": ["anna@example.org", "grey@example.org"]}
+def test_whom_messages_have_reached_is_remembered_for_a_bounded_number_of_messages(make, smtp, mailbox):
+    sender, target = make(smtp(), remembered=2), {"to": ["anna@example.org", "grey@example.org"]}
     for number in range(3):
         mailbox.replies["grey@example.org"] = ["450 Later"]
         assert sender.send(target, message(f"msg_{number}")).result == "failed"

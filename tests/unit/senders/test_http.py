@@ -15,10 +15,9 @@ from standardwebhooks import Webhook
 
 from extension_kit.errors import ConfigurationError
 from extension_kit.senders import Outcome
-from extension_kit.senders import http as module
 from extension_kit.senders.addresses import Addresses
 from extension_kit.senders.http import HttpSender
-from tests.unit.senders.receivers import LOOPBACK, TIMEOUT, drip, local_addresses, message, reply, silence
+from tests.support.receivers import LOOPBACK, TIMEOUT, drip, local_addresses, message, reply, silence
 
 SECRET = "whsec_" + b64encode(b"k" * 32).decode()
 OTHER = "whsec_" + b64encode(b"o" * 32).decode()
@@ -31,8 +30,8 @@ def sender():
     sender.close()
 
 
-def make(ca_file=None, resolve=lambda host, port: ["127.0.0.1"], allow=LOOPBACK):
-    return HttpSender(Addresses(allow, resolve), ca_file=ca_file, timeout=TIMEOUT)
+def make(ca_file=None, resolve=lambda host, port: ["127.0.0.1"], allow=LOOPBACK, **options):
+    return HttpSender(Addresses(allow, resolve), ca_file=ca_file, timeout=TIMEOUT, **options)
 
 
 # What is sent
@@ -603,11 +602,10 @@ def test_many_threads_deliver_at_once(sender, receiver):
     assert there.server.accepted <= 12
 
 
-def test_connections_that_are_kept_open_are_bounded(receiver, tls_for, ca_file, monkeypatch):
-    monkeypatch.setattr(module, "_IDLE_CONNECTIONS", 5)
+def test_connections_that_are_kept_open_are_bounded(receiver, tls_for, ca_file):
     names = [f"h{number}.test" for number in range(15)]
     there = receiver(tls=tls_for(*names))
-    sender = make(ca_file)
+    sender = make(ca_file, idle=5)
     for name in names:
         assert sender.send({"url": there.url(host=name)}, message()).result == "delivered"
     for _ in range(10):

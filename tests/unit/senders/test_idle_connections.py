@@ -10,7 +10,7 @@ import time
 import pytest
 
 from extension_kit.errors import ConfigurationError
-from extension_kit.senders.idle_connections import IdleConnections, NoConnectionError, client_context, dial_in_turn
+from extension_kit.senders.idle_connections import IdleConnections, NoConnectionError, client_context, dial_first
 
 
 @pytest.fixture
@@ -26,40 +26,40 @@ def idle(closed):
 
 
 def test_what_was_given_last_is_taken_first_and_once(idle):
-    assert idle.take("a") is None
-    idle.give("a", 1)
-    idle.give("b", 2)
-    idle.give("a", 3)
-    assert [idle.take(key) for key in "aabb"] == [3, 1, 2, None]
+    assert idle.acquire("a") is None
+    idle.release("a", 1)
+    idle.release("b", 2)
+    idle.release("a", 3)
+    assert [idle.acquire(key) for key in "aabb"] == [3, 1, 2, None]
 
 
 def test_the_oldest_is_closed_for_one_too_many(idle, closed):
     for number in range(5):
-        idle.give(number, number)
+        idle.release(number, number)
     assert [closed.get_nowait(), closed.get_nowait()] == [0, 1]
-    assert [idle.take(number) for number in range(5)] == [None, None, 2, 3, 4]
+    assert [idle.acquire(number) for number in range(5)] == [None, None, 2, 3, 4]
 
 
 def test_closing_closes_what_is_kept_and_what_comes_later(idle, closed):
-    idle.give("a", 1)
-    taken = idle.take("a")
-    idle.give("b", 2)
+    idle.release("a", 1)
+    taken = idle.acquire("a")
+    idle.release("b", 2)
     idle.close()
     assert closed.get_nowait() == 2
-    idle.give("a", taken)
+    idle.release("a", taken)
     assert closed.get_nowait() == taken
-    assert idle.take("a") is None
+    assert idle.acquire("a") is None
     idle.close()
 
 
 def test_what_nobody_takes_is_closed_after_a_while_one_after_the_other(closed):
     idle = IdleConnections(closed.put, limit=10, seconds=0.05)
     for number in range(3):
-        idle.give("a", number)
+        idle.release("a", number)
         assert closed.get(timeout=20) == number
-    idle.give("a", 3)
+    idle.release("a", 3)
     threading.Event().wait(0.03)  # so that the time of one is not the other's
-    idle.give("a", 4)
+    idle.release("a", 4)
     assert [closed.get(timeout=20), closed.get(timeout=20)] == [3, 4]
     assert len(idle) == 0
     idle.close()
@@ -67,9 +67,9 @@ def test_what_nobody_takes_is_closed_after_a_while_one_after_the_other(closed):
 
 def test_each_is_kept_for_its_time_only(closed):
     idle = IdleConnections(closed.put, limit=10, seconds=0.05)
-    idle.give("a", 1)
-    assert idle.take("a") == 1
-    idle.give("b", 2)
+    idle.release("a", 1)
+    assert idle.acquire("a") == 1
+    idle.release("b", 2)
     assert closed.get(timeout=20) == 2
     assert closed.empty()
     idle.close()
@@ -78,7 +78,7 @@ def test_each_is_kept_for_its_time_only(closed):
 def test_no_thread_looks_after_what_is_kept_without_end(closed):
     idle = IdleConnections(closed.put, limit=1, seconds=math.inf)
     before = threading.active_count()
-    idle.give("a", 1)
+    idle.release("a", 1)
     assert threading.active_count() == before
     idle.close()
     assert closed.get_nowait() == 1
@@ -86,18 +86,18 @@ def test_no_thread_looks_after_what_is_kept_without_end(closed):
 
 def test_no_connection_has_two_users(idle):
     for number in range(3):
-        idle.give("a", number)
+        idle.release("a", number)
     barrier, in_use, clashes = threading.Barrier(8), set(), []
 
     def work():
         barrier.wait(20)
         for _ in range(500):
-            if (connection := idle.take("a")) is not None:
+            if (connection := idle.acquire("a")) is not None:
                 if connection in in_use:
                     clashes.append(connection)
                 in_use.add(connection)
                 in_use.discard(connection)
-                idle.give("a", connection)
+                idle.release("a", connection)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -105,7 +105,7 @@ def test_no_connection_has_two_users(idle):
     for thread in threads:
         thread.join(20)
     assert not clashes
-    assert sorted(idle.take("a") for _ in range(3)) == [0, 1, 2]
+    assert sorted(idle.acquire("a") for _ in range(3)) == [0, 1, 2]
 
 
 class Refused(Exception):
@@ -123,7 +123,7 @@ def dialled(addresses, seconds, *, answering=()):
         return address
 
     try:
-        return dial_in_turn(addresses, time.monotonic() + seconds, dial), shares
+        return dial_first(addresses, time.monotonic() + seconds, dial), shares
     except NoConnectionError as error:
         return error.cause, shares
 

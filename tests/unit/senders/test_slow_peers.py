@@ -10,7 +10,7 @@ from extension_kit.senders import Outcome
 from extension_kit.senders.amqp import AmqpSender
 from extension_kit.senders.email import EmailSender
 from extension_kit.senders.http import HttpSender
-from tests.unit.senders.receivers import TIMEOUT, Server, drip, local_addresses, message, silence
+from tests.support.receivers import TIMEOUT, Server, drip, local_addresses, message, silence
 
 SECONDS = 0.4
 RECORD = b"\x16\x03\x03\x40\x00"  # the head of a TLS record of a handshake that never is complete

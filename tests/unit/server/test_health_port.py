@@ -13,15 +13,15 @@ from contextlib import suppress
 import pytest
 
 from extension_kit.server import client_mistakes as mistakes
-from extension_kit.server import health_port as probes
-from extension_kit.server.health_port import ProbesServer
-from tests.conftest import wait_until
+from extension_kit.server import health_port
+from extension_kit.server.health_port import HealthPort
+from tests.support.waiting import wait_until
 
 
 class Served:
     def __init__(self, is_ready):
         listening = socket.create_server(("127.0.0.1", 0))
-        self.server = ProbesServer([listening], "127.0.0.1", is_ready)
+        self.server = HealthPort([listening], "127.0.0.1", is_ready)
         self.server.start()
 
     def connect(self) -> socket.socket:
@@ -94,7 +94,7 @@ def test_clients_that_drip_keep_no_probe_out(serve, clients):
             assert [served.get(f"/health/{probe}") for probe in ("liveness", "readiness")] == [200, 200]
         wait_until(lambda: dripping.opened > clients)  # none of them is kept
         assert served.get("/health/liveness") == 200
-        assert len(served.server.connections) <= probes._MAX_CONNECTIONS
+        assert len(served.server.connections) <= health_port._MAX_CONNECTIONS
 
 
 def test_a_request_has_to_be_there_as_a_whole_in_time(serve):
@@ -112,8 +112,8 @@ def test_a_request_has_to_be_there_as_a_whole_in_time(serve):
 
 
 def test_the_oldest_connection_makes_room(serve, monkeypatch):
-    monkeypatch.setattr(probes, "_MAX_CONNECTIONS", 3)
-    monkeypatch.setattr(probes, "_READ_TIMEOUT", 600)
+    monkeypatch.setattr(health_port, "_MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(health_port, "_READ_TIMEOUT", 600)
     served = serve()
     clients = []
     for number in range(4):
@@ -147,7 +147,7 @@ def test_liveness_is_told_while_readiness_and_metrics_hang(serve):
 
 
 def test_a_readiness_that_is_not_found_out_in_time_is_off(serve, monkeypatch):
-    monkeypatch.setattr(probes, "_ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr(health_port, "_ANSWER_TIMEOUT", 0.2)
     go_on = threading.Event()
     served = serve(lambda: go_on.wait(60))
     try:
@@ -183,7 +183,7 @@ def test_answers(serve, data, status):
 
 
 def test_tls_at_the_health_port_is_named(serve, caplog, monkeypatch):
-    monkeypatch.setattr(mistakes, "_said", {})
+    monkeypatch.setattr(mistakes, "_logged", {})
     served = serve()
     for _ in range(3):
         assert served.exchange(b"\x16\x03\x01\x02\x00\x01\x00").startswith(b"HTTP/1.1 400")
@@ -199,7 +199,7 @@ def test_a_forked_process_keeps_no_connection_open(serve):
             warnings.simplefilter("ignore", DeprecationWarning)  # of newer Pythons: there are threads
             child = os.fork()
         if child == 0:
-            served.server.leave()
+            served.server.close_after_fork()
             time.sleep(60)
             os._exit(0)
         try:

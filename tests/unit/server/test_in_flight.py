@@ -7,7 +7,7 @@ import time
 import pytest
 
 from extension_kit.server.in_flight import SMALL, InFlight, Unsent
-from extension_kit.server.request_bodies import Buffered, DisconnectedError, NoRoomError, handed_off, read
+from extension_kit.server.request_bodies import Buffered, DisconnectedError, NoRoomError, in_chunks, read
 
 LIMIT = 1000_000
 
@@ -150,6 +150,6 @@ class TestHandedOff:
             def close(self):
                 closed.append(True)
 
-        application = handed_off(lambda environ, start_response: Parts(), piece=5)
+        application = in_chunks(lambda environ, start_response: Parts(), size=5)
         assert list(application({}, None)) == [b"ababab", b"abab"]
         assert closed == [True]

@@ -1,5 +1,6 @@
 """Where a server listens, on machines with and without IPv6, and what is said of ports that are taken."""
 
+import errno
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import textwrap
 import pytest
 
 from extension_kit.errors import ConfigurationError
-from extension_kit.server import listen as binding
+from extension_kit.server import listen
 from extension_kit.settings.kit import Settings
 
 # A machine whose kernel makes no IPv6 sockets: this process, after it has told its own kernel so (seccomp(2)).
@@ -43,16 +44,17 @@ def run(code: str) -> str:
 
 
 BOUND = """
+import errno
 import socket
-from extension_kit.server.listen import bind, probes
+from extension_kit.server.listen import bind, health_port
 from extension_kit.settings.kit import Settings
 
 settings = Settings(port=0, health_port=0)
-addresses, place = bind(settings)
-server = probes(settings, lambda: True, lambda: None)
+addresses, listening_on = bind(settings)
+server = health_port(settings, lambda: True, lambda: None)
 server.start()
 assert socket.create_connection(("127.0.0.1", server.port), timeout=30)
-print(addresses[0].rpartition(":")[0], place.partition("(")[2])
+print(addresses[0].rpartition(":")[0], listening_on.partition("(")[2])
 server.stop()
 """
 
@@ -75,22 +77,38 @@ def test_a_machine_that_keeps_the_families_apart_has_a_socket_for_each(monkeypat
                 self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
     monkeypatch.setattr(socket, "socket", Apart)
-    addresses, place = binding.bind(Settings(port=0))
+    addresses, listening_on = listen.bind(Settings(port=0))
     (ipv4, port), (ipv6, same_port) = (address.rsplit(":", 1) for address in addresses)
     assert (ipv4, ipv6, port) == ("0.0.0.0", "[::]", same_port)
-    assert f"on port {port} (IPv4 and IPv6)" in place
+    assert f"on port {port} (IPv4 and IPv6)" in listening_on
 
 
 @pytest.mark.parametrize("taken", ["0.0.0.0", "127.0.0.1", "::", "::1"])
-@pytest.mark.parametrize("what", [binding.bind, lambda settings: binding.probes(settings, bool, lambda: None)])
+@pytest.mark.parametrize("what", [listen.bind, lambda settings: listen.health_port(settings, bool, lambda: None)])
 def test_a_port_that_is_taken_at_one_address_is_taken(taken, what):
     family = socket.AF_INET6 if ":" in taken else socket.AF_INET
     with socket.create_server((taken, 0), family=family, reuse_port=True) as other:
         port = other.getsockname()[1]
         with pytest.raises(ConfigurationError, match=rf"port {port} on :: cannot be used \(Address already in use\)"):
-            what(Settings(port=port, health_port=port + 1) if what is binding.bind else Settings(health_port=port))
+            what(Settings(port=port, health_port=port + 1) if what is listen.bind else Settings(health_port=port))
 
 
 def test_an_address_of_another_machine_is_named():
     with pytest.raises(ConfigurationError, match="set EXTENSION_BIND_ADDRESS to an address of this machine"):
-        binding.bind(Settings(port=0, bind_address="192.0.2.1"))
+        listen.bind(Settings(port=0, bind_address="192.0.2.1"))
+
+
+def test_a_port_that_is_not_permitted_is_named_with_both_ways_out(monkeypatch):
+    class Unprivileged(socket.socket):
+        def bind(self, address):
+            if 0 < address[1] < 1024:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            super().bind(address)
+
+    monkeypatch.setattr(socket, "socket", Unprivileged)
+    with pytest.raises(ConfigurationError) as refused:
+        listen.bind(Settings(port=80, bind_address="127.0.0.1"))
+    assert str(refused.value) == (
+        "port 80 on 127.0.0.1 cannot be used (Permission denied): set STEADYBIT_EXTENSION_PORT to a port above 1023, "
+        "or grant the process CAP_NET_BIND_SERVICE"
+    )

@@ -17,7 +17,7 @@ import uvloop
 from extension_kit.errors import ConfigurationError
 from extension_kit.server import client_mistakes as mistakes
 from extension_kit.server.tls import server_context
-from tests.conftest import wait_until
+from tests.support.waiting import wait_until
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 REFUSED = (ssl.SSLError, ConnectionError)
@@ -183,7 +183,7 @@ def test_what_clients_get_wrong_is_said_once(
     client: str,
     says: str,
 ) -> None:
-    monkeypatch.setattr(mistakes, "_said", {})
+    monkeypatch.setattr(mistakes, "_logged", {})
     agents.cert_pem.write_to_path(tmp_path / "agents.pem")
     cas = [str(tmp_path / "agents.pem")] if client in ("nothing", "stranger") else []
     trusts = trustme.CA() if client == "distrusts" else authority
@@ -201,7 +201,7 @@ def test_what_clients_get_wrong_is_said_once(
     with echoing(server_context(*map(str, pair), cas), loop_factory) as port:
         call(port)
         write_pair(tmp_path, authority.issue_cert("localhost"))
-        monkeypatch.setattr(mistakes, "_said", {})
+        monkeypatch.setattr(mistakes, "_logged", {})
         caplog.clear()
         for _ in range(3):
             call(port)
@@ -216,10 +216,9 @@ def test_what_clients_get_wrong_is_said_once(
 def test_a_mistake_that_goes_on_is_said_again_after_a_while(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, pause: float, lines: int
 ) -> None:
-    monkeypatch.setattr(mistakes, "_said", {})
-    monkeypatch.setattr(mistakes, "_PAUSE", pause)
+    monkeypatch.setattr(mistakes, "_logged", {})
     for _ in range(3):
-        mistakes.say("It is wrong")
+        mistakes.warn("It is wrong", pause=pause)
     assert len(caplog.records) == lines
 
 

@@ -7,8 +7,9 @@ from ipaddress import ip_network
 import pytest
 
 from extension_kit.errors import SettingError
-from extension_kit.settings.declare import TEXT, TRUE_OR_FALSE, setting
-from extension_kit.settings.kit import Settings, unknown_variables
+from extension_kit.settings.declare import TEXT, TRUE_OR_FALSE, Section, setting
+from extension_kit.settings.environment import idle_variables, unknown_variables
+from extension_kit.settings.kit import SERVE, WORKER, WSGI, Settings
 from extension_kit.settings.readme_table import settings_markdown, settings_table, with_settings_table
 
 CERT, KEY = "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "STEADYBIT_EXTENSION_TLS_SERVER_KEY"
@@ -73,6 +74,7 @@ def test_defaults() -> None:
         "delivery_timeout": 15.0,
         "delivery_allow_networks": (),
         "delivery_ca_file": "",
+        "delivery_ca_folder": "",
         "delivery_proxy": "",
         "smtp_host": "",
         "smtp_port": 0,
@@ -194,7 +196,7 @@ def test_problems(environment: pytest.MonkeyPatch, variables: dict[str, str], pr
     assert str(refused.value) == problem
 
 
-@pytest.mark.parametrize("url", ["mysql://u:hush@h/d", "hush", "sqlite:///:memory:", "sqlite:///hush?mode=memory"])
+@pytest.mark.parametrize("url", ["hush", "//hush", "sqlite:///:memory:", "sqlite:///hush?mode=memory"])
 def test_database_urls_are_not_shown(environment: pytest.MonkeyPatch, url: str) -> None:
     environment.setenv("EXTENSION_DATABASE_URL", url)
 
@@ -206,6 +208,18 @@ def test_database_urls_are_not_shown(environment: pytest.MonkeyPatch, url: str) 
         "(in the password, @ is %40) is allowed"
     )
     assert "hush" not in repr(Settings(database_url="postgresql://u:hush@h/d"))
+
+
+def test_a_database_of_another_kind_is_named(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("EXTENSION_DATABASE_URL", "mysql+pymysql://u:hush@h/d")
+
+    with pytest.raises(SettingError) as refused:
+        Settings.from_environment()
+
+    assert str(refused.value) == (
+        "EXTENSION_DATABASE_URL cannot be used: mysql is not supported, write sqlite:///FILE or "
+        "postgresql://USER:PASSWORD@HOST/DATABASE (in the password, @ is %40)"
+    )
 
 
 @pytest.mark.parametrize("variables", [{PORT: "0", HEALTH_PORT: "0"}, {PORT: "8081", "UNIX_SOCKET": "/run/x.sock"}])
@@ -272,7 +286,7 @@ def test_variables_that_are_not_misspelt(environment: pytest.MonkeyPatch, variab
 
 
 def test_table() -> None:
-    table = {variable: (default, meaning) for variable, default, meaning in settings_table()}
+    table = {row.variable: (row.default, row.meaning) for row in settings_table()}
 
     assert len(table) == len(dataclasses.fields(Settings))
     assert table[PORT] == (
@@ -282,14 +296,14 @@ def test_table() -> None:
     assert table["EXTENSION_GRACE_PERIOD"][0] == "20"
     assert table[CLIENT_CAS][0] == table[CERT][0] == table["STEADYBIT_LOG_COLOR"][0] == ""
     assert settings_table(OtherSettings) == [
-        ("EXTENSION_PULP_QUIET", "true", "Say less. Allowed: true or false."),
-        ("EXTENSION_PULP_URL", "", "Where it is."),
+        ("", "EXTENSION_PULP_QUIET", "true", "", "Say less. Allowed: true or false."),
+        ("", "EXTENSION_PULP_URL", "", "", "Where it is."),
     ]
 
 
 def test_defaults_in_the_table_are_allowed_values(environment: pytest.MonkeyPatch) -> None:
-    for variable, default, _ in settings_table():
-        environment.setenv(variable, default)
+    for row in settings_table():
+        environment.setenv(row.variable, row.default)
 
     assert Settings.from_environment() == Settings()
 
@@ -303,7 +317,81 @@ def test_markdown() -> None:
         "| `EXTENSION_PULP_URL` |  | Where it is. |\n"
         "<!-- /settings -->"
     )
-    assert all(line.count("|") == 4 for line in settings_markdown().splitlines()[1:-1])
+
+
+def test_markdown_of_sections() -> None:
+    pager = Section("Pager", ("serve", "WSGI"))
+
+    @dataclasses.dataclass(frozen=True)
+    class Sections:
+        url: str = pager.setting("PAGER_URL", "", TEXT, "Pager's address.")
+        loud: bool = pager.setting("PAGER_LOUD", True, TRUE_OR_FALSE, "It rings.", acts_in=("worker",))
+        door: str = setting("DOOR", "front", TEXT, "Name of a door.", section="Doors", acts_in=("worker",))
+
+    assert settings_markdown(Sections) == (
+        "<!-- settings -->\n"
+        "### Pager\n\n"
+        "| variable | default | acts in | meaning |\n"
+        "|---|---|---|---|\n"
+        "| `PAGER_URL` |  | serve, WSGI | Pager's address. |\n"
+        "| `PAGER_LOUD` | `true` | worker | It rings. Allowed: true or false. |\n\n"
+        "### Doors\n\n"
+        "| variable | default | acts in | meaning |\n"
+        "|---|---|---|---|\n"
+        "| `DOOR` | `front` | worker | Name of a door. |\n\n"
+        "<!-- /settings -->"
+    )
+    assert {line.count("|") for line in settings_markdown().splitlines()[1:-1]} == {0, 5}
+    titles = [line for line in settings_markdown().splitlines() if line.startswith("#")]
+    assert len(titles) == len(set(titles))
+
+
+def test_every_setting_of_the_kit_acts_somewhere() -> None:
+    acts_in = {row.variable: row.acts_in for row in settings_table()}
+
+    assert set(", ".join(acts_in.values()).split(", ")) == {SERVE, WORKER, WSGI}
+    assert acts_in[PORT] == "serve"
+    assert acts_in[HEALTH_PORT] == "serve, worker"
+    assert acts_in["EXTENSION_WORKER_THREADS"] == "worker, WSGI"
+    assert acts_in["EXTENSION_DATABASE_URL"] == "serve, worker, WSGI"
+
+
+@pytest.mark.parametrize(
+    ("program", "variables", "sentence"),
+    [
+        (
+            WSGI,
+            {PORT: "80", "EXTENSION_WEB_THREADS": "1", "EXTENSION_WORKER_THREADS": "1"},
+            f"{PORT} does nothing under WSGI: addresses, TLS, connections and log lines are up to the WSGI server",
+        ),
+        (
+            WSGI,
+            {"STEADYBIT_LOG_LEVEL": "warn", CERT + "_FILE": "/a", PORT: "80", KEY: ""},
+            f"{PORT}, {CERT}_FILE and STEADYBIT_LOG_LEVEL do nothing under WSGI: addresses, TLS, connections and log "
+            "lines are up to the WSGI server",
+        ),
+        (WSGI, {USERNAME: "a", "EXTENSION_GRACE_PERIOD": "1", "STEADYBIT_EXTENSION_OTHER": "1"}, ""),
+        (
+            WORKER,
+            {PORT: "80", HEALTH_PORT: "81", USERNAME: "a", "EXTENSION_WORKER_THREADS": "1"},
+            f"{PORT} and {USERNAME} do nothing in a worker: `extension-kit serve` heeds the settings of requests",
+        ),
+        (
+            SERVE,
+            {PORT: "80", "EXTENSION_WORKER_THREADS": "1", "EXTENSION_DATABASE_URL": "x"},
+            "EXTENSION_WORKER_THREADS does nothing in a server without a worker: `extension-kit worker` heeds the "
+            "settings of deliveries",
+        ),
+        (SERVE, {}, ""),
+    ],
+)
+def test_settings_that_do_not_act(
+    environment: pytest.MonkeyPatch, program: str, variables: dict[str, str], sentence: str
+) -> None:
+    for variable, value in variables.items():
+        environment.setenv(variable, value)
+
+    assert idle_variables(program) == sentence
 
 
 def test_a_stale_table_is_renewed() -> None:

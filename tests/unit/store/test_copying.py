@@ -6,9 +6,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Sequence, String, Table, delete, func, insert, select
 
+from extension_kit.deliveries.outbox import Outbox
+from extension_kit.deliveries.requeue import requeue
+from extension_kit.deliveries.shards import shard_of
 from extension_kit.deliveries.tables import (
+    CLAIMED,
     DEAD,
     DELIVERED,
+    READY,
     WAITING,
     attempts,
     deliveries,
@@ -19,11 +24,11 @@ from extension_kit.deliveries.tables import (
     subscription_patterns,
     subscriptions,
 )
-from extension_kit.store import copying
 from extension_kit.store.copying import copy_rows, row_counts
 from extension_kit.store.database import Database
-from tests.databases import opened
-from tests.unit.deliveries.test_retention import NOW, add_event
+from tests.support.databases import opened
+from tests.support.past_events import NOW, add_event
+from tests.support.recording import all_of, change, entry
 
 
 @pytest.fixture(params=["sqlite to postgresql", "postgresql to sqlite"])
@@ -65,19 +70,18 @@ def content(database: Database) -> dict[str, list[dict[str, Any]]]:
         }
 
 
-def copy(source: Database, target: Database) -> list[int]:
+def copy(source: Database, target: Database, batch: int = 100) -> list[int]:
     told: list[int] = []
     with source.read() as reading, target.transaction() as writing:
-        copy_rows(reading, writing, metadata, told.append)
+        copy_rows(reading, writing, metadata, told.append, batch)
     return told
 
 
-def test_everything_is_copied(pair: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "_BATCH", 2)
+def test_everything_is_copied(pair: tuple[Database, Database]) -> None:
     source, target = pair
     fill(source)
 
-    told = copy(source, target)
+    told = copy(source, target, batch=2)
 
     assert all(content(source).values())
     assert content(target) == content(source)
@@ -87,6 +91,24 @@ def test_everything_is_copied(pair: tuple[Database, Database], monkeypatch: pyte
     others = {"series": 1, "subscriptions": 2, "subscription_patterns": 2, "steps": 1}
     assert counts == {"events": 3, "deliveries": 9, "attempts": 9, **others}
     assert sum(told) == sum(counts.values())
+
+
+def test_deliveries_are_put_into_the_shards_of_the_other_store(pair: tuple[Database, Database]) -> None:
+    source, target = pair
+    outbox = Outbox(source)
+    outbox.record([entry(f"{number}", "one", "two", series=f"t/{number % 5}") for number in range(20)])
+    outbox.record([entry(f"free-{number}") for number in range(20)])
+    change(source, [3], stage=CLAIMED, claimed_at=NOW)
+    change(source, [4], status=DEAD, stage=None, ended_at=NOW)
+    copy(source, target)
+    with target.transaction() as connection:
+        requeue(connection, from_elsewhere=True)
+
+    rows = all_of(target)
+    places = [shard_of(row.lock, row.listener, row.event_ref, is_sqlite=target.is_sqlite) for row in rows]
+    assert [row.shard for row in rows] == places
+    assert len(set(places)) > 5 or target.is_sqlite
+    assert {(row.status, row.stage, row.claimed_at) for row in rows} == {(WAITING, READY, None), (DEAD, None, None)}
 
 
 def test_numbers_go_on_from_where_they_were_even_if_the_last_were_removed(pair: tuple[Database, Database]) -> None:

@@ -24,8 +24,8 @@ from extension_kit.errors import NewerSchema, OlderSchema, SettingError, StoreEr
 from extension_kit.store import engines, version
 from extension_kit.store import sqlite as sqlite_module
 from extension_kit.store.database import Database
-from tests.conftest import free_port
-from tests.databases import opened
+from tests.support.databases import opened
+from tests.support.servers import free_port
 
 NOBODY = 65534
 CHANGE = text("UPDATE series SET last_count = last_count + 1 WHERE key = 'a'")
@@ -85,7 +85,6 @@ def test_names_keep_secrets(url: str, name: str) -> None:
         "sqlite:///",
         "sqlite:///:memory:",
         "sqlite:///file:x?mode=memory&uri=true",
-        "mysql://u:hush@h/d",
         "postgresql://",
         "postgresql://u:hush@h:port/d",
         "postgresql://u:x@hush@h/d",

@@ -13,7 +13,7 @@ from extension_kit.store import version
 from extension_kit.store.database import Database
 from extension_kit.store.extension_tables import Tables
 from extension_kit.store.migrate import current, extensions_in, upgrade
-from tests.databases import no_engine, opened
+from tests.support.databases import opened
 
 PROCESSES = 4
 FIRST = """
@@ -74,7 +74,7 @@ def columns(database: Database, table: str = "echo_jobs") -> list[str]:
 
 def test_they_are_made_with_the_others(url: str, release) -> None:
     with opened(url, upgraded=False) as database:
-        upgrade(database, no_engine, [release(FIRST, SECOND), release(FIRST, name="pulp")])
+        upgrade(database, [release(FIRST, SECOND), release(FIRST, name="pulp")])
 
         assert current(database) == version.LATEST
         assert current(database, "extension_kit_version_echo") == "0002"
@@ -85,37 +85,47 @@ def test_they_are_made_with_the_others(url: str, release) -> None:
 
 
 def test_an_upgrade_changes_what_is_there_and_keeps_its_rows(database: Database, release) -> None:
-    upgrade(database, no_engine, [release(FIRST)])
+    upgrade(database, [release(FIRST)])
     with database.transaction() as connection:
         connection.execute(text("INSERT INTO echo_jobs (id) VALUES (7)"))
 
-    upgrade(database, no_engine, [release(FIRST, SECOND)])
-    upgrade(database, no_engine, [release(FIRST, SECOND)])
+    assert upgrade(database, [release(FIRST, SECOND)]) == [("echo", "0001", "0002")]
+    assert upgrade(database, [release(FIRST, SECOND)]) == []
 
     with database.read() as connection:
         assert connection.execute(text("SELECT id, text FROM echo_jobs")).all() == [(7, "old")]
 
 
 def test_one_that_comes_later_finds_the_others_as_they_are(database: Database, release) -> None:
-    upgrade(database, no_engine, [release(FIRST)])
-    upgrade(database, no_engine, [release(FIRST, name="pulp")])
+    upgrade(database, [release(FIRST)])
+    upgrade(database, [release(FIRST, name="pulp")])
 
     with database.read() as connection:
         assert extensions_in(connection) == {"echo", "pulp"}
-    upgrade(database, no_engine, only_check=True)
+    upgrade(database, only_check=True)
 
 
 def test_a_failure_leaves_everything_as_it_was(database: Database, release) -> None:
-    upgrade(database, no_engine, [release(FIRST)])
+    upgrade(database, [release(FIRST)])
     before = columns(database)
 
     with pytest.raises(RuntimeError, match="nonsense"):
-        upgrade(database, no_engine, [release(FIRST, name="pulp"), release(FIRST, SECOND, BROKEN)])
+        upgrade(database, [release(FIRST, name="pulp"), release(FIRST, SECOND, BROKEN)])
 
     assert columns(database) == before
     assert current(database, "extension_kit_version_echo") == "0001"
     with database.read() as connection:
         assert extensions_in(connection) == {"echo"}
+
+
+def test_a_failure_in_an_empty_database_leaves_it_empty(url: str, release) -> None:
+    with opened(url, upgraded=False) as database:
+        with pytest.raises(RuntimeError, match="nonsense"):
+            upgrade(database, [release(FIRST, SECOND, BROKEN)])
+
+        assert current(database) is None
+        with database.read() as connection:
+            assert inspect(connection).get_table_names() == []
 
 
 @pytest.mark.parametrize(
@@ -147,19 +157,19 @@ def test_a_failure_leaves_everything_as_it_was(database: Database, release) -> N
 def test_other_versions_are_refused_with_what_to_do(
     database: Database, release, made: tuple[str, ...], needed: tuple[str, ...], error: type[StoreError], message: str
 ) -> None:
-    upgrade(database, no_engine, [release(*made)] if made else [])
+    upgrade(database, [release(*made)] if made else [])
 
     with pytest.raises(error) as refused:
-        upgrade(database, no_engine, [release(*needed)], only_check=True)
+        upgrade(database, [release(*needed)], only_check=True)
 
     assert str(refused.value) == f"The database {database.name} {message}"
 
 
 def test_tables_of_a_later_release_are_not_touched(database: Database, release) -> None:
-    upgrade(database, no_engine, [release(FIRST, SECOND)])
+    upgrade(database, [release(FIRST, SECOND)])
 
     with pytest.raises(NewerSchema, match="this release knows 0001 at most"):
-        upgrade(database, no_engine, [release(FIRST, name="pulp"), release(FIRST)])
+        upgrade(database, [release(FIRST, name="pulp"), release(FIRST)])
 
     assert columns(database) == ["id", "text"]
     with database.read() as connection:
@@ -167,8 +177,8 @@ def test_tables_of_a_later_release_are_not_touched(database: Database, release) 
 
 
 def test_the_right_version_passes_the_check(database: Database, release) -> None:
-    upgrade(database, no_engine, [release(FIRST, SECOND)])
-    upgrade(database, no_engine, [release(FIRST, SECOND)], only_check=True)
+    upgrade(database, [release(FIRST, SECOND)])
+    upgrade(database, [release(FIRST, SECOND)], only_check=True)
 
 
 def test_tables_of_other_software_are_left_alone(database: Database, release) -> None:
@@ -176,7 +186,7 @@ def test_tables_of_other_software_are_left_alone(database: Database, release) ->
         connection.execute(text("CREATE TABLE echo_jobs (mine INTEGER)"))
 
     with pytest.raises(StoreError, match="has tables of other software"):
-        upgrade(database, no_engine, [release(FIRST)])
+        upgrade(database, [release(FIRST)])
 
     assert columns(database) == ["mine"]
     assert current(database, "extension_kit_version_echo") is None
@@ -184,7 +194,7 @@ def test_tables_of_other_software_are_left_alone(database: Database, release) ->
 
 def test_it_is_logged_whose_tables_were_upgraded(url: str, release, caplog: pytest.LogCaptureFixture) -> None:
     with opened(url, upgraded=False) as database, caplog.at_level(logging.INFO, "extension_kit.store"):
-        upgrade(database, no_engine, [release(FIRST)])
+        upgrade(database, [release(FIRST)])
         name = database.name
     assert [record.getMessage() for record in caplog.records if record.name == "extension_kit.store"] == [
         f"Database {name} upgraded to version {version.LATEST} (before: None)",
@@ -204,7 +214,7 @@ def test_processes_that_upgrade_at_once(url: str, release) -> None:
         "tables = Tables('echo', MetaData(), Path(sys.argv[2]))\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
-        "upgrade(Database(sys.argv[1]), lambda connection: None, [tables])\n"
+        "upgrade(Database(sys.argv[1]), [tables])\n"
     )
     command = [sys.executable, "-c", program, url, str(release(FIRST, SECOND).versions)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -3,14 +3,13 @@
 from sqlalchemy import select, text
 
 from extension_kit.deliveries import subscription_groups, subscriptions
-from extension_kit.deliveries.outbox import Entry
+from extension_kit.deliveries.entries import Entry
 from extension_kit.deliveries.subscription_matching import matching
 from extension_kit.deliveries.tables import deliveries
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from extensions.tapis.tables import TABLES
-from tests.databases import no_engine
-from tests.release_0_1 import ROWS, write_database
+from tests.support.release_0_1 import ROWS, write_database
 
 
 def entry(name, subject):
@@ -20,7 +19,7 @@ def entry(name, subject):
 def test_rows_are_carried_over(url):
     write_database(url)
     database = Database(url)
-    upgrade(database, no_engine, [TABLES])
+    upgrade(database, [TABLES])
     with database.read() as connection:
         for table, rows in ROWS.items():
             assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == len(rows)

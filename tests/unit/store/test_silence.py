@@ -19,14 +19,15 @@ from click.testing import CliRunner
 from sqlalchemy import make_url, text
 
 from extension_kit.cli import commands
-from extension_kit.cli import database_actions as database_commands
+from extension_kit.cli import database as commands_database
 from extension_kit.errors import StoreError, StoreSilent, StoreUnavailable
 from extension_kit.store import deadline
 from extension_kit.store.database import Database
 from extension_kit.store.postgresql import BoundedAsyncConnection
-from tests.conftest import free_port, wait_until
-from tests.databases import opened
-from tests.proxies import Proxy, proxy
+from tests.support.databases import opened
+from tests.support.proxies import Proxy, proxy
+from tests.support.servers import free_port
+from tests.support.waiting import wait_until
 
 TIMEOUT = 1.0
 
@@ -123,7 +124,7 @@ def test_what_is_refused_is_no_silence(hanging: Database) -> None:
 
 
 def test_a_command_says_so(way: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_commands, "_ANSWER", TIMEOUT)
+    monkeypatch.setattr(commands_database, "_ANSWER", TIMEOUT)
     monkeypatch.setenv("EXTENSION_DATABASE_URL", way.url)
     with way.hanging():
         for command in (["db", "status"], ["deliveries", "list"]):

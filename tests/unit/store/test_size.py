@@ -1,6 +1,7 @@
 """How much room a database takes, and how much of it is in use."""
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import delete, insert
@@ -8,7 +9,8 @@ from sqlalchemy import delete, insert
 from extension_kit.deliveries.tables import metadata, steps
 from extension_kit.store.database import Database
 from extension_kit.store.size import allocated_bytes, live_bytes
-from tests.unit.deliveries.test_retention import NOW
+from tests.support.databases import opened
+from tests.support.past_events import NOW
 
 ROWS, BYTES = 100, 10_000
 
@@ -19,12 +21,19 @@ def sizes(database: Database) -> tuple[int, int]:
 
 
 @pytest.fixture
-def filled(database: Database) -> Database:
-    with database.transaction() as connection:
+def new(url: str) -> Iterator[Database]:
+    """A database of which no other test has left room."""
+    with opened(url) as database:
+        yield database
+
+
+@pytest.fixture
+def filled(new: Database) -> Database:
+    with new.transaction() as connection:
         for number in range(ROWS):
             body = random.Random(number).randbytes(BYTES)
             connection.execute(insert(steps).values(run="t/1", step_id=f"{number}", body=body, seen_at=NOW))
-    return database
+    return new
 
 
 def test_rows_take_about_as_much_as_is_in_them(filled: Database) -> None:
@@ -44,7 +53,7 @@ def test_removed_rows_leave_gaps(filled: Database) -> None:
     assert sizes(filled)[1] < live * 0.6
 
 
-def test_an_empty_database_takes_next_to_nothing(database: Database) -> None:
-    allocated, live = sizes(database)
+def test_an_empty_database_takes_next_to_nothing(new: Database) -> None:
+    allocated, live = sizes(new)
 
     assert 0 <= live <= allocated < 300_000

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from extension_kit.errors import StoreUnavailable
 from extension_kit.store.database import Database
-from tests.databases import opened
+from tests.support.databases import opened
 
 REMOVED, REPLACED, LOG = "was removed while", "was replaced while", "lost its write-ahead log"
 

@@ -1,13 +1,14 @@
 """Times come back as they were, on both stores."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, MetaData, Table, insert, select
 from sqlalchemy.exc import StatementError
 
 from extension_kit.store.database import Database
-from extension_kit.store.types import UtcDateTime
+from extension_kit.store.types import UtcDateTime, driver_time
 
 moments = Table("moments", MetaData(), Column("at", UtcDateTime))
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, UTC)
@@ -45,3 +46,23 @@ def test_times_are_compared_as_points_in_time(store: Database) -> None:
 def test_a_time_without_an_offset_is_refused(store: Database) -> None:
     with pytest.raises(StatementError, match="has no offset from UTC"), store.transaction() as connection:
         connection.execute(insert(moments).values(at=datetime(2026, 11, 21)))
+
+
+@pytest.mark.parametrize(
+    "at", [NOON, NOON.replace(microsecond=0), NOON.astimezone(timezone(timedelta(hours=5, minutes=45)))]
+)
+def test_the_driver_is_given_times_as_sqlalchemy_gives_them(store: Database, at: datetime) -> None:
+    with store.transaction() as connection:
+        connection.execute(insert(moments).values(at=at))
+        driver: Any = connection.connection.driver_connection
+        variable = "?" if store.is_sqlite else "%s"
+        given = driver_time(at, is_sqlite=store.is_sqlite)
+        driver.execute(f"INSERT INTO moments (at) VALUES ({variable})", [given])
+        assert connection.execute(select(moments.c.at)).scalars().all() == [at, at]
+        assert connection.exec_driver_sql("SELECT count(DISTINCT at) FROM moments").scalar() == 1
+
+
+@pytest.mark.parametrize("is_sqlite", [True, False])
+def test_a_time_that_no_store_can_keep_is_left_out(is_sqlite: bool) -> None:
+    first = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=9)))
+    assert driver_time(first, is_sqlite=is_sqlite) is None

@@ -7,25 +7,25 @@ from extension_kit import Extension
 from extension_kit.runtime.service import Service
 from extension_kit.settings.kit import Settings
 from extension_kit.web.app import create_app
-from tests.conftest import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
 def service(tmp_path):
     extension = Extension("extension-oncall")
     extension.listen_to("*")(print)
-    made = Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db"))
+    made = Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db")).open()
     yield made
-    made.durability.close(5)
+    made.runtime.close(5)
 
 
 def test_it_is_that_of_the_database(service):
     client = create_app(service, embed_worker=False).test_client()
     assert client.get("/health/readiness").status_code == 200
-    with service.durability.database.transaction() as connection:
+    with service.runtime.database.transaction() as connection:
         connection.execute(text("ALTER TABLE deliveries RENAME TO elsewhere"))
     wait_until(lambda: client.get("/health/readiness").status_code == 503)
     assert client.get("/health/liveness").status_code == 200
-    with service.durability.database.transaction() as connection:
+    with service.runtime.database.transaction() as connection:
         connection.execute(text("ALTER TABLE elsewhere RENAME TO deliveries"))
     wait_until(lambda: client.get("/health/readiness").status_code == 200)

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from extension_kit import Extension
 from extension_kit.agent.factory import EventFactory
-from extension_kit.events.schema.openapi import event_components
+from extension_kit.events.schema.modes import event_components
 from extension_kit.events.schema.validation import EventValidator
 from extension_kit.settings.kit import Settings
 from extension_kit.web.openapi import build_document, to_yaml

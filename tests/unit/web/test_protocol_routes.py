@@ -64,14 +64,14 @@ def client(tmp_path):
         extension = Extension("extension-echo")
         extension.listen_to("killswitch.engaged", immediate=True)(page)
         extension.add_protocol(EventProtocol("echo", NoSettings, echo, names=("echo.*",)))
-        made = Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db", **settings))
+        made = Service.of([extension], Settings(database_url=f"sqlite:///{tmp_path}/extension.db", **settings)).open()
         services.append(made)
         return create_app(made, embed_worker=False).test_client()
 
     services = []
     yield client
     for service in services:
-        service.durability.close(5)
+        service.runtime.close(5)
 
 
 class TestErrors:
@@ -201,10 +201,10 @@ class TestPaths:
             return extension
 
         settings = Settings(database_url=f"sqlite:///{tmp_path}/extension.db")
-        service = Service.of([speak("first", "one"), speak("echo", name)], settings)
+        service = Service.of([speak("first", "one"), speak("echo", name)], settings).open()
         with pytest.raises(RegistrationError, match=f"^echo: another blueprint is called '{name}', rename it"):
             create_app(service)
-        service.durability.close(5)
+        service.runtime.close(5)
 
     @pytest.mark.parametrize(
         ("paths", "shared"),
@@ -230,10 +230,10 @@ class TestPaths:
 
         first, second = speak("other", ("/other",)), speak("echo", paths)
         first.listen_to("killswitch.engaged", immediate=True)(page)
-        service = Service.of([first, second], Settings(database_url=f"sqlite:///{tmp_path}/extension.db"))
+        service = Service.of([first, second], Settings(database_url=f"sqlite:///{tmp_path}/extension.db")).open()
         with pytest.raises(RegistrationError, match=f"^echo: {shared} belongs to the kit, a listener or another"):
             create_app(service, embed_worker=False)
-        service.durability.close(5)
+        service.runtime.close(5)
 
     def test_without_a_database_a_protocol_is_left_out(self):
         extension = Extension("extension-echo")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from extension_kit.agent.factory import EXPERIMENT, STEP, TARGET, EventFactory
 from extension_kit.events.event import Event
 from extension_kit.events.names import STEADYBIT_EVENT_NAMES
-from extension_kit.events.schema.openapi import event_components
+from extension_kit.events.schema.modes import event_components
 from extension_kit.events.schema.validation import MAX_PROBLEMS, EventValidator, Mode, Problem
 
 DATA = Path(__file__).parents[3] / "data" / "steadybit"

@@ -1,0 +1,255 @@
+"""Claiming: which waiting deliveries a worker takes next, and into which lanes.
+
+Tenants take turns, and their listeners within that, as ``Shares`` decides. Of a listener, the oldest ready deliveries
+come first. Only the first waiting delivery of a lock is chosen; those behind it come into its lane.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import takewhile
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from extension_kit.deliveries.attempt import SUSPECT
+from extension_kit.deliveries.claims import Claim
+from extension_kit.deliveries.handler import Due, FindHandler, Handler
+from extension_kit.deliveries.retry import RetrySchedule
+from extension_kit.deliveries.tables import READY
+from extension_kit.engine.lanes import Job, Lane
+from extension_kit.engine.queue import Candidate, Follower, Line, Queue
+from extension_kit.engine.shares import Outlook, Shares
+from extension_kit.engine.windows import Held, Windows
+from extension_kit.errors import StoreError
+from extension_kit.senders import Outcome
+
+logger = logging.getLogger("extension_kit.engine")
+
+TenantsOf = Callable[[Sequence[str]], Mapping[str, str]]
+"""Returns the tenant of each listener, by name; ``""`` for listeners without a tenant."""
+
+_LONGEST = 64  # deliveries in a lane
+_SECONDS = 0.5  # that the deliveries in a lane take, about
+_TURN = 256  # deliveries after which a lane closes, so that other locks of the listener get its thread
+_LISTENERS, _LISTENERS_OF_TENANTS = 64, 1000  # considered at a time; the others follow in later rounds
+_MOST_BYTES = 1_000_000  # of the events that follow the first in a lane
+
+
+class Claimed(NamedTuple):
+    """The claims of a transaction.
+
+    Attributes:
+        lanes: new lanes.
+        following: new lanes that begin after others of their listener.
+        more: more deliveries for lanes.
+        has_more: True if there may be more ready deliveries.
+        has_later: True if deliveries were set aside until their time.
+        goes_on: True if none of those looked at can be claimed now, and others were not looked at.
+    """
+
+    lanes: Sequence[Lane] = ()
+    following: Sequence[Lane] = ()
+    more: Sequence[tuple[Lane, list[Job]]] = ()
+    has_more: bool = False
+    has_later: bool = False
+    goes_on: bool = False
+
+
+class _Chosen(NamedTuple):
+    """The first delivery of a new lane."""
+
+    listener: str
+    head: Candidate
+
+
+class _Planned(NamedTuple):
+    """A thread that a listener is going to use."""
+
+    listener: str
+    since: float
+
+
+class Claiming:
+    """Claims deliveries, within transactions.
+
+    Args:
+        queue: the queue.
+        shares: divide the threads among listeners.
+        find: finds the handler of a listener.
+        tenants_of: returns the tenants of listeners.
+    """
+
+    def __init__(self, queue: Queue, shares: Shares, find: FindHandler, tenants_of: TenantsOf) -> None:
+        self._queue = queue
+        self._shares = shares
+        self._find = find
+        self._tenants_of = tenants_of
+        self._place = ""
+
+    def claim(
+        self, connection: Connection, shards: Sequence[int], held: Held, now: datetime, *, are_few: bool = False
+    ) -> Claimed:
+        """Claim as many deliveries as there are threads for, and some that begin when these have ended.
+
+        Args:
+            connection: in a transaction.
+            shards: those of the worker.
+            held: the deliveries that it holds.
+            now: the time.
+            are_few: True if few deliveries are expected to be ready.
+        """
+        size = 2 * self._shares.most
+        windows = Windows(self._queue, connection, shards, held, size)
+        ready = self._ready(connection, shards, windows if are_few else None)
+        chosen, following, is_left = self._choose(windows, ready, held.waiting)
+        has_more = bool(is_left or self._place or windows.has_more)
+        lines = [
+            Line(head.lock, head.ref, self._length(listener) - 1)
+            for listener, head in (*chosen, *following)
+            if head.lock and head.losses < SUSPECT and self._shares.is_quick(listener)
+        ]
+        long = [lane for lane in held.lanes.values() if self._may_grow(lane)]
+        lines += [Line(lane.lock or "", lane.last_ref, self._length(lane.listener) - len(lane.jobs)) for lane in long]
+        behind = self._queue.followers(connection, lines) if lines else {}
+        rows = {lock: _portion(each, held.refs) for lock, each in behind.items()}
+        refs = [head.ref for _, head in (*chosen, *following)] + [ref for line in rows.values() for ref in line]
+        if not refs:
+            goes_on = windows.has_more or bool(self._place and not is_left)
+            return Claimed(has_more=has_more, has_later=windows.has_later, goes_on=goes_on)
+        jobs = self._jobs(connection, refs, now)
+
+        def lanes(heads: Iterable[_Chosen]) -> list[Lane]:
+            lines = ([head.ref, *rows.get(head.lock or "", ())] for _, head in heads if head.ref in jobs)
+            return [Lane(_unbroken(line, jobs)) for line in lines]
+
+        more = [(lane, _unbroken(rows.get(lane.lock or "", ()), jobs)) for lane in long]
+        grown = [(lane, new) for lane, new in more if new]
+        claimed = Claimed(lanes(chosen), lanes(following), grown, has_more, windows.has_later)
+        self._release_rest(connection, claimed, jobs)
+        return claimed
+
+    def _ready(self, connection: Connection, shards: Sequence[int], windows: Windows | None) -> list[str]:
+        """Return listeners with ready deliveries, in the order of their turns."""
+        found = windows.look_at_all() if windows else None
+        if found is None:
+            found = self._next_listeners(connection, shards)
+        else:
+            self._place = ""
+        if strangers := self._shares.strangers(found):
+            try:
+                self._shares.introduce(self._tenants_of(strangers))
+            except StoreError as error:
+                logger.debug("Cannot read the tenants of listeners: %s", error)
+        return list(self._shares.in_turn(found))
+
+    def _next_listeners(self, connection: Connection, shards: Sequence[int]) -> list[str]:
+        limit, after = _LISTENERS_OF_TENANTS if self._shares.has_tenants else _LISTENERS, self._place
+        found, self._place = self._queue.listeners(connection, shards, after, limit)
+        if after and not self._place:
+            first, last = self._queue.listeners(connection, shards, "", limit)
+            found += [listener for listener in first if listener <= after]
+            self._place = last if last < after else ""
+        return found
+
+    def _choose(
+        self, windows: Windows, ready: Sequence[str], waiting: Mapping[str, int]
+    ) -> tuple[list[_Chosen], list[_Chosen], bool]:
+        """Choose deliveries for free threads, and others for the time after the lanes of quick listeners.
+
+        Returns:
+            Both, and True if there may be more of these listeners.
+        """
+        left = dict.fromkeys(ready)  # an ordered set
+        planned: list[_Planned] = []
+        chosen: list[_Chosen] = []
+        try:
+            for may in (Outlook.may_begin, Outlook.may_borrow):
+                number = -1
+                while number < len(chosen):
+                    number = len(chosen)
+                    for listener in list(left):
+                        if not may(self._shares.look(), listener):
+                            continue
+                        if (candidate := windows.take(listener)) is None:
+                            del left[listener]
+                            continue
+                        chosen.append(_Chosen(listener, candidate))
+                        planned.append(_Planned(listener, time.monotonic()))
+                        self._shares.begin(planned[-1])
+            following = [
+                _Chosen(listener, candidate)
+                for listener in left
+                if self._shares.is_quick(listener)
+                for _ in range(self._shares.busy(listener) - waiting.get(listener, 0))
+                if (candidate := windows.take(listener)) is not None
+            ]
+        finally:
+            for each in planned:
+                self._shares.end(each)
+        return chosen, following, bool(left)
+
+    def _may_grow(self, lane: Lane) -> bool:
+        """Return True if a lane is to get more deliveries of its lock."""
+        if lane.is_closed or lane.made >= _TURN or not self._shares.is_quick(lane.listener):
+            return False
+        return len(lane.jobs) <= self._length(lane.listener) // 2
+
+    def _length(self, listener: str) -> int:
+        """Return the number of deliveries in a lane of a quick listener."""
+        return min(self._shares.attempts_within(_SECONDS, listener), _LONGEST)
+
+    def _jobs(self, connection: Connection, refs: Sequence[int], now: datetime) -> dict[int, Job]:
+        """Claim deliveries, and return those that were claimed, with their handlers."""
+        claims = self._queue.claim(connection, refs, now)
+        return {job.claim.due.ref: job for job in self.with_handlers(connection, claims)}
+
+    def with_handlers(self, connection: Connection, claims: Sequence[Claim]) -> list[Job]:
+        """Return claims with their handlers, each listener's found once."""
+        handlers: dict[str, Handler | None] = {}
+        for claim in claims:
+            listener = claim.due.listener
+            if listener not in handlers:
+                handlers[listener] = self._handler(connection, listener)
+        return [Job(claim, handlers[claim.due.listener]) for claim in claims]
+
+    def _handler(self, connection: Connection, listener: str) -> Handler | None:
+        try:
+            return self._find(listener, connection)
+        except StoreError:
+            raise
+        except Exception as error:
+            logger.exception("Cannot find the handler of %s", listener)
+            return _failing(f"{type(error).__name__}: {error}")
+
+    def _release_rest(self, connection: Connection, claimed: Claimed, jobs: Mapping[int, Job]) -> None:
+        """Give up claims behind a delivery that could not be claimed."""
+        used = {job.claim.due.ref for lane in (*claimed.lanes, *claimed.following) for job in lane.jobs}
+        used |= {job.claim.due.ref for _, more in claimed.more for job in more}
+        rest = [job.claim for ref, job in jobs.items() if ref not in used]
+        if rest:
+            self._queue.release(connection, rest, READY)
+
+
+def _portion(line: Iterable[Follower], refs: Collection[int]) -> list[int]:
+    """Return the deliveries of a line that may come into a lane: up to the first that has to wait, and not too many."""
+    portion, size = [], 0
+    for each in line:
+        size += each.size
+        if not each.is_due or each.losses >= SUSPECT or each.ref in refs or size > _MOST_BYTES:
+            break
+        portion.append(each.ref)
+    return portion
+
+
+def _unbroken(line: Iterable[int], jobs: Mapping[int, Job]) -> list[Job]:
+    """Return the jobs of a line up to the first that was not claimed."""
+    return [jobs[ref] for ref in takewhile(jobs.__contains__, line)]
+
+
+def _failing(error: str) -> Handler:
+    def make(due: Due) -> Outcome:
+        return Outcome("failed", error)
+
+    return Handler(make, RetrySchedule(), 60.0)

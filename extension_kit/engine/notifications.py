@@ -1,0 +1,68 @@
+"""Notifications: PostgreSQL tells a worker of new deliveries, on a connection of its own."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from sqlalchemy.exc import SQLAlchemyError
+
+from extension_kit.deliveries.notify import CHANNEL
+from extension_kit.errors import StoreError
+from extension_kit.store.database import Database
+
+logger = logging.getLogger("extension_kit.engine")
+
+_CHECK = 10.0  # seconds without a notification, after which the server is checked
+_STEP = 1.0  # seconds after which a stop is seen
+_PAUSE = 1.0  # seconds after a lost connection
+
+
+class Notifications:
+    """A thread that waits for notifications.
+
+    Args:
+        database: the database.
+        tell: called with each notification, and after each connection, because some may have been missed.
+    """
+
+    def __init__(self, database: Database, tell: Callable[[], None]) -> None:
+        self._database = database
+        self._tell = tell
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread; it is a daemon."""
+        threading.Thread(target=self._run, name="delivery-notifications", daemon=True).start()
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._listen()
+            except (SQLAlchemyError, psycopg.Error, StoreError) as error:
+                logger.debug("Notifications interrupted: %s", error)
+                self._stopped.wait(_PAUSE)
+
+    def _listen(self) -> None:
+        with self._database.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            try:
+                driver.autocommit = True
+                driver.execute(f"LISTEN {CHANNEL}")
+                self._tell()
+                silent = 0.0
+                while not self._stopped.is_set():
+                    heard = list(driver.notifies(timeout=_STEP, stop_after=1))
+                    silent = 0.0 if heard else silent + _STEP
+                    if heard:
+                        self._tell()
+                    elif silent >= _CHECK:
+                        silent = 0.0
+                        driver.execute("SELECT 1")
+            finally:
+                connection.invalidate()

@@ -1,0 +1,292 @@
+"""Scribe: the thread of a worker that claims deliveries and writes their ends, many in one transaction."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from extension_kit.deliveries.attempt import report
+from extension_kit.deliveries.tables import BEHIND, READY, WAITING
+from extension_kit.engine.claiming import Claimed, Claiming
+from extension_kit.engine.delays import Delays
+from extension_kit.engine.holdings import Holdings
+from extension_kit.engine.lanes import Lane, Lanes, Note
+from extension_kit.engine.outages import Outages
+from extension_kit.engine.owner import Owner
+from extension_kit.engine.queue import Queue
+from extension_kit.engine.recovery import Recovery
+from extension_kit.engine.shares import SLOW, Shares
+from extension_kit.errors import StoreError
+
+logger = logging.getLogger("extension_kit.engine")
+
+_ENOUGH = 24  # notes that are written at once
+_APART = 0.005  # seconds between the starts of two transactions, unless there are enough notes
+_NOTES_APART = 0.015  # if there are only notes, and most threads still have work
+_LOOK = 0.25  # seconds between two looks at the shards
+_POLL = 2.0  # seconds after which one looks for deliveries without a notification
+_PAUSE = 1.0  # seconds after an error in the kit itself
+
+
+class Scribe:
+    """Runs the transactions of a worker.
+
+    Args:
+        queue: the queue.
+        owner: owns the shards.
+        claiming: claims deliveries.
+        shares: divide the threads.
+        stalled_after: seconds without an answer of the database after which others may own the claims.
+        grace_period: seconds that attempts have to end after ``stop``.
+        name: the worker's name in the log.
+        alive: called in every turn, as a sign of life; None: nobody watches.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        owner: Owner,
+        claiming: Claiming,
+        shares: Shares,
+        *,
+        stalled_after: float,
+        grace_period: float,
+        name: str,
+        alive: Callable[[], None] | None = None,
+    ) -> None:
+        self._queue = queue
+        self._owner = owner
+        self._claiming = claiming
+        self._shares = shares
+        self._silence = stalled_after / 2
+        self._grace_period = grace_period
+        self._name = name
+        self._alive = alive
+        self._outages = Outages()
+        self._delays = Delays()
+        self._changed = threading.Condition()
+        self._notes: list[Note] = []
+        self._idle = 0  # threads that have become idle since the last transaction
+        self._has_news = True
+        self._stop_asked = False
+        self._answered = -math.inf
+        self._began = self._looked = self._polled = -math.inf
+        # From here on for the scribe's thread only.
+        self._holdings = Holdings(shares)
+        self._recovery = Recovery(queue, claiming, self._holdings)
+        self._taken: list[int] = []
+        self._overdue: list[int] = []
+        self._has_more = self._had_more = True
+        self._due_at = math.inf
+        self._is_uncertain = False
+
+    def tell(self, note: Note) -> None:
+        """Take a note of a lane; from any thread."""
+        with self._changed:
+            self._notes.append(note)
+            if note.busy is not None:
+                self._idle += 1
+            is_idle = note.busy is not None and self._idle >= note.busy
+            self._has_news |= is_idle
+            if is_idle or len(self._notes) in (1, _ENOUGH):
+                self._changed.notify()
+
+    def wake(self) -> None:
+        """Look for deliveries; from any thread."""
+        with self._changed:
+            self._has_news = True
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Claim no more deliveries, and make ``run`` return when all attempts have ended; from any thread."""
+        self._stop_asked = True
+        with self._changed:
+            self._changed.notify()
+
+    def may_begin(self) -> bool:
+        """Return False after ``stop``, and if others may own the claims, as the database has not answered for long."""
+        return not self._stop_asked and time.monotonic() - self._answered < self._silence
+
+    def run(self, lanes: Lanes) -> None:
+        """Work until ``stop``, and at most the grace period longer."""
+        ends_at = math.inf
+        while self._holdings or not self._stop_asked:
+            if self._stop_asked and ends_at == math.inf:
+                ends_at = time.monotonic() + self._grace_period
+                self._give_up_waiting(lanes)
+            if time.monotonic() >= ends_at:
+                break
+            if self._alive is not None:
+                self._alive()
+            self._wait(ends_at)
+            if self._work(lanes) is False and self._stop_asked and not self._holdings.lanes:
+                break
+        for lane in self._holdings.lanes:
+            lanes.hand_back(lane)
+        if self._holdings and not self._work(lanes):
+            logger.warning("Worker %s stopped while the database was unavailable", self._name)
+        self._owner.close()
+
+    def _work(self, lanes: Lanes) -> bool:
+        """Run one transaction, if there is something to do; return False if the database is unavailable."""
+        try:
+            self._cycle(lanes)
+        except StoreError as error:
+            pause = self._outages.begin(error)
+        except Exception:
+            logger.exception("Worker %s failed, going on in %g s", self._name, _PAUSE)
+            pause = _PAUSE
+        else:
+            self._outages.end()
+            return True
+        self._is_uncertain = True
+        with self._changed:
+            if not self._stop_asked:
+                self._changed.wait_for(lambda: self._stop_asked, pause)
+            else:
+                self._changed.wait(pause)
+        return False
+
+    def _wait(self, ends_at: float) -> None:
+        """Wait until there is something to do."""
+        slow = self._shares.look().becomes_slow if self._has_more else None
+        until = ends_at if slow is None else min(time.monotonic() + slow, ends_at)
+        with self._changed:
+            while (pause := min(self._next(), until) - time.monotonic()) > 0:
+                self._changed.wait(min(pause, self._owner.poll))
+                self._has_news |= self._owner.has_news()
+                if self._stop_asked and ends_at == math.inf:
+                    return
+
+    def _next(self) -> float:
+        """Return the time of the next transaction, or of the next look at the shards."""
+        times = [self._looked + _LOOK, self._polled + _POLL]
+        if self._owner.shards and not self._stop_asked:
+            times.append(self._due_at)
+        if len(self._notes) >= _ENOUGH:
+            times.append(-math.inf)
+        elif self._has_news or self._holdings.unwritten or self._is_uncertain:
+            times.append(self._began + _APART)
+        elif self._notes:
+            times.append(self._began + _NOTES_APART)
+        if (wait := self._delays.wait) is not None:
+            times.append(time.monotonic() + wait)
+        return min(times)
+
+    def _cycle(self, lanes: Lanes) -> None:
+        self._began = began = time.monotonic()
+        with self._changed:
+            notes, self._notes = self._notes, []
+            has_news, self._has_news, self._idle = self._has_news, False, 0
+        for note in notes:
+            self._holdings.take_in(note)
+        self._has_more |= has_news or began >= self._due_at
+        if began >= self._looked + _LOOK or self._is_uncertain:
+            self._looked = began
+            self._taken += self._owner.look(self._holdings.shards())
+            if self._taken:
+                self._has_more, self._due_at = True, began
+            self._take_back_slow(lanes)
+        if began >= self._polled + _POLL:
+            self._polled, self._has_more = began, True
+        self._overdue += self._delays.overdue()
+        if not (self._holdings.unwritten or self._taken or self._is_uncertain or self._has_more or self._overdue):
+            self._answered = began
+            return
+        if not (self._owner.shards or self._holdings.claims or self._holdings.unwritten):
+            self._is_uncertain = False
+            self._answered = began
+            return
+        self._transact(lanes)
+        self._answered = began
+
+    def _transact(self, lanes: Lanes) -> None:
+        now = datetime.now(UTC)
+        written, claimed = self._holdings.unwritten, Claimed()
+        try:
+            with self._owner.transaction() as connection:
+                adopted = False
+                if self._is_uncertain:
+                    adopted = self._recovery.recover(connection, lanes, self._owner.shards, now)
+                elif self._taken:
+                    adopted = self._recovery.adopt(connection, self._taken, now)
+                if adopted:
+                    self._due_at = -math.inf
+                held = written.write(self._queue, connection)
+                if self._overdue:
+                    self._queue.bring_back(connection, self._overdue, now)
+                claims = self._has_more or written.locks or self._overdue or self._owner.has_news()
+                if claims and not self._stop_asked and not self._is_uncertain and self._owner.shards:
+                    claimed = self._claim(connection, now)
+        except BaseException:
+            if not self._is_uncertain:  # else it has claimed nothing
+                self._recovery.doubt(now)
+            self._has_more, self._due_at = True, self._began
+            raise
+        self._holdings.written()
+        self._taken, self._overdue = [], []
+        if self._is_uncertain:
+            self._is_uncertain = False
+            self._recovery.end_doubts()
+            self._has_more = self._has_news = True
+        for end in written.ends:
+            report(end, counted=end.claim.due.ref in held)
+            if end.status == WAITING and end.due_at is not None and end.due_at > end.at:
+                self._delays.add(end.claim.due.ref, end.due_at)
+                self._due_at = min(self._due_at, time.monotonic() + (end.due_at - now).total_seconds())
+        self._begin(lanes, claimed)
+
+    def _claim(self, connection: Connection, now: datetime) -> Claimed:
+        shards = self._owner.shards
+        is_due = self._began >= self._due_at or self._polled == self._began
+        if is_due:
+            self._queue.wake(connection, shards, now)
+        held = self._holdings.held()
+        claimed = self._claiming.claim(connection, shards, held, now, are_few=not self._had_more)
+        self._has_more, self._had_more = claimed.has_more, claimed.has_more
+        self._has_news |= claimed.goes_on
+        if is_due or claimed.has_later:
+            due = self._queue.next_due(connection, shards)
+            soonest = _LOOK if held.has_suspect else 0.0  # other suspects are due all the time
+            wait = math.inf if due is None else max((due - now).total_seconds(), soonest)
+            self._due_at = time.monotonic() + wait
+        return claimed
+
+    def _begin(self, lanes: Lanes, claimed: Claimed) -> None:
+        for lane in (*claimed.lanes, *claimed.following):
+            self._holdings.add(lane)
+        for lane in claimed.lanes:
+            self._holdings.begin(lane)
+            lanes.begin(lane)
+        for lane in claimed.following:
+            lanes.begin_after(lane)
+        for lane, jobs in claimed.more:
+            claims = [job.claim for job in jobs]
+            if lanes.extend(lane, jobs):
+                self._holdings.add_claims(claims)
+            elif lane.is_broken:
+                self._holdings.give_up(claims, BEHIND)
+            else:
+                successor = Lane(jobs)
+                self._holdings.add(successor)
+                self._holdings.begin(successor)
+                lanes.begin(successor)
+
+    def _give_up_waiting(self, lanes: Lanes) -> None:
+        """Give up all claims without a begun attempt."""
+        for lane in lanes.take_back(lambda lane: True):
+            self._holdings.give_up(lane.claims(), READY)
+            self._holdings.close(lane)
+        for lane in self._holdings.lanes:
+            self._holdings.give_up(lanes.stop(lane), READY)
+
+    def _take_back_slow(self, lanes: Lanes) -> None:
+        """Take back lanes that should have begun long ago: the attempts before them have become slow."""
+        before = time.monotonic() - SLOW
+        for lane in lanes.take_back(lambda lane: lane.since < before):
+            self._holdings.give_up(lane.claims(), READY)
+            self._holdings.close(lane)

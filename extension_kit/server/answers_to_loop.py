@@ -1,0 +1,53 @@
+"""Answers of functions on their way from function threads to the event loop."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+
+from extension_kit.events.answers import TIMEOUT, Answer
+from extension_kit.events.pending import Pending
+
+logger = logging.getLogger("extension_kit.web")
+
+
+class AnswersToLoop:
+    """Passes answers from function threads to the event loop, waking it once for many of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._answers: deque[tuple[asyncio.Future[Answer], Answer]] = deque()
+        self._woken = False
+
+    async def wait(self, pending: Pending, timeout: float) -> Answer:
+        """Wait at most ``timeout`` seconds for an answer; then return ``TIMEOUT``."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        timer = self._loop.call_later(timeout, _settle, future, TIMEOUT)
+        pending.when_ended(lambda answer: self._pass_on(future, answer))
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _pass_on(self, future: asyncio.Future[Answer], answer: Answer) -> None:
+        if threading.get_ident() == self._thread:
+            _settle(future, answer)
+            return
+        self._answers.append((future, answer))
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._settle_all)
+            except RuntimeError:
+                logger.debug("Function returned after the server had stopped")
+
+    def _settle_all(self) -> None:
+        self._woken = False  # before the queue is emptied: a later answer wakes the loop again
+        while self._answers:
+            _settle(*self._answers.popleft())
+
+
+def _settle(future: asyncio.Future[Answer], answer: Answer) -> None:
+    if not future.done():
+        future.set_result(answer)

@@ -1,0 +1,116 @@
+"""Requests of grouped routes on the event loop: parsed, queued for their commit, and answered without Flask."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from extension_kit.errors import StoreUnavailable
+from extension_kit.events.answers import Answer
+from extension_kit.runtime.grouped_routes import ReceivedRequest
+from extension_kit.server.exchange import Exchange
+from extension_kit.server.in_flight import SMALL
+from extension_kit.web.grouped_routes import MountedRoute
+
+logger = logging.getLogger("extension_kit.web")
+
+_LATE = object()
+
+Submit = Callable[[Callable[[], None]], bool]
+
+
+class GroupedRequests:
+    """Answers requests of grouped routes.
+
+    Args:
+        submit: runs a function on a thread; returns False if there is no capacity.
+        limit: maximum bytes of a body.
+    """
+
+    def __init__(self, submit: Submit, limit: int) -> None:
+        self._submit = submit
+        self._limit = limit
+
+    async def answer(self, mounted: MountedRoute, exchange: Exchange) -> Answer:
+        """Answer a request.
+
+        Raises:
+            DisconnectedError: the client left before its request was complete.
+            NoRoomError: its body does not fit beside others.
+        """
+        is_complete = await exchange.read(self._limit)
+        received = _received_request(exchange)
+        if not is_complete:
+            return mounted.answer_too_large(received)
+        try:
+            parse = partial(mounted.route.parse, received)
+            item = parse() if len(exchange.body) <= SMALL else await self._on_a_thread(parse)
+            answer = item if isinstance(item, Answer) else await _committed(mounted, item, exchange)
+        except Exception as error:
+            return mounted.answer_error(received, error)
+        return answer if isinstance(answer, Answer) else mounted.answer_error(received, answer)
+
+    async def _on_a_thread(self, function: Callable[[], Any]) -> Any:
+        """Run a function on a thread, because it may take longer than the loop may be held up."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def run() -> None:
+            try:
+                settle = partial(_settle, future, function())
+            except Exception as error:
+                settle = partial(_fail, future, error)
+            try:
+                loop.call_soon_threadsafe(settle)
+            except RuntimeError:
+                logger.debug("Request parsed after the server had stopped")
+
+        if not self._submit(run):
+            raise StoreUnavailable("Too many requests wait for a thread", 1.0)
+        return await future
+
+
+async def _committed(mounted: MountedRoute, item: Any, exchange: Exchange) -> Answer | Exception:
+    """Wait for the commit of an item, and return its answer."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    kept: list[Any] = []
+
+    def tell(answer: Answer | Exception) -> None:
+        _settle(future, answer)
+        for hold in kept:
+            hold.release()
+
+    mounted.add(item, tell)
+    timer = loop.call_later(mounted.timeout, _settle, future, _LATE)
+    try:
+        answer: Answer | Exception = await future
+    finally:
+        timer.cancel()
+    if answer is _LATE:
+        kept += filter(None, [exchange.keep_room()])  # the item still waits
+        return mounted.too_late()
+    return answer
+
+
+def _received_request(exchange: Exchange) -> ReceivedRequest:
+    """Return a request as Flask would have it: of a repeated header all values, and no underscores in names."""
+    scope = exchange.scope
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").replace("_", "-"), value.decode("latin-1")
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    if headers.pop("transfer-encoding", None) is not None:
+        headers["content-length"] = f"{len(exchange.body)}"
+    return ReceivedRequest(scope["method"], scope["path"], scope["query_string"], headers, exchange.body)
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,108 @@
+"""Shared state of the arbiter and the web processes, in memory that is inherited across the fork.
+
+The arbiter must not open the database: it forks, and neither SQLite's locks nor a client's connection survive a fork.
+So the web processes write the delivery backlog here every few seconds, and the health port reads it.
+"""
+
+import mmap
+import os
+import struct
+import threading
+import time
+from zlib import crc32
+
+from extension_kit.observability.metrics_page import Backlog, ReadBacklog
+
+STORE_UNAVAILABLE = os.EX_TEMPFAIL
+"""Exit code of a web process that could not use the database and is to be started again."""
+
+_SLOTS = 1024  # more than there are web processes, even while a reload replaces them
+_HAS_FAILED, _HAS_DURABLE, _HAS_SERVED = range(_SLOTS, _SLOTS + 3)
+_BACKLOG = slice(_SLOTS + 8, _SLOTS + 8 + 28)
+_FIELDS = struct.Struct("=dQd")  # monotonic time of reading it, deliveries, seconds
+_CHECKSUM = struct.Struct("=L")
+
+_INTERVAL = 3.0  # seconds between two readings of the backlog
+_MAX_LOAD = 0.1  # share of the time that reading it may take
+_MAX_AGE = 30.0  # seconds after which a backlog counts as unknown
+
+
+class SharedState:
+    """State of the web processes, known to the arbiter and all of them. Create it before the first fork."""
+
+    def __init__(self) -> None:
+        self._bytes = mmap.mmap(-1, _BACKLOG.stop)
+        self.draining = False
+
+    def set_ready(self, slot: int, ready: bool) -> None:
+        """Record if the web process in this slot, a number that no other has at the same time, takes requests."""
+        self._bytes[slot % _SLOTS] = ready
+        if ready:
+            self._bytes[_HAS_SERVED] = True
+            self._bytes[_HAS_FAILED] = False
+
+    def is_ready(self) -> bool:
+        """Return True if a web process takes requests and the server is not draining."""
+        return not self.draining and any(self._bytes[:_SLOTS])
+
+    @property
+    def has_served(self) -> bool:
+        """True if a web process has been ready since the server was started."""
+        return self._bytes[_HAS_SERVED] == 1
+
+    @property
+    def has_durable_listeners(self) -> bool:
+        """True if the handlers, loaded by the web processes only, have durable listeners."""
+        return self._bytes[_HAS_DURABLE] == 1
+
+    @has_durable_listeners.setter
+    def has_durable_listeners(self, value: bool) -> None:
+        self._bytes[_HAS_DURABLE] = value
+
+    def is_first_failure(self) -> bool:
+        """Return True once per outage, so that only the first failing web process logs."""
+        first = self._bytes[_HAS_FAILED] == 0
+        self._bytes[_HAS_FAILED] = True
+        return first
+
+    def backlog(self) -> Backlog | None:
+        """Return the delivery backlog; None without durable listeners, or if nobody could read it for 30 s."""
+        if not self.has_durable_listeners or (found := self._last_backlog()) is None:
+            return None
+        age, (waiting, oldest) = found
+        return Backlog(waiting, oldest + age if waiting else 0.0) if age < _MAX_AGE else None
+
+    def refresh_backlog(self, read_backlog: ReadBacklog, interval: float = 0.0) -> None:
+        """Read the backlog and write it down, unless another process has done so less than ``interval`` seconds ago.
+
+        A backlog that cannot be read leaves the last one, which grows old.
+        """
+        found = self._last_backlog()
+        if found is not None and found[0] < interval:
+            return
+        if (backlog := read_backlog()) is not None:
+            fields = _FIELDS.pack(time.monotonic(), *backlog)
+            self._bytes[_BACKLOG] = fields + _CHECKSUM.pack(crc32(fields))
+
+    def keep_backlog_fresh(self, read_backlog: ReadBacklog) -> None:
+        """Read the backlog now, and again every few seconds in a daemon thread, until this web process ends."""
+
+        def work() -> None:
+            pause = _INTERVAL
+            while True:
+                time.sleep(pause)
+                began = time.monotonic()
+                self.refresh_backlog(read_backlog, pause)
+                pause = max(_INTERVAL, (time.monotonic() - began) / _MAX_LOAD)
+
+        self.refresh_backlog(read_backlog)
+        threading.Thread(target=work, name="backlog", daemon=True).start()
+
+    def _last_backlog(self) -> tuple[float, Backlog] | None:
+        """Return the last backlog and its age in seconds; None before the first, or while one is being written."""
+        record = self._bytes[_BACKLOG]
+        fields = record[: _FIELDS.size]
+        if _CHECKSUM.pack(crc32(fields)) != record[_FIELDS.size :]:
+            return None
+        read_at, waiting, oldest = _FIELDS.unpack(fields)
+        return time.monotonic() - read_at, Backlog(waiting, oldest)

@@ -1,0 +1,128 @@
+"""Grouped routes on both edges: a Flask view for each, and the answers to errors where Flask does not serve them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from extension_kit.deliveries.group_commit import GroupCommit
+from extension_kit.errors import StoreSilent, StoreUnavailable
+from extension_kit.events.answers import Answer
+from extension_kit.runtime.grouped_routes import GroupedRoute, ReceivedRequest
+from extension_kit.web.responses import respond
+
+_TABLE = "extension_kit.grouped_routes"
+_IN_RESPONSE = ("content-type", "content-length")
+
+
+@dataclass(frozen=True)
+class MountedRoute:
+    """A grouped route, as a process serves it.
+
+    Args:
+        app: the application.
+        route: the route.
+        commit: writes its requests.
+        make_error: makes the answer to an error of the current request.
+        timeout: seconds after which a request is answered in any case.
+    """
+
+    app: Flask
+    route: GroupedRoute[Any]
+    commit: GroupCommit[Any, Answer | Exception]
+    make_error: Callable[[Exception], Response]
+    timeout: float
+
+    def add(self, item: Any, tell: Callable[[Answer | Exception], None]) -> None:
+        """Queue an item for its commit; ``tell`` is called with its answer.
+
+        Raises:
+            StoreUnavailable: too many wait.
+        """
+        if not self.commit.add(item, tell):
+            raise StoreUnavailable("Too many requests wait to be stored, or the server stops", 1.0)
+
+    def too_late(self) -> StoreSilent:
+        """Return the error for a request that was not stored in time."""
+        return StoreSilent(f"The request was not stored within {self.timeout:g} s")
+
+    def view(self) -> Response:
+        """Answer the current request of Flask."""
+        try:
+            body = request.get_data()
+        except HTTPException:
+            if (refusal := self.route.admit(_received_request(b""))) is not None:
+                return respond(refusal)
+            raise
+        item = self.route.parse(_received_request(body))
+        if isinstance(item, Answer):
+            return respond(item)
+        told: SimpleQueue[Answer | Exception] = SimpleQueue()
+        self.add(item, told.put)
+        try:
+            answer = told.get(timeout=self.timeout)
+        except Empty:
+            answer = self.too_late()
+        # Not raised: requests share the error, and each raise would make its traceback longer.
+        return respond(answer) if isinstance(answer, Answer) else self.make_error(answer)
+
+    def answer_error(self, received: ReceivedRequest, error: Exception) -> Answer:
+        """Return the answer to an error of a request that Flask does not serve."""
+        with self.app.request_context(_environ(received)):
+            response = self.make_error(error)
+        headers = tuple((name, value) for name, value in response.headers if name.lower() not in _IN_RESPONSE)
+        return Answer(response.status_code, response.get_data(), response.content_type or "", headers)
+
+    def answer_too_large(self, received: ReceivedRequest) -> Answer:
+        """Return the answer to a request with a body over the limit of the kit, which was left out."""
+        try:
+            refusal = self.route.admit(received)
+        except Exception as error:
+            return self.answer_error(received, error)
+        return refusal or self.answer_error(received, RequestEntityTooLarge())
+
+
+def add_grouped_route(mounted: MountedRoute) -> None:
+    """Add a grouped route to its application."""
+    route = mounted.route
+    mounted.app.add_url_rule(
+        route.path,
+        route.endpoint or f"grouped {route.name}".replace(".", "_"),
+        mounted.view,
+        methods=[route.method],
+        strict_slashes=False,
+        provide_automatic_options=False,
+    )
+    mounted.app.extensions.setdefault(_TABLE, {})[route.method, route.path] = mounted
+
+
+def grouped_routes(app: Flask) -> Mapping[tuple[str, str], MountedRoute]:
+    """Return the grouped routes of an application by method and path."""
+    routes: Mapping[tuple[str, str], MountedRoute] = app.extensions.get(_TABLE, {})
+    return routes
+
+
+def _received_request(body: bytes) -> ReceivedRequest:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return ReceivedRequest(request.method, request.path, request.query_string, headers, body)
+
+
+def _environ(received: ReceivedRequest) -> dict[str, Any]:
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in received.headers.items()}
+    return {
+        **headers,
+        "REQUEST_METHOD": received.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": received.path.encode().decode("latin-1"),
+        "QUERY_STRING": received.query_string.decode("latin-1"),
+        "CONTENT_TYPE": received.headers.get("content-type", ""),
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(received.body),
+    }

@@ -1,0 +1,228 @@
+"""All routes of Pulp's API: event listeners, their deliveries, and notifications of Pulp servers."""
+
+import hmac
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, get_args
+
+from flask import Blueprint, Response, request
+
+from extension_kit.protocol import (
+    Delivery,
+    DeliveryStatus,
+    Kit,
+    NotAnObject,
+    NotJson,
+    Routes,
+    read_foreign_json,
+    read_json,
+    subscription_groups,
+)
+
+from .answers import BASE, PulpError, answer, answer_error, href, invalid, not_an_object, not_json
+from .document import build_document
+from .encryption import Passwords
+from .event_types import all_types
+from .events import event_of
+from .listeners import SOURCE, Listener, Listeners
+from .settings import PulpSettings
+from .users import Users, basic_credentials, unauthenticated
+
+logger = logging.getLogger("extension_kit.pulp")
+
+EVENTS = "/v2/events/"
+INBOX = "/pulp/notifications"
+PREFIXES = ("/v2", "/pulp")
+"""Prefixes of all paths."""
+
+_NAMESPACE = "event_listeners"
+_LEAST_TOKEN = 16  # characters; wrong tokens are not counted, since a delay would lose notifications
+_STATUSES: tuple[DeliveryStatus, ...] = get_args(DeliveryStatus)
+
+
+def routes(kit: Kit, settings: PulpSettings) -> Routes:
+    """Make the routes.
+
+    Raises:
+        SettingError: an event type of the settings is unknown, or there is no secret.
+    """
+    views = _Views(kit, settings)
+    blueprint = Blueprint("pulp", __name__)
+    blueprint.register_error_handler(PulpError, answer_error)  # expected, so no log line
+    blueprint.register_error_handler(NotJson, lambda error: answer_error(not_json()))
+    blueprint.register_error_handler(NotAnObject, lambda error: answer_error(not_an_object()))
+    for prefix, name in (("", "short"), (BASE, "long")):
+        _add(blueprint, f"{prefix}{EVENTS}", f"{name}_list", {"GET": views.list, "POST": views.create})
+        resource = {"GET": views.get, "PUT": views.update, "DELETE": views.delete}
+        _add(blueprint, f"{prefix}{EVENTS}<id>/", f"{name}_one", resource)
+        _add(blueprint, f"{prefix}{EVENTS}<id>/deliveries/", f"{name}_deliveries", {"GET": views.deliveries})
+    _add(blueprint, f"{INBOX}/", "notify", {"POST": views.notify})
+    _add(blueprint, f"{BASE}/openapi.json", "openapi", {"GET": views.openapi})
+    return Routes(blueprint, PREFIXES, answer_error)
+
+
+def _add(blueprint: Blueprint, path: str, name: str, views: dict[str, Callable[..., Response]]) -> None:
+    """Add a path, with and without its slash at the end: a redirect would make a POST a GET."""
+
+    def dispatch(**arguments: str) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        if method == "OPTIONS":
+            allowed = ", ".join([*views, *(["HEAD"] if "GET" in views else []), "OPTIONS"])
+            return Response(status=200, headers={"Allow": allowed}, content_type="text/html; charset=utf-8")
+        return views[method](**arguments)
+
+    # Two rules, because werkzeug answers 404 to a wrong method where strict_slashes is off.
+    for each in dict.fromkeys((path, path.rstrip("/"))):
+        blueprint.add_url_rule(each, name, dispatch, methods=[*views, "OPTIONS"], provide_automatic_options=False)
+
+
+class _Views:
+    def __init__(self, kit: Kit, settings: PulpSettings) -> None:
+        if 0 < len(settings.token) < _LEAST_TOKEN:
+            logger.warning("EXTENSION_PULP_TOKEN has fewer than %d characters and can be guessed", _LEAST_TOKEN)
+        self._kit = kit
+        self._settings = settings
+        types = all_types(settings.event_types, kit.event_names)
+        self._listeners = Listeners(kit, Passwords(kit, settings), types, hide_passwords=settings.hide_passwords)
+        self._users = Users(kit, settings)
+        self._document = build_document(types, require_config=settings.require_config)
+
+    def list(self) -> Response:
+        self._users.authorize(request, "read")
+        return self._conditional([_shown(listener) for listener in self._listeners.all()])
+
+    def create(self) -> Response:
+        self._users.authorize(request, "create")
+        if replaces := _is_upsert():
+            self._users.authorize(request, "update")
+        listener = self._listeners.create(read_json(), require_config=self._settings.require_config, replace=replaces)
+        shown = _shown(listener)
+        created = answer(shown, 201)
+        created.status = "201 CREATED"
+        created.headers["Location"] = shown["_href"]
+        created.autocorrect_location_header = False
+        return created
+
+    def get(self, id: str) -> Response:
+        self._users.authorize(request, "read")
+        return self._conditional(_shown(self._listeners.get(id)))
+
+    def update(self, id: str) -> Response:
+        self._users.authorize(request, "update")
+        self._listeners.check(id)  # an unknown listener is named before a malformed body
+        return answer(_shown(self._listeners.update(id, read_json(may_be_empty=True))))
+
+    def delete(self, id: str) -> Response:
+        self._users.authorize(request, "delete")
+        self._listeners.remove(id)
+        return answer(None)
+
+    def deliveries(self, id: str) -> Response:
+        """List the deliveries of a listener, newest first, outside of Pulp's own API."""
+        self._users.authorize(request, "read")
+        self._listeners.check(id)
+        status = request.args.get("status")
+        if status not in (None, *_STATUSES):
+            raise invalid("status")
+        with self._kit.read() as connection:
+            found = subscription_groups.deliveries(
+                connection,
+                SOURCE,
+                id,
+                status=status,
+                before=_whole_number("before", 1, 2**63 - 1),
+                limit=_whole_number("limit", 1, 1000) or 100,
+            )
+        return answer([_delivery(each) for each in found])
+
+    def openapi(self) -> Response:
+        return answer(self._document)
+
+    def notify(self) -> Response:
+        """Publish the event of a notification. A Pulp server takes nothing but 200 for a success."""
+        self._admit_notification()
+        try:
+            found, repairs = read_foreign_json(request.get_data())
+            event = event_of(found)
+        except ValueError as error:
+            raise PulpError(400, "PLP0000", f"not a notification of Pulp: {error}") from None
+        if repairs:
+            logger.warning("Invalid JSON repaired in a notification %s: %s", event.name, ", ".join(repairs))
+        with self._kit.transaction() as transaction:
+            (recorded,) = transaction.publish(event)
+        return answer({"id": event.id, "is_new": recorded.is_new})
+
+    def _admit_notification(self) -> None:
+        token, basic = self._settings.token.encode(), basic_credentials(request)
+        in_query = request.args.get("token")
+        sent = in_query if in_query is not None or basic is None else basic.password
+        if token and sent is not None and hmac.compare_digest(sent.encode(), token):
+            return
+        if token and (in_query is not None or self._users.are_none):
+            raise unauthenticated()
+        self._users.authorize(request, "create")
+
+    def _conditional(self, content: Any) -> Response:
+        made = answer(content)
+        made.add_etag()
+        made.make_conditional(request)
+        return made
+
+
+def _shown(listener: Listener) -> dict[str, Any]:
+    return {
+        "_href": href(f"{EVENTS}{listener.id}/"),
+        "_id": {"$oid": listener.id},
+        "_ns": _NAMESPACE,
+        "event_types": listener.event_types,
+        "id": listener.id,
+        "notifier_config": listener.config,
+        "notifier_type_id": listener.notifier,
+    }
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    attempt = delivery.last_attempt
+    return {
+        "delivery": delivery.ref,
+        "event_id": delivery.event_id,
+        "event_type": delivery.event_name,
+        "status": delivery.status,
+        "attempts": delivery.attempts,
+        "error": delivery.error,
+        "answer": None if attempt is None else attempt.status,
+        "excerpt": None if attempt is None else attempt.excerpt,
+        "created": _iso(delivery.created_at),
+        "due": _iso(delivery.due_at),
+        "ended": _iso(delivery.ended_at),
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _whole_number(name: str, low: int, high: int) -> int | None:
+    """Return a whole number of the query, or None.
+
+    Raises:
+        PulpError: 400, it is not one within these limits.
+    """
+    if (text := request.args.get(name)) is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+        raise invalid(name)
+    return int(text)
+
+
+def _is_upsert() -> bool:
+    """Return True if the query asks for an upsert.
+
+    Raises:
+        PulpError: 400, it says neither ``true`` nor ``false``.
+    """
+    text = request.args.get("upsert", "false")
+    if text not in ("true", "false"):
+        raise invalid("upsert")
+    return text == "true"

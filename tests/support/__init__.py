@@ -1,0 +1,1 @@
+"""Helpers of the tests: databases, processes, receivers and clients. Test modules import no test module."""

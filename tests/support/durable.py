@@ -1,0 +1,84 @@
+"""Databases for processes that serve durable listeners, on both stores, and what is in them."""
+
+import os
+import sqlite3
+from contextlib import closing, contextmanager
+
+import psycopg
+import pytest
+
+from extension_kit.store.database import Database
+from extension_kit.store.migrate import upgrade
+from tests.support.postgresql import PostgresqlServer
+from tests.support.used import postgresql_database
+
+
+@pytest.fixture(scope="session")
+def postgresql_server():
+    """The URL of a server: TEST_POSTGRESQL_URL, else one that is started once for all tests."""
+    if url := os.environ.get("TEST_POSTGRESQL_URL"):
+        yield url
+        return
+    server = PostgresqlServer()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def tables():
+    """Tables of extensions, beside the kit's, that a database of PostgreSQL has; None: it is empty."""
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server, tables):
+    """The URL of a database without rows."""
+    with postgresql_database(postgresql_server, tables) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """The URL of a database without rows on each store; the file of SQLite does not exist yet."""
+    return (
+        f"sqlite:///{tmp_path}/extension.db" if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
+    )
+
+
+def prepared(database_url, ledger):
+    """Make the tables in PostgreSQL, and return the environment of processes that use a database.
+
+    The tables of a SQLite database are left to the first process that uses it.
+    """
+    if database_url.startswith("postgresql"):
+        database = Database(database_url)
+        try:
+            upgrade(database)
+        finally:
+            database.dispose()
+    return {"EXTENSION_DATABASE_URL": database_url, "LEDGER": ledger, "EXTENSION_STALLED_AFTER": 2}
+
+
+@contextmanager
+def store_of(request, directory, tables=None):
+    """The URL of a database without rows on the store that a fixture has as its parameter, while the fixture lasts.
+
+    In PostgreSQL it has the tables of the kit and of extensions; with None it is empty.
+    """
+    if request.param == "sqlite":
+        yield f"sqlite:///{directory}/extension.db"
+        return
+    with postgresql_database(request.getfixturevalue("postgresql_server"), tables) as url:
+        yield url
+
+
+def statuses(database_url):
+    """How many deliveries there are of each status."""
+    counted = "SELECT status, count(*) FROM deliveries GROUP BY status"
+    if database_url.startswith("sqlite"):
+        with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
+            return dict(connection.execute(counted).fetchall())
+    with psycopg.connect(database_url) as connection:
+        return dict(connection.execute(counted).fetchall())

@@ -1,0 +1,23 @@
+"""The stores."""
+
+from tests.support.stores import (
+    database,
+    postgresql,
+    postgresql_url,
+    sqlite,
+    sqlite_url,
+    url,
+    used_postgresql_url,
+    used_schema,
+)
+
+__all__ = [
+    "database",
+    "postgresql",
+    "postgresql_url",
+    "sqlite",
+    "sqlite_url",
+    "url",
+    "used_postgresql_url",
+    "used_schema",
+]

@@ -1,0 +1,224 @@
+"""Which deliveries a worker takes, and into which lanes."""
+
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+
+from extension_kit.deliveries.handler import Handler
+from extension_kit.deliveries.tables import BEHIND, CLAIMED, LATER, READY
+from extension_kit.engine.claiming import Claiming
+from extension_kit.engine.shares import SLOW, Shares
+from extension_kit.engine.windows import Held
+from extension_kit.errors import StoreUnavailable
+from tests.support.queues import in_
+from tests.support.workers import QUICKLY, Attempts, always
+
+
+class Worker:
+    """Claims for a worker that makes nothing of it."""
+
+    def __init__(self, stored, threads=4, find=None, tenants=None, quick=(), slow=()):
+        self.stored = stored
+        self.shares = Shares(threads)
+        for seconds, listeners in ((0.01, quick), (SLOW, slow)):
+            for listener in listeners:
+                self.shares.learn(listener, seconds, for_good=True)
+        of = (tenants or {}).get
+        self.claiming = Claiming(
+            stored.queue, self.shares, find or always(Attempts()), lambda names: {name: of(name, "") for name in names}
+        )
+        self.lanes, self.refs, self.waiting = {}, set(), Counter()
+        self.has_suspect = False
+
+    def claim(self, **options):
+        """Claim, begin the new lanes, and return what was claimed."""
+        held = Held(self.lanes, self.refs, self.waiting, self.has_suspect)
+        with self.stored.database.transaction() as connection:
+            claimed = self.claiming.claim(connection, self.stored.shards, held, datetime.now(UTC), **options)
+        for lane in (*claimed.lanes, *claimed.following):
+            if lane.lock is not None:
+                self.lanes[lane.lock] = lane
+            self.refs |= set(refs_of(lane))
+        for lane in claimed.lanes:
+            self.shares.begin(lane)
+        for lane in claimed.following:
+            self.waiting[lane.listener] += 1
+        return claimed
+
+
+def refs_of(lane):
+    return [claim.due.ref for claim in lane.claims()]
+
+
+def listeners(lanes):
+    return [lane.listener for lane in lanes]
+
+
+def test_a_new_listener_gets_a_thread_and_a_quick_one_its_share(stored):
+    new, quick = (stored.add(*(f"{name}{number}" for number in range(9)), listener=name) for name in ("new", "quick"))
+    claimed = Worker(stored, threads=6, quick=["quick"]).claim()
+    assert Counter(listeners(claimed.lanes)) == {"new": 1, "quick": 5}  # nobody else has deliveries: it borrows
+    assert Counter(listeners(claimed.following)) == {"quick": 4}
+    assert claimed.has_more
+    assert stored.stages(new[0], new[1], *quick) == [CLAIMED, READY, *[CLAIMED] * 9]
+
+
+def test_tenants_take_turns(stored):
+    for name in ("a1", "a2", "a3", "b"):
+        stored.add(*(f"{name}{number}" for number in range(3)), listener=name)
+    worker = Worker(
+        stored, threads=3, tenants={"a1": "a", "a2": "a", "a3": "a", "b": "b"}, quick=["a1", "a2", "a3", "b"]
+    )
+    assert sorted(listeners(worker.claim().lanes)) == ["a1", "a2", "b"]
+
+
+def test_tenants_that_cannot_be_read_do_not_stop_deliveries(stored):
+    stored.add("1")
+
+    def fail(names):
+        raise StoreUnavailable("gone")
+
+    worker = Worker(stored)
+    worker.claiming._tenants_of = fail
+    assert len(worker.claim().lanes) == 1
+
+
+def test_the_deliveries_of_a_lock_are_one_lane_if_the_listener_is_quick(stored):
+    refs = stored.add(*"12345", series="t/1")
+    others = stored.add(*"678", series="t/2", listener="slow")
+    claimed = Worker(stored, quick=["oncall"], slow=["slow"]).claim()
+    assert sorted(map(refs_of, claimed.lanes)) == [refs, others[:1]]
+    assert stored.stages(*others) == [CLAIMED, BEHIND, BEHIND]
+
+
+def test_a_lane_ends_before_what_is_not_due_or_suspected(stored):
+    late = stored.add(*"1234", series="t/1")
+    suspected = stored.add(*"5678", series="t/2")
+    stored.set(late[2], stage=LATER, due_at=in_(60))
+    stored.set(suspected[1], losses=2)
+    claimed = Worker(stored, quick=["oncall"]).claim()
+    assert sorted(map(refs_of, claimed.lanes)) == [late[:2], suspected[:1]]
+    assert stored.stages(*late, *suspected) == [CLAIMED, CLAIMED, LATER, BEHIND, CLAIMED, BEHIND, BEHIND, BEHIND]
+
+
+def test_what_follows_in_a_lane_has_a_limit_of_bytes(stored, monkeypatch):
+    monkeypatch.setattr("extension_kit.engine.claiming._MOST_BYTES", 2000)
+    refs = stored.add(*"12345", series="t/1", body=b" " * 900)
+    (claimed,) = Worker(stored, quick=["oncall"]).claim().lanes
+    assert refs_of(claimed) == refs[:3]  # the first one comes in any case
+
+
+def test_a_lane_grows_when_half_of_it_is_made(stored, monkeypatch):
+    monkeypatch.setattr("extension_kit.engine.claiming._LONGEST", 4)
+    refs = stored.add(*map(str, range(9)), series="t/1")
+    worker = Worker(stored, quick=["oncall"])
+    (lane,) = worker.claim().lanes
+    assert refs_of(lane) == refs[:4]
+    lane.jobs.popleft()
+    assert not worker.claim().more
+    lane.jobs.popleft()
+    ((grown, jobs),) = worker.claim().more
+    assert grown is lane
+    assert [job.claim.due.ref for job in jobs] == refs[4:6]
+    lane.made = 1000  # others of the listener are to have a turn
+    stored.call("release", [job.claim for job in jobs], BEHIND)
+    assert not worker.claim().more
+
+
+def test_a_suspect_is_claimed_alone_of_its_kind(stored):
+    first, second = stored.add("1", "2", series="t/1")
+    other, innocent = stored.add("3", "4")
+    stored.set(first, other, losses=2)
+    worker = Worker(stored, quick=["oncall"])
+    claimed = worker.claim()
+    assert sorted(refs_of(lane) for lane in (*claimed.lanes, *claimed.following)) == [[first], [innocent]]
+    assert claimed.has_later
+    assert stored.stages(second, other) == [BEHIND, "later"]
+
+
+def test_few_deliveries_are_claimed_as_many_are(stored):
+    refs = stored.add("1", "2")
+    others = stored.add("3", "4", listener="other", series="t/1")
+    claimed = Worker(stored, quick=["oncall", "other"]).claim(are_few=True)
+    assert sorted(map(refs_of, claimed.lanes)) == [refs[:1], refs[1:], others]
+    assert not claimed.has_more
+
+
+def test_listeners_beyond_the_first_get_their_turn(stored, monkeypatch):
+    monkeypatch.setattr("extension_kit.engine.claiming._LISTENERS", 3)
+    names = [f"l{number}" for number in range(8)]
+    for name in names:
+        stored.add(f"{name}a", f"{name}b", listener=name)
+    worker = Worker(stored, threads=64, quick=names)
+    seen = set()
+    for _ in range(4):
+        seen |= set(listeners(worker.claim().lanes))
+    assert seen == set(names)
+    assert not worker.claim().has_more
+
+
+def test_listeners_behind_those_in_the_shards_of_others_get_their_turn(stored, monkeypatch):
+    if stored.database.is_sqlite:
+        pytest.skip("SQLite has one shard")
+    monkeypatch.setattr("extension_kit.engine.claiming._LISTENERS", 3)
+    for number in range(7):
+        stored.add(str(number), listener=f"l{number}", shard=5)
+    stored.add("mine", listener="m", shard=6)
+    stored.shards = [6]
+    worker = Worker(stored)
+    claimed = worker.claim()
+    looks = 1
+    while not claimed.lanes:
+        assert claimed.goes_on  # at once
+        assert looks < 4
+        claimed = worker.claim()
+        looks += 1
+    assert listeners(claimed.lanes) == ["m"]
+
+
+def test_what_cannot_be_claimed_has_the_worker_go_on_unless_it_waits_for_threads(stored):
+    first, *behind = stored.add(*map(str, range(131)), series="t/1")
+    stored.set(first, stage=LATER, due_at=in_(60))
+    stored.set(*behind, stage=READY)
+    worker = Worker(stored, threads=2)  # it looks at six at a time, or at four of a shard, ten times
+    looks = 1
+    while worker.claim().goes_on:
+        assert READY in stored.stages(*behind)
+        looks += 1
+    assert looks >= 3
+    assert READY not in stored.stages(*behind)
+    stored.add("x", "y", "z", listener="slow")
+    assert worker.claim().lanes
+    assert worker.claim().has_more
+    assert not worker.claim().goes_on
+
+
+def test_a_handler_that_cannot_be_found_fails_the_deliveries_of_its_listener_only(stored, caplog):
+    found = Handler(Attempts(), QUICKLY, 1.0)
+
+    def find(listener, connection):
+        if listener == "broken":
+            raise ValueError("a mistake")
+        return found if listener == "oncall" else None
+
+    for listener in ("oncall", "broken", "gone"):
+        stored.add(listener, listener=listener)
+    claimed = Worker(stored, threads=8, find=find).claim()
+    handlers = {lane.listener: lane.jobs[0].handler for lane in claimed.lanes}
+    assert (handlers["oncall"], handlers["gone"]) == (found, None)
+    assert handlers["broken"].make(None).error == "ValueError: a mistake"
+    assert "Cannot find the handler of broken" in caplog.text
+
+
+def test_what_is_claimed_behind_one_that_is_not_is_given_up(stored, monkeypatch):
+    refs = stored.add(*"1234", series="t/1")
+    claim = stored.queue.claim
+
+    def without_second(connection, wanted, now):
+        return claim(connection, [ref for ref in wanted if ref != refs[1]], now)
+
+    monkeypatch.setattr(stored.queue, "claim", without_second)  # another transaction has locked it
+    (lane,) = Worker(stored, quick=["oncall"]).claim().lanes
+    assert refs_of(lane) == refs[:1]
+    assert stored.stages(*refs) == [CLAIMED, BEHIND, READY, READY]

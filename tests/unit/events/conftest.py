@@ -1,0 +1,8 @@
+import pytest
+
+from extension_kit import Extension
+
+
+@pytest.fixture
+def extension():
+    return Extension("extension-test")
