@@ -266,6 +266,9 @@ class TestBytesInFlight:
         def began():
             return small.calls.read_text().count("waits-")
 
+        def returned():
+            return small.calls.read_text().count("waited")
+
         threads = [threading.Thread(target=send) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -281,6 +284,7 @@ class TestBytesInFlight:
         for thread in threads:
             thread.join(30)
         assert replies == [200, 200]
+        wait_until(lambda: returned() == began())  # else it may miss the file, which the next test removes
         wait_until(lambda: small.post("/events/fine", self.large(event)).status == 200)
 
     def large(self, event):
