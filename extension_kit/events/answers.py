@@ -10,6 +10,10 @@ COMPRESS_FROM = 1024
 """Bytes from which a body is compressed for clients that accept it (upstream: extension-kit compresses from 1 KiB)."""
 
 
+CLOSE = ("Connection", "close")
+"""Header of an answer after which the connection is closed."""
+
+
 class Answer(NamedTuple):
     """A complete answer; ``headers`` holds the headers beyond Content-Type and Content-Length."""
 

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 from extension_kit.events.answers import TIMEOUT, Answer
 from extension_kit.events.pending import Pending
@@ -17,35 +19,37 @@ class AnswersToLoop:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._thread = threading.get_ident()
-        self._answers: deque[tuple[asyncio.Future[Answer], Answer]] = deque()
+        self._answers: deque[tuple[Callable[[Answer], None], Answer]] = deque()
         self._woken = False
 
     async def wait(self, pending: Pending, timeout: float) -> Answer:
         """Wait at most ``timeout`` seconds for an answer; then return ``TIMEOUT``."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         timer = self._loop.call_later(timeout, _settle, future, TIMEOUT)
-        pending.when_ended(lambda answer: self._pass_on(future, answer))
+        pending.when_ended(partial(self.pass_on, partial(_settle, future)))
         try:
             return await future
         finally:
             timer.cancel()
 
-    def _pass_on(self, future: asyncio.Future[Answer], answer: Answer) -> None:
+    def pass_on(self, tell: Callable[[Answer], None], answer: Answer) -> None:
+        """Have ``tell`` called with an answer in the loop's thread: at once if this is it, else soon."""
         if threading.get_ident() == self._thread:
-            _settle(future, answer)
+            tell(answer)
             return
-        self._answers.append((future, answer))
+        self._answers.append((tell, answer))
         if not self._woken:
             self._woken = True
             try:
-                self._loop.call_soon_threadsafe(self._settle_all)
+                self._loop.call_soon_threadsafe(self._tell_all)
             except RuntimeError:
                 logger.debug("Function returned after the server had stopped")
 
-    def _settle_all(self) -> None:
+    def _tell_all(self) -> None:
         self._woken = False  # before the queue is emptied: a later answer wakes the loop again
         while self._answers:
-            _settle(*self._answers.popleft())
+            tell, answer = self._answers.popleft()
+            tell(answer)
 
 
 def _settle(future: asyncio.Future[Answer], answer: Answer) -> None:

@@ -8,7 +8,7 @@ on the loop.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -30,9 +30,12 @@ from extension_kit.observability.access_log import AccessLog
 from extension_kit.runtime import gc_tuning
 from extension_kit.runtime.service import Service
 from extension_kit.server.answers_to_loop import AnswersToLoop
+from extension_kit.server.event_requests import EventRequests
 from extension_kit.server.exchange import Exchange
 from extension_kit.server.grouped_requests import GroupedRequests
+from extension_kit.server.known_heads import KnownHead
 from extension_kit.server.request_bodies import (
+    FAILED,
     HOLD,
     NO_ROOM,
     STOPPING,
@@ -87,9 +90,8 @@ class AsgiApplication:
         """Answer one request, or handle the lifespan events of start and stop."""
         if scope["type"] == "http":
             path = scope["path"]
-            # Like Flask, take several leading slashes for one: proxies that cut off a prefix leave them.
             try:
-                if route := self._routes.get(path) or self._routes.get("/" + path.lstrip("/")):
+                if route := self._route(path):
                     await self._answer(route.path, partial(self._take_event, route), scope, receive, send)
                 elif grouped := self._grouped_routes.get((scope["method"], path)):
                     take = partial(self._grouped_requests.answer, grouped)
@@ -103,6 +105,25 @@ class AsgiApplication:
                     hold.release()
         elif scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
+
+    def _route(self, path: str) -> Route | None:
+        # Like Flask, take several leading slashes for one: proxies that cut off a prefix leave them.
+        return self._routes.get(path) or self._routes.get("/" + path.lstrip("/"))
+
+    def known_head(self, path: str, headers: Mapping[bytes, bytes]) -> KnownHead | None:
+        """Return the head of a POST to a listener's path to be remembered; None if it is not to be answered as one.
+
+        Args:
+            path: decoded.
+            headers: by name in lower case.
+        """
+        if (route := self._route(path)) is None:
+            return None
+        if self._credentials is not None:
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            if not self._credentials.admit(authorization):
+                return None
+        return KnownHead.of(route, headers)
 
     async def _answer_by_flask(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -129,6 +150,7 @@ class AsgiApplication:
         await receive()
         loop = asyncio.get_running_loop()
         self._answers = AnswersToLoop(loop)
+        self.event_requests = EventRequests(self._service, self._answers, self._access_log, loop)
         if self._service.runtime is not None:
             self._service.runtime.attach_loop(loop)
         self._sample(loop)
@@ -159,7 +181,7 @@ class AsgiApplication:
             answer = STOPPING
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
-            answer = problem(500, "Internal Server Error", "The log of the extension says what went wrong.")
+            answer = FAILED
         await exchange.end(answer, name, send, self._access_log)
 
     async def _take_event(self, route: Route, exchange: Exchange) -> Answer:

@@ -30,8 +30,7 @@ class CoalescingTransport:
 
     def write(self, data: bytes) -> None:
         if self._held:
-            held, self._held = self._held, b""
-            self._write_through(held + data)
+            self.write_at_once(data)
         elif data:
             self._held = data
             self._loop.call_soon(self._send)
@@ -47,12 +46,13 @@ class CoalescingTransport:
 
     def _send(self) -> None:
         if self._held:
-            held, self._held = self._held, b""
-            self._write_through(held)
+            self.write_at_once(b"")
 
-    def _write_through(self, data: bytes) -> None:
+    def write_at_once(self, data: bytes) -> None:
+        """Write a complete answer, or the rest of one, without waiting for more."""
+        held, self._held = self._held, b""
         if not self._closed and not self._transport.is_closing():
-            self._transport.write(data)
+            self._transport.write(held + data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -46,6 +46,7 @@ class ParsingProtocol(HttpToolsProtocol):
         self._hold: Hold | None = None
         self._drops_body = False
         self._pipelined = PipelinedBytes(limits.in_flight)
+        self._is_parsing = False  # a request has begun, and is not complete
         self._is_answering = False  # a request is complete, and its answer is not
         self._discards_input = False  # further bytes of the client are dropped
         self._stopping = False
@@ -92,7 +93,11 @@ class ParsingProtocol(HttpToolsProtocol):
         self.flow.pause_reading()
         if not self._pipelined.append(data, start):
             # A server may close the connection after any answer; clients repeat unanswered requests.
-            self.cycle.keep_alive = False
+            self.end_after_answer()
+
+    def end_after_answer(self) -> None:
+        """Close the connection after the answer to the request in progress."""
+        self.cycle.keep_alive = False
 
     def _resume_parsing(self) -> None:
         """Parse pipelined bytes once the answer before them is written."""
@@ -118,6 +123,10 @@ class ParsingProtocol(HttpToolsProtocol):
             self.parser = HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
             self.parser.feed_data(b"\r\n".join([*head, b"", data[offer.args[0] :]]))
+
+    def on_message_begin(self) -> None:
+        self._is_parsing = True
+        super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._is_head_complete:  # a trailer must not pass for a header (RFC 9110, 6.5.1)
@@ -169,7 +178,7 @@ class ParsingProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._around_body = self._declared = 0
-        self._is_chunked = self._drops_body = self._is_head_complete = False
+        self._is_parsing = self._is_chunked = self._drops_body = self._is_head_complete = False
         self._hold = self._reading_since = None
         super().on_message_complete()
         self._is_answering = not self.cycle.response_complete

@@ -34,6 +34,7 @@ class LimitedHttpProtocol(ParsingProtocol):
         super().__init__(**arguments)
         self._raw_transport: asyncio.Transport
         self._writing_since: float | None = None
+        self._idle_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -41,7 +42,8 @@ class LimitedHttpProtocol(ParsingProtocol):
         if certificate := transport.get_extra_info("peercert"):
             # uvicorn copies this into the scope of each request, so that it costs nothing without a certificate.
             self.app_state = {**self.app_state, PEER_CERTIFICATE: certificate}
-        super().connection_made(cast(asyncio.Transport, CoalescingTransport(transport, self.loop, self._close)))
+        self._coalescing = CoalescingTransport(transport, self.loop, self._close)
+        super().connection_made(cast(asyncio.Transport, self._coalescing))
         self._reading_since = self.loop.time()
         if len(self.connections) > self._limits.connections and not self._evict_idle():
             self._refuse(503, "Too many connections are open", b"retry-after: 1\r\n")
@@ -66,8 +68,11 @@ class LimitedHttpProtocol(ParsingProtocol):
             return self._writing_since
         if self._reading_since is not None:
             return self._reading_since
-        timer = self.timeout_keep_alive_task
-        return inf if timer is None or self._is_answering else timer.when() - self.timeout_keep_alive
+        return inf if self._is_answering or self._idle_since is None else self._idle_since
+
+    def on_response_complete(self) -> None:
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
-from extension_kit.events.answers import Answer, problem
+from extension_kit.events.answers import CLOSE, Answer, problem
 from extension_kit.server.in_flight import Hold
 
 Scope = MutableMapping[str, Any]
@@ -19,15 +19,17 @@ NO_ROOM = problem(
     503,
     "Too much is being received",
     "The bodies that are being received or worked on fill their room; send this one again in a moment.",
-    headers=(("Retry-After", "1"), ("Connection", "close")),
+    headers=(("Retry-After", "1"), CLOSE),
 )
 
 STOPPING = problem(
     503,
     "The server stops",
     "It has not got as far as this request in the time it had to stop; send it again in a moment.",
-    headers=(("Retry-After", "1"), ("Connection", "close")),
+    headers=(("Retry-After", "1"), CLOSE),
 )
+
+FAILED = problem(500, "Internal Server Error", "The log of the extension says what went wrong.")
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 

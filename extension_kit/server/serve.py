@@ -18,7 +18,7 @@ from extension_kit.observability import logs, metrics
 from extension_kit.runtime.stdout import WholeLines
 from extension_kit.server import listen
 from extension_kit.server.arbiter import GunicornLogger, ServerArbiter
-from extension_kit.server.http_protocol import LimitedHttpProtocol
+from extension_kit.server.event_protocol import EventHttpProtocol
 from extension_kit.server.in_flight import Limits
 from extension_kit.server.request_bodies import Application
 from extension_kit.server.shared_state import SharedState
@@ -60,7 +60,7 @@ class Server(BaseApplication):
         WebWorker.CONFIG_KWARGS = {
             "loop": "auto",
             "http": partial(
-                LimitedHttpProtocol,
+                EventHttpProtocol,
                 limits=Limits(
                     read_timeout=settings.read_timeout,
                     write_timeout=settings.write_timeout,
