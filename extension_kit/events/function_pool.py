@@ -4,6 +4,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,9 @@ class FunctionPool:
         self._limit = threads
         self._queue_limit = queue_limit
         # Faster than concurrent.futures, which costs a Future, a Condition and a semaphore for each event.
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._tasks: deque[Task | None] = deque()  # None ends a thread
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()  # each wakes an idle thread
+        self._is_called = False  # a thread has been called, and has not come yet
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._lock = threading.Lock()
@@ -34,24 +37,36 @@ class FunctionPool:
 
     def submit(self, task: Task) -> bool:
         """Have a thread run the task; return False if the queue is full or the pool closed."""
-        if self._tasks.qsize() >= self._queue_limit or self._closed:
+        if len(self._tasks) >= self._queue_limit or self._closed:
             return False
-        self._tasks.put(task)
-        if self._idle < self._tasks.qsize() and len(self._threads) < self._limit:
-            self._start_thread()
+        self._tasks.append(task)
+        if not self._is_called:
+            self._call_thread()
         return True
+
+    def _call_thread(self) -> None:
+        """Have one more thread look for tasks.
+
+        One at a time is called: it calls the next one if there are more tasks, before it runs its own. So a slow task
+        holds up no other, and many quick ones, which arrive together, do not wake a thread each.
+        """
+        self._is_called = True
+        self._calls.put(None)
+        if not self._idle and len(self._threads) < self._limit:
+            self._start_thread()
 
     @property
     def waiting(self) -> int:
         """The number of tasks that wait for a thread."""
-        return self._tasks.qsize()
+        return len(self._tasks)
 
     def close(self, timeout: float) -> bool:
         """Accept no more tasks and wait up to ``timeout`` seconds for accepted ones; return True if all have ended."""
         self._closed = True
         deadline = time.monotonic() + timeout
         for _ in self._threads:
-            self._tasks.put(None)
+            self._tasks.append(None)
+            self._calls.put(None)
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
@@ -68,11 +83,20 @@ class FunctionPool:
         while True:
             # A hint only: counting it without the lock is cheap, and being off by one starts a thread early at worst.
             self._idle += 1
-            task = self._tasks.get()
+            self._calls.get()
             self._idle -= 1
-            if task is None:
-                return
-            try:
-                task()
-            except BaseException:
-                logger.exception("Unhandled exception in a pool thread, continuing")
+            self._is_called = False  # before the tasks are looked at: a later one calls a thread again
+            while self._tasks:
+                try:
+                    task = self._tasks.popleft()
+                except IndexError:  # another thread was faster
+                    break
+                if task is None:
+                    return
+                if self._tasks and not self._is_called:
+                    self._call_thread()
+                try:
+                    task()
+                except BaseException:
+                    logger.exception("Unhandled exception in a pool thread, continuing")
+                del task  # an idle thread keeps no event
