@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.handler import Due, FindHandler, Handler
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import READY
+from extension_kit.engine.body_room import BodyRoom
 from extension_kit.engine.lanes import Job, Lane
 from extension_kit.engine.queue import Candidate, Follower, Line, Queue
 from extension_kit.engine.shares import Outlook, Shares
@@ -101,19 +103,23 @@ class Claiming:
             are_few: True if few deliveries are expected to be ready.
         """
         size = 2 * self._shares.most
-        windows = Windows(self._queue, connection, shards, held, size)
+        room = BodyRoom(held.large_bodies, self._shares.is_quick)
+        windows = Windows(self._queue, connection, shards, held, size, room)
         ready = self._ready(connection, shards, windows if are_few else None)
         chosen, following, is_left = self._choose(windows, ready, held.waiting)
-        has_more = bool(is_left or self._place or windows.has_more)
-        lines = [
-            Line(head.lock, head.ref, self._length(listener) - 1)
+        has_more = bool(is_left or self._place or windows.has_more or windows.lacks_room)
+        lines = {
+            Line(head.lock, head.ref, self._length(listener) - 1): listener
             for listener, head in (*chosen, *following)
             if head.lock and head.losses < SUSPECT and self._shares.is_quick(listener)
-        ]
+        }
         long = [lane for lane in held.lanes.values() if self._may_grow(lane)]
-        lines += [Line(lane.lock or "", lane.last_ref, self._length(lane.listener) - len(lane.jobs)) for lane in long]
-        behind = self._queue.followers(connection, lines) if lines else {}
-        rows = {lock: _portion(each, held.refs) for lock, each in behind.items()}
+        for lane in long:
+            line = Line(lane.lock or "", lane.last_ref, self._length(lane.listener) - len(lane.jobs))
+            lines[line] = lane.listener
+        behind = self._queue.followers(connection, [*lines]) if lines else {}
+        listeners = {line.lock: listener for line, listener in lines.items()}
+        rows = {lock: _portion(each, held.refs, partial(room.take, listeners[lock])) for lock, each in behind.items()}
         refs = [head.ref for _, head in (*chosen, *following)] + [ref for line in rows.values() for ref in line]
         if not refs:
             goes_on = windows.has_more or bool(self._place and not is_left)
@@ -232,12 +238,14 @@ class Claiming:
             self._queue.release(connection, rest, READY)
 
 
-def _portion(line: Iterable[Follower], refs: Collection[int]) -> list[int]:
+def _portion(line: Iterable[Follower], refs: Collection[int], take_room: Callable[[int], bool]) -> list[int]:
     """Return the deliveries of a line that may come into a lane: up to the first that has to wait, and not too many."""
     portion, size = [], 0
     for each in line:
         size += each.size
-        if not each.is_due or each.losses >= SUSPECT or each.ref in refs or size > _MOST_BYTES:
+        if not each.is_due or each.losses >= SUSPECT or each.ref in refs:
+            break
+        if size > _MOST_BYTES or not take_room(each.size):
             break
         portion.append(each.ref)
     return portion

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from extension_kit.deliveries.attempt import SUSPECT
 from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.tables import BEHIND, WAITING
+from extension_kit.engine.body_room import SMALL
 from extension_kit.engine.lanes import Lane, Note
 from extension_kit.engine.shares import Shares
 from extension_kit.engine.unwritten import Unwritten
@@ -42,7 +43,11 @@ class Holdings:
     def held(self) -> Held:
         """Return the deliveries that are not to be claimed."""
         waiting = Counter(lane.listener for lane in self.lanes if not lane.has_begun)
-        return Held(self._by_lock, self.claims.keys(), waiting, self.has_suspect)
+        large: Counter[str] = Counter()
+        for claim in self.claims.values():
+            if (size := len(claim.due.body)) > SMALL:
+                large[claim.due.listener] += size
+        return Held(self._by_lock, self.claims.keys(), waiting, self.has_suspect, large)
 
     def shards(self) -> set[int]:
         """Return the shards that another worker must not take yet."""

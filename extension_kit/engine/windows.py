@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from extension_kit.deliveries.attempt import SUSPECT
 from extension_kit.deliveries.call_up import call_up
 from extension_kit.deliveries.tables import BEHIND, LATER
+from extension_kit.engine.body_room import BodyRoom
 from extension_kit.engine.lanes import Lane
 from extension_kit.engine.queue import Candidate, Queue
 
@@ -23,12 +24,14 @@ class Held(NamedTuple):
         refs: the numbers of all deliveries.
         waiting: the number of lanes that have not begun, by listener.
         has_suspect: True if one of the deliveries may have killed a process.
+        large_bodies: bytes of their large bodies, by listener.
     """
 
     lanes: Mapping[str, Lane]
     refs: Collection[int]
     waiting: Mapping[str, int]
     has_suspect: bool
+    large_bodies: Mapping[str, int]
 
 
 class Windows:
@@ -43,6 +46,7 @@ class Windows:
         shards: of the worker.
         held: the deliveries that the worker holds.
         size: the number of deliveries looked at at once.
+        room: for the bodies of those that are taken.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Windows:
         shards: Sequence[int],
         held: Held,
         size: int,
+        room: BodyRoom,
     ) -> None:
         self._queue = queue
         self._connection = connection
@@ -60,11 +65,14 @@ class Windows:
         self._locks = set(held.lanes)
         self._has_suspect = held.has_suspect
         self._size = size
+        self._room = room
         self._found: dict[str, deque[Candidate]] = {}
         self.has_more = False
         """True if a listener has more ready deliveries than were looked at."""
         self.has_later = False
         """True if a delivery was set aside until its time."""
+        self.lacks_room = False
+        """True if a delivery was not taken because its body has no room."""
 
     def look_at_all(self) -> list[str] | None:
         """Look at the ready deliveries of all listeners, if they are few, and return the listeners; else None."""
@@ -75,19 +83,22 @@ class Windows:
         return sorted(self._found)
 
     def take(self, listener: str) -> Candidate | None:
-        """Take the next delivery of a listener; None if there is none."""
+        """Take the next delivery of a listener; None if there is none, or no room for its body."""
         if listener not in self._found:
             self._found[listener] = self._look(listener)
         found = self._found[listener]
         while found:
-            candidate = found.popleft()
-            if candidate.losses < SUSPECT:
-                return candidate
-            if not self._has_suspect:
-                self._has_suspect = True
-                return candidate
-            self._queue.set_aside(self._connection, [candidate.ref], LATER)
-            self.has_later = True
+            candidate = found[0]
+            if candidate.losses >= SUSPECT and self._has_suspect:
+                found.popleft()
+                self._queue.set_aside(self._connection, [candidate.ref], LATER)
+                self.has_later = True
+                continue
+            if not self._room.take(listener, candidate.size):
+                self.lacks_room = True
+                return None
+            self._has_suspect |= candidate.losses >= SUSPECT
+            return found.popleft()
         return None
 
     def _look(self, listener: str) -> deque[Candidate]:

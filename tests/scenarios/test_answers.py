@@ -87,9 +87,7 @@ def servers(tmp_path_factory, calls, release):
     logs = tmp_path_factory.mktemp("logs")
     environment = {"CALLS": calls, "RELEASE": release}
     with ExitStack() as stack:
-        yield {
-            edge: stack.enter_context(serve_app("answers", logs / edge, edge=edge, **environment)) for edge in EDGES
-        }
+        yield {edge: stack.enter_context(serve_app("answers", logs / edge, edge=edge, **environment)) for edge in EDGES}
 
 
 @pytest.fixture(params=list(EDGES))

@@ -29,11 +29,12 @@ class Worker:
             stored.queue, self.shares, find or always(Attempts()), lambda names: {name: of(name, "") for name in names}
         )
         self.lanes, self.refs, self.waiting = {}, set(), Counter()
+        self.large_bodies = Counter()
         self.has_suspect = False
 
     def claim(self, **options):
         """Claim, begin the new lanes, and return what was claimed."""
-        held = Held(self.lanes, self.refs, self.waiting, self.has_suspect)
+        held = Held(self.lanes, self.refs, self.waiting, self.has_suspect, self.large_bodies)
         with self.stored.database.transaction() as connection:
             claimed = self.claiming.claim(connection, self.stored.shards, held, datetime.now(UTC), **options)
         for lane in (*claimed.lanes, *claimed.following):
@@ -100,6 +101,55 @@ def test_a_lane_ends_before_what_is_not_due_or_suspected(stored):
     claimed = Worker(stored, quick=["oncall"]).claim()
     assert sorted(map(refs_of, claimed.lanes)) == [late[:2], suspected[:1]]
     assert stored.stages(*late, *suspected) == [CLAIMED, CLAIMED, LATER, BEHIND, CLAIMED, BEHIND, BEHIND, BEHIND]
+
+
+MEGABYTE = 1024**2
+
+
+@pytest.mark.parametrize(("is_quick", "number"), [(True, 3), (False, 2)])
+def test_few_large_bodies_are_claimed_at_a_time(stored, is_quick, number):
+    """Decoded, they would take the memory of the machine: four megabytes of slow listeners and eight of all."""
+    listeners = [f"slow-{number}" for number in range(6)] if not is_quick else ["quick"]
+    for listener in listeners:
+        stored.add(*(f"{listener}-{each}" for each in range(6)), listener=listener, body=b" " * 3 * MEGABYTE)
+    small = stored.add(*(f"small-{each}" for each in range(3)), listener="small")
+    worker = Worker(stored, threads=12, quick=["quick", "small"])
+    claimed = worker.claim()
+    assert Counter(each == "small" for each in (lane.listener for lane in claimed.lanes))[False] == number
+    assert {ref for lane in claimed.lanes for ref in refs_of(lane)} >= set(small)
+    assert claimed.has_more
+    assert not claimed.goes_on
+
+
+def test_large_bodies_wait_until_others_have_ended(stored):
+    refs = stored.add("1", "2", body=b" " * 3 * MEGABYTE)
+    worker = Worker(stored, quick=["oncall"])
+    worker.large_bodies["other"] = 9 * MEGABYTE
+    claimed = worker.claim()
+    assert (*claimed.lanes, claimed.has_more, claimed.goes_on) == (True, False)
+    assert stored.stages(*refs) == [READY, READY]
+    worker.large_bodies.clear()
+    assert len(worker.claim().lanes) == 2
+
+
+def test_one_of_any_size_has_room_when_there_is_no_other(stored):
+    stored.add("1", body=b" " * 20 * MEGABYTE)
+    assert len(Worker(stored).claim().lanes) == 1
+
+
+def test_slow_listeners_with_large_bodies_hold_up_no_quick_one(stored):
+    stored.add("1", listener="quick", body=b" " * 3 * MEGABYTE)
+    worker = Worker(stored, quick=["quick"], slow=["slow"])
+    worker.large_bodies["slow"] = 7 * MEGABYTE
+    assert len(worker.claim().lanes) == 1
+
+
+def test_large_bodies_in_a_lane_take_room_too(stored):
+    refs = stored.add(*"12345678", series="t/1", body=b" " * 200_000)
+    worker = Worker(stored, quick=["oncall"])
+    worker.large_bodies["oncall"] = 8 * MEGABYTE - 500_000
+    (lane,) = worker.claim().lanes
+    assert refs_of(lane) == refs[:3]
 
 
 def test_what_follows_in_a_lane_has_a_limit_of_bytes(stored, monkeypatch):

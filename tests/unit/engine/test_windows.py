@@ -3,10 +3,11 @@
 import pytest
 
 from extension_kit.deliveries.tables import BEHIND, CLAIMED, LATER, READY
+from extension_kit.engine.body_room import BodyRoom
 from extension_kit.engine.windows import Held, Windows
 from tests.support.queues import in_
 
-NOTHING = Held({}, (), {}, has_suspect=False)
+NOTHING = Held({}, (), {}, has_suspect=False, large_bodies={})
 
 
 @pytest.fixture
@@ -14,9 +15,9 @@ def windows(stored):
     """Open windows in a transaction: ``with windows(locks=...) as made``."""
 
     def take(number, *, locks=(), refs=(), has_suspect=False, size=12, listener="oncall"):
-        held = Held(dict.fromkeys(locks), refs, {}, has_suspect)
+        held = Held(dict.fromkeys(locks), refs, {}, has_suspect, {})
         with stored.database.transaction() as connection:
-            made = Windows(stored.queue, connection, stored.shards, held, size)
+            made = Windows(stored.queue, connection, stored.shards, held, size, BodyRoom({}, bool))
             taken = [made.take(listener) for _ in range(number)]
         return [each and each.ref for each in taken], made
 
@@ -104,8 +105,8 @@ def test_few_are_looked_at_at_once(stored):
     (one,) = stored.add("1")
     (other,) = stored.add("3", listener="another")
     with stored.database.transaction() as connection:
-        made = Windows(stored.queue, connection, stored.shards, NOTHING, 12)
+        made = Windows(stored.queue, connection, stored.shards, NOTHING, 12, BodyRoom({}, bool))
         assert made.look_at_all() == ["another", "oncall"]
         assert [made.take("another").ref, made.take("oncall").ref, made.take("oncall")] == [other, one, None]
-        few = Windows(stored.queue, connection, stored.shards, NOTHING, 2)
+        few = Windows(stored.queue, connection, stored.shards, NOTHING, 2, BodyRoom({}, bool))
         assert few.look_at_all() is None

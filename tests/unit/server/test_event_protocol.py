@@ -216,7 +216,7 @@ class TestParsed:
             HEAD.replace("heard", "nobody"),
             HEAD + "Connection: close\r\n",
             HEAD + "Expect: 100-continue\r\n",
-            HEAD + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+            HEAD + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
             HEAD + "X-Strength: 5\r\n",
             HEAD + "X-Long: " + "x" * 5000 + "\r\n",
         ],
