@@ -5,11 +5,12 @@ Everything but the database is in this process: the outbox that accepts events, 
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import count, islice
-from statistics import median
+from statistics import median, quantiles
 from uuid import uuid4
 
 import psycopg
@@ -18,12 +19,19 @@ from benchmarks import events
 from benchmarks.report import Report, Settings, microseconds, times
 from benchmarks.servers import ServerError
 from benchmarks.stores import WITHOUT_POSTGRESQL, Store, entry, stores
+from extension_kit.deliveries import shards
 from extension_kit.deliveries.entries import Entry
 from extension_kit.deliveries.handler import Due, Handler
 from extension_kit.deliveries.hung_runs import HungRuns
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import DELIVERED
+from extension_kit.engine.claiming import Claiming
+from extension_kit.engine.postgresql_queue import PostgresqlQueue
+from extension_kit.engine.queue import Queue
+from extension_kit.engine.shares import Shares
+from extension_kit.engine.sqlite_queue import SqliteQueue
+from extension_kit.engine.windows import Held
 from extension_kit.engine.worker import DeliveryWorker
 from extension_kit.senders import Outcome
 from extension_kit.store.database import Database
@@ -35,6 +43,8 @@ _GROUP = 16  # events of a commit, as in the benchmark ``durable``
 _AT_ONCE = 2000  # events of a commit, when a database is filled
 _THREADS = 16
 _PATIENCE = 60.0  # seconds for the deliveries of a round
+_CLAIMS = 20  # transactions of a round that claim
+_NOTHING_HELD = Held({}, (), {}, has_suspect=False, large_bodies={})
 
 _body = events.encoded(events.small())
 _numbers = count()
@@ -56,10 +66,13 @@ class _Filled:
     url: str
     accept_us: list[float] = field(default_factory=list)
     delivery_us: list[float] = field(default_factory=list)
+    claim_ms: list[float] = field(default_factory=list)
+    in_vain_ms: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._database = Database(self.url)
         self._outbox = Outbox(self._database)
+        self._queue: Queue = SqliteQueue() if self._database.is_sqlite else PostgresqlQueue()
 
     def fill(self, stored: Callable[[int], None]) -> None:
         """Add the events; ``stored`` is told how many there are."""
@@ -83,7 +96,10 @@ class _Filled:
             stored(end)
 
     def measure(self, number: int) -> None:
-        """Accept so many events, and make as many deliveries."""
+        """Accept so many events, and make as many deliveries; claim some, and look in vain for others."""
+        for _ in range(_CLAIMS):
+            self.claim_ms.append(self._claim(range(shards.NUMBER)))
+            self.in_vain_ms.append(self._claim([shards.NUMBER]))
         groups = [_entries(_GROUP) for _ in range(number // _GROUP)]
         began = time.perf_counter()
         for group in groups:
@@ -103,13 +119,30 @@ class _Filled:
                 raise ServerError(f"{self.store.name}: {len(done)} of {number} deliveries made in {_PATIENCE:g} s")
         self.delivery_us.append((done[number - 1] - done[0]) / (number - 1) * 1e6)
 
+    def _claim(self, numbers: Sequence[int]) -> float:
+        """Claim for free threads, and give the claims up. Return the milliseconds of it."""
+        claiming = Claiming(self._queue, Shares(_THREADS), lambda *_: _handler(_nothing), lambda names: {})
+        began = time.perf_counter()
+        with self._database.transaction() as connection, connection.begin_nested() as claimed:
+            claiming.claim(connection, numbers, _NOTHING_HELD, datetime.now(UTC))
+            claimed.rollback()
+        return (time.perf_counter() - began) * 1000
+
     def close(self) -> None:
         self._database.dispose()
 
 
+def _handler(make: Callable[[Due], Outcome]) -> Handler:
+    return Handler(make, RetrySchedule(), 60.0)
+
+
+def _nothing(due: Due) -> Outcome:
+    return Outcome("delivered")
+
+
 @contextmanager
 def _working(url: str, make: Callable[[Due], Outcome]) -> Iterator[None]:
-    handler = Handler(make, RetrySchedule(), 60.0)
+    handler = _handler(make)
     worker = DeliveryWorker(
         Database(url, flush=False),
         lambda listener, connection: handler,
@@ -165,15 +198,21 @@ def _report(filled: list[_Filled], rounds: int, number: int, notes: list[str]) -
                 _ratio(each.accept_us, few.accept_us) if each is not few else "",
                 microseconds(median(each.delivery_us)),
                 _ratio(each.delivery_us, few.delivery_us) if each is not few else "",
+                _milliseconds(each.claim_ms),
+                _milliseconds(each.in_vain_ms),
             ]
         )
     return Report(
         f"Accepting an event, and making a delivery, beside many others: {rounds} interleaved rounds of {number} each",
-        ["", "events stored", "deliveries waiting", "us to accept", "of few", "us for a delivery", "of few"],
+        [
+            *("", "events stored", "deliveries waiting", "us to accept", "of few", "us for a delivery", "of few"),
+            *("ms to claim, p50 / p99", "in vain"),
+        ],
         rows,
         [
             f"to accept: {_GROUP} events a commit, each with a body of 0.8 KB, for one listener",
             f"a delivery: claimed, an attempt that does nothing, and ended, by a worker with {_THREADS} threads",
+            f"to claim: one transaction, for {_THREADS} free threads; in vain: in shards without a delivery",
             "of the waiting deliveries every other one waits for those before it; goal: flat, so ratios near 1",
             *notes,
         ],
@@ -184,10 +223,16 @@ def _report(filled: list[_Filled], rounds: int, number: int, notes: list[str]) -
                 "waiting": each.waiting,
                 "accept_us": each.accept_us,
                 "delivery_us": each.delivery_us,
+                "claim_ms": each.claim_ms,
+                "in_vain_ms": each.in_vain_ms,
             }
             for each in filled
         ],
     )
+
+
+def _milliseconds(samples: list[float]) -> str:
+    return f"{median(samples):.1f} / {quantiles(samples, n=100)[-1]:.1f}"
 
 
 def _ratio(one: list[float], other: list[float]) -> str:
