@@ -67,7 +67,7 @@ def _servers(python: str) -> list[Server]:
         peer("FastAPI, def", "fastapi_def:app", asgi=True),
         peer("Litestar + msgspec", "litestar_msgspec:app", asgi=True, note="its function runs on the event loop"),
     ]
-    if go := go_toolchain():
+    if go := go_toolchain(python):
         binary = SCRATCH / "go-server"
         subprocess.run([go, "build", "-o", str(binary), "main.go"], cwd=ROOT / "benchmarks/apps", check=True)
         servers.append(Server("Go net/http", [str(binary), "{port}"], note="checks types and a few keys"))

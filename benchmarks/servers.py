@@ -234,6 +234,6 @@ def _free_port() -> int:
         return port
 
 
-def go_toolchain() -> str | None:
-    """The path of the command ``go``, where there is one."""
-    return shutil.which("go")
+def go_toolchain(python: str) -> str | None:
+    """The path of the command ``go``: this machine's, else that of the wheel beside the peers' interpreter."""
+    return shutil.which("go") or shutil.which("go", path=str(Path(python).parent))
