@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +37,20 @@ class FunctionPool:
 
     def submit(self, task: Task) -> bool:
         """Have a thread run the task; return False if the queue is full or the pool closed."""
-        if len(self._tasks) >= self._queue_limit or self._closed:
+        if not self.has_room(1):
             return False
-        self._tasks.append(task)
+        self.submit_all([task])
+        return True
+
+    def has_room(self, number: int) -> bool:
+        """Return True if so many more tasks may wait."""
+        return len(self._tasks) + number <= self._queue_limit and not self._closed
+
+    def submit_all(self, tasks: Iterable[Task]) -> None:
+        """Have threads run tasks that there is room for."""
+        self._tasks.extend(tasks)
         if not self._is_called:
             self._call_thread()
-        return True
 
     def _call_thread(self) -> None:
         """Have one more thread look for tasks.

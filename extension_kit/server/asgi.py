@@ -50,6 +50,7 @@ from extension_kit.server.request_bodies import (
     in_chunks,
     send_answer,
 )
+from extension_kit.server.turn_tasks import TurnTasks
 from extension_kit.web.app import create_app
 from extension_kit.web.grouped_routes import grouped_routes
 
@@ -150,7 +151,8 @@ class AsgiApplication:
         await receive()
         loop = asyncio.get_running_loop()
         self._answers = AnswersToLoop(loop)
-        self.event_requests = EventRequests(self._service, self._answers, self._access_log, loop)
+        self._tasks = TurnTasks(self._service.pool, loop)
+        self.event_requests = EventRequests(self._service, self._tasks, self._answers, self._access_log, loop)
         if self._service.runtime is not None:
             self._service.runtime.attach_loop(loop)
         self._sample(loop)
@@ -201,7 +203,7 @@ class AsgiApplication:
             exchange.body,
             exchange.header(b"content-type"),
             time.monotonic() + timeout,
-            self._service.pool.submit,
+            self._tasks.submit,
         )
         if not isinstance(outcome, Pending):
             return outcome

@@ -15,6 +15,7 @@ from extension_kit.runtime.service import Service
 from extension_kit.server.answers_to_loop import AnswersToLoop
 from extension_kit.server.known_heads import KnownHead, KnownHeads
 from extension_kit.server.request_bodies import FAILED, STOPPING
+from extension_kit.server.turn_tasks import TurnTasks
 
 logger = logging.getLogger("extension_kit.web")
 
@@ -66,16 +67,22 @@ class EventRequests:
 
     Args:
         service: its receiver takes the events.
+        tasks: takes the functions to run.
         answers: brings answers of functions to the loop.
         access_log: takes a line for each request.
         loop: runs all requests.
     """
 
     def __init__(
-        self, service: Service, answers: AnswersToLoop, access_log: AccessLog, loop: asyncio.AbstractEventLoop
+        self,
+        service: Service,
+        tasks: TurnTasks,
+        answers: AnswersToLoop,
+        access_log: AccessLog,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._receive = service.receiver.receive
-        self._start = service.pool.submit
+        self._start = tasks.submit
         self._answers = answers
         self._access_log = access_log
         self._loop = loop
