@@ -36,9 +36,18 @@ class Entry(NamedTuple):
         cls, event: Event, listeners: Iterable[Listener], *, step: str | None = None, scope: str | None = None
     ) -> "Entry":
         """Make the entry of an event for its listeners."""
-        keys = tuple(listener.key for listener in listeners)
-        head = (event.source, event.id, event.name, event.subject, event.time)
-        return cls(*head, event.body, event.series, keys, step, scope)
+        return cls(
+            event.source,
+            event.id,
+            event.name,
+            event.subject,
+            event.time,
+            event.body,
+            event.series,
+            tuple([listener.key for listener in listeners]),
+            step,
+            scope,
+        )
 
 
 def entry_of(event: Event, listeners: Sequence[Listener]) -> Entry:
