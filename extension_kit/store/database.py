@@ -13,11 +13,12 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from extension_kit.errors import StoreUnavailable
-from extension_kit.store import deadline, sqlite, version
+from extension_kit.store import deadline, postgresql, sqlite, version
 from extension_kit.store.engines import READING, postgresql_engine, sqlite_engine
 from extension_kit.store.errors import translate
 from extension_kit.store.room import check_room
 from extension_kit.store.silence import Silence
+from extension_kit.store.spare_connection import SpareConnection
 from extension_kit.store.sqlite_file import FileReplaced, FileWatch
 from extension_kit.store.urls import parsed
 
@@ -28,6 +29,7 @@ class _Process(NamedTuple):
     """Objects of one process, useless in the processes it forks."""
 
     engine: Engine
+    spare: SpareConnection
     write_lock: AbstractContextManager[None]
     watch: FileWatch | None = None
 
@@ -106,7 +108,7 @@ class Database:
         """
         process = self._process()
         with self._understood(self._silence), process.write_lock:
-            with process.engine.begin() as connection:
+            with process.spare.begin() as connection:
                 driver: Any = connection.connection.driver_connection
                 yield connection
             if process.watch is not None:  # a commit to a removed file is lost
@@ -181,6 +183,7 @@ class Database:
     def dispose(self) -> None:
         """Close this process's connections."""
         if (process := self._processes.pop(os.getpid(), None)) is not None:
+            process.spare.close()
             process.engine.dispose()
 
     def _process(self) -> _Process:
@@ -190,9 +193,11 @@ class Database:
             return process
         if self.is_sqlite:
             watch = FileWatch(self.path)
-            made = _Process(sqlite_engine(self.path, watch, flush=self._flush), _WriteLock(self.path, self.name), watch)
+            engine = sqlite_engine(self.path, watch, flush=self._flush)
+            made = _Process(engine, SpareConnection(engine), _WriteLock(self.path, self.name), watch)
         else:
-            made = _Process(postgresql_engine(self.url, flush=self._flush, timeout=self.timeout), nullcontext())
+            engine = postgresql_engine(self.url, flush=self._flush, timeout=self.timeout)
+            made = _Process(engine, SpareConnection(engine, postgresql.is_gone), nullcontext())
         return self._processes.setdefault(pid, made)
 
     @contextmanager

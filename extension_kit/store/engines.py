@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 
 from extension_kit.store import deadline, postgresql, sqlite
 from extension_kit.store.sqlite_file import FileWatch
@@ -77,12 +78,16 @@ def postgresql_engine(url: URL, *, flush: bool, timeout: float) -> Engine:
     engine = create_engine(
         url.update_query_dict({**ours, "options": options}),
         isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
         **_POOL,
     )
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> postgresql.BoundedConnection:
         return postgresql.connect(*arguments, **options)
+
+    @event.listens_for(engine, "checkout")
+    def check(driver: Any, record: Any, proxy: Any) -> None:
+        if postgresql.is_gone(driver):
+            raise DisconnectionError  # the pool makes another
 
     return engine
