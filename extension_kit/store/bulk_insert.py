@@ -87,7 +87,7 @@ class BulkInsert:
 
     def _is_large(self, rows: Sequence[Row]) -> bool:
         place = self._bytes
-        return place is not None and sum(len(row[place]) for row in rows) > _MOST_BYTES
+        return place is not None and sum([len(row[place] or b"") for row in rows]) > _MOST_BYTES
 
 
 class NumberedInsert(BulkInsert):

@@ -1,5 +1,6 @@
 """SQLAlchemy's engines for both stores, with a timeout for every wait."""
 
+import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,11 @@ def sqlite_engine(path: Path, watch: FileWatch, *, flush: bool) -> Engine:
             driver.execute("BEGIN")
             watch.check_names(driver)
         else:
-            sqlite.begin(driver, deadline.limit().left())
+            try:
+                sqlite.begin(driver, deadline.limit().left())
+            except sqlite3.DatabaseError as error:
+                watch.explain(driver, error)
+                raise
             watch.check(driver)
 
     return engine

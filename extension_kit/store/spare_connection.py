@@ -34,7 +34,7 @@ class SpareConnection:
             with connection.begin():
                 yield connection
         except BaseException:
-            connection.close()
+            self._give_back(connection)
             raise
         self._keep(connection)
 
@@ -62,4 +62,9 @@ class SpareConnection:
             if not self._is_closed and self._kept is None:
                 self._kept = connection
                 return
+        self._give_back(connection)
+
+    def _give_back(self, connection: Connection) -> None:
+        if self._is_closed:  # the pool that it is of has been closed, and would keep it open
+            connection.invalidate()
         connection.close()
