@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakSet
 
 import psycopg
@@ -31,7 +31,6 @@ class _Process(NamedTuple):
     engine: Engine
     spare: SpareConnection
     write_lock: AbstractContextManager[None]
-    watch: FileWatch | None = None
 
 
 class _WriteLock:
@@ -107,12 +106,8 @@ class Database:
             StoreError: the database cannot be used; nothing was written.
         """
         process = self._process()
-        with self._understood(self._silence), process.write_lock:
-            with process.spare.begin() as connection:
-                driver: Any = connection.connection.driver_connection
-                yield connection
-            if process.watch is not None:  # a commit to a removed file is lost
-                process.watch.check_names(driver)
+        with self._understood(self._silence), process.write_lock, process.spare.begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -194,7 +189,9 @@ class Database:
         if self.is_sqlite:
             watch = FileWatch(self.path)
             engine = sqlite_engine(self.path, watch, flush=self._flush)
-            made = _Process(engine, SpareConnection(engine), _WriteLock(self.path, self.name), watch)
+            # A commit to a removed file is lost.
+            spare = SpareConnection(engine, after_commit=watch.check_names)
+            made = _Process(engine, spare, _WriteLock(self.path, self.name))
         else:
             engine = postgresql_engine(self.url, flush=self._flush, timeout=self.timeout)
             made = _Process(engine, SpareConnection(engine, postgresql.is_gone), nullcontext())

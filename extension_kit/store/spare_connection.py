@@ -17,11 +17,18 @@ class SpareConnection:
     Args:
         engine: has the pool, which the kept connection counts for, too.
         is_gone: tells of a connection of the driver if it cannot be used any more.
+        after_commit: called with the connection of the driver after each commit; its exceptions are the transaction's.
     """
 
-    def __init__(self, engine: Engine, is_gone: Callable[[Any], bool] = lambda driver: False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        is_gone: Callable[[Any], bool] = lambda driver: False,
+        after_commit: Callable[[Any], object] = lambda driver: None,
+    ) -> None:
         self._engine = engine
         self._is_gone = is_gone
+        self._after_commit = after_commit
         self._lock = threading.Lock()
         self._kept: Connection | None = None
         self._is_closed = False
@@ -33,6 +40,7 @@ class SpareConnection:
         try:
             with connection.begin():
                 yield connection
+            self._after_commit(connection.connection.driver_connection)
         except BaseException:
             self._give_back(connection)
             raise
