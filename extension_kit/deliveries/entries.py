@@ -33,18 +33,34 @@ class Entry(NamedTuple):
 
     @classmethod
     def of(
-        cls, event: Event, listeners: Iterable[Listener], *, step: str | None = None, scope: str | None = None
+        cls,
+        event: Event,
+        keys: Iterable[str],
+        *,
+        step: str | None = None,
+        scope: str | None = None,
+        is_direct: bool = False,
     ) -> "Entry":
-        """Make the entry of an event for its listeners."""
-        keys = tuple(listener.key for listener in listeners)
-        head = (event.source, event.id, event.name, event.subject, event.time)
-        return cls(*head, event.body, event.series, keys, step, scope)
+        """Make the entry of an event for the listeners with some keys."""
+        return cls(
+            event.source,
+            event.id,
+            event.name,
+            event.subject,
+            event.time,
+            event.body,
+            event.series,
+            tuple(keys),
+            step,
+            scope,
+            is_direct,
+        )
 
 
 def entry_of(event: Event, listeners: Sequence[Listener]) -> Entry:
     """Make the entry of an agent's event, with the step that it starts."""
     step = event.experiment_step_execution if event.name == _STEP_STARTED else None
-    return Entry.of(event, listeners, step=step.id if step else None)
+    return Entry.of(event, [listener.key for listener in listeners], step=step.id if step else None)
 
 
 Match = Callable[[Connection, Sequence[Entry]], Sequence[Sequence[str]]]

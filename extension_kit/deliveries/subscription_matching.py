@@ -6,13 +6,16 @@ The cost depends on the name and on the number of matching subscriptions, not on
 import json
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Connection, Select, bindparam, select, union_all
+from sqlalchemy import Connection, Select, bindparam, select, union_all
 
 from extension_kit.deliveries.entries import Entry
 from extension_kit.deliveries.tables import bounded, subscription_patterns, subscriptions
 from extension_kit.events.patterns import MAX_INNER_WILDCARDS, MAX_PARTS
+from extension_kit.store.lists import IsAnyOf
+from extension_kit.store.prepared import PreparedStatement
 from extension_kit.store.types import driver_time
 
 MAX_PATTERN = 255
@@ -70,12 +73,13 @@ def matching(connection: Connection, entries: Sequence[Entry]) -> list[list[str]
         For each entry the listener keys of its enabled subscriptions that have not expired, oldest first. A
         subscription with a scope gets the events of this scope and those without any.
     """
-    refs: list[set[int]] = [set() for _ in entries]
-    if _are_there_any(connection):  # else, this is the whole extra cost of an event
-        now = datetime.now(UTC)
-        for wanted in _by_pattern(entries):
-            _look_up(connection, wanted, entries, now, refs)
-    return [[listener_key(ref) for ref in sorted(found)] for found in refs]
+    if not _are_there_any(connection):  # then, this is the whole extra cost of an event
+        return [[] for _ in entries]
+    keys: list[dict[str, None]] = [{} for _ in entries]
+    now = datetime.now(UTC)
+    for wanted in _by_pattern(entries):
+        _look_up(connection, wanted, entries, now, keys)
+    return list(map(list, keys))
 
 
 def wanted_names(connection: Connection, names: Collection[str]) -> list[str]:
@@ -127,22 +131,28 @@ def _by_pattern(entries: Sequence[Entry]) -> Iterator[_Wanted]:
 
 
 def _look_up(
-    connection: Connection, wanted: _Wanted, entries: Sequence[Entry], now: datetime, refs: Sequence[set[int]]
+    connection: Connection,
+    wanted: _Wanted,
+    entries: Sequence[Entry],
+    now: datetime,
+    keys: Sequence[dict[str, None]],
 ) -> None:
+    """Add the keys of matching subscriptions, oldest first, to those of each entry."""
     names = {id(by_subject): by_subject for each in wanted.values() for by_subject in each}.values()
     subjects = {subject for by_subject in names for subject in by_subject if subject is not None}
     found_scopes = {entries[place].scope for by_subject in names for place in by_subject[None]}
     scopes = {None if scope is None else bounded(scope) for scope in found_scopes}
     values = {"patterns": list(wanted), "subjects": list(subjects), "now": now}
     if None in scopes:
-        found = connection.execute(_MATCHING, values)
+        found = _MATCHING.all(connection, **values)
     else:
-        found = connection.execute(_MATCHING_SCOPES, {**values, "scopes": ["", *scopes]})
-    for ref, pattern, subject, scope in found:
+        found = _MATCHING_SCOPES.all(connection, **values, scopes=["", *scopes])
+    for ref, pattern, subject, scope in sorted(found, key=itemgetter(0)):
+        key = listener_key(ref)
         for by_subject in wanted[pattern]:
             for place in by_subject.get(subject, ()):
                 if not scope or entries[place].scope in (None, scope):
-                    refs[place].add(ref)
+                    keys[place][key] = None
 
 
 # One look-up for each pattern: however many subscriptions share it, the first is enough.
@@ -165,18 +175,20 @@ _WITH_PATTERNS = subscription_patterns.join(subscriptions)
 _ENABLED = (
     select(subscription_patterns)
     .select_from(_WITH_PATTERNS)
-    .where(subscription_patterns.c.pattern.in_(bindparam("patterns", expanding=True)), subscriptions.c.enabled)
+    .where(IsAnyOf(subscription_patterns.c.pattern, "patterns"), subscriptions.c.enabled)
     .where(subscriptions.c.expires_at.is_(None) | (subscriptions.c.expires_at > bindparam("now")))
 )
 
 
-def _by_subject(enabled: Select[Any]) -> CompoundSelect[Any]:
+def _by_subject(enabled: Select[Any]) -> PreparedStatement:
     """Select by subject, in two branches instead of an OR, so that both use the index."""
-    return union_all(
-        enabled.where(subscription_patterns.c.subject.is_(None)),
-        enabled.where(subscription_patterns.c.subject.in_(bindparam("subjects", expanding=True))),
+    return PreparedStatement(
+        union_all(
+            enabled.where(subscription_patterns.c.subject.is_(None)),
+            enabled.where(IsAnyOf(subscription_patterns.c.subject, "subjects")),
+        )
     )
 
 
 _MATCHING = _by_subject(_ENABLED)
-_MATCHING_SCOPES = _by_subject(_ENABLED.where(subscription_patterns.c.scope.in_(bindparam("scopes", expanding=True))))
+_MATCHING_SCOPES = _by_subject(_ENABLED.where(IsAnyOf(subscription_patterns.c.scope, "scopes")))

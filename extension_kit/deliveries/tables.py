@@ -6,8 +6,9 @@ Times are aware and in UTC. Events, deliveries, attempts and subscriptions are k
 Some columns have a clearer name in Python (``key=``) than in the database; ``DELIVERY_COLUMNS`` gives it to rows, too.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -32,6 +33,8 @@ metadata = new_metadata()
 
 _LONGEST = 255
 
+Bounded = TypeVar("Bounded", str, str | None)
+
 
 def bounded(text: str) -> str:
     """Shorten a text from outside to the length of a column, so that different texts stay different.
@@ -41,6 +44,14 @@ def bounded(text: str) -> str:
     if len(text) <= _LONGEST and "\x00" not in text:
         return text
     return f"{text[:180]}#{blake2b(text.encode(), digest_size=32).hexdigest()}".replace("\x00", "\ufffd")
+
+
+def all_bounded(texts: Sequence[Bounded]) -> Sequence[Bounded]:
+    """Shorten texts as ``bounded`` does; None stays. Nearly always all are short, which takes one look."""
+    given = list(filter(None, texts))
+    if not given or (max(map(len, given)) <= _LONGEST and "\x00" not in "".join(given)):
+        return texts
+    return [text and bounded(text) for text in texts]
 
 
 def _index(name: str, where: str, *columns: str) -> Index:

@@ -6,14 +6,14 @@ from random import SystemRandom
 from sqlalchemy import Connection, insert
 
 from extension_kit.deliveries.entries import Entry, Match
+from extension_kit.deliveries.series_counts import count_up
 from extension_kit.deliveries.step_memory import remember_step
 from extension_kit.deliveries.tables import attempts as attempt_rows
 from extension_kit.deliveries.tables import deliveries, events
-from extension_kit.store.bulk_insert import BulkInsert
 from extension_kit.store.types import driver_time
 
 
-def write_trial(connection: Connection, series: BulkInsert, match: Match | None, *, attempts: bool) -> None:
+def write_trial(connection: Connection, match: Match | None, *, attempts: bool) -> None:
     """Write an event with everything it may have: a step, a place in a series and a delivery.
 
     Its refs are random and negative, so that no refs of real rows are used up, and two processes doing this at the same
@@ -21,7 +21,6 @@ def write_trial(connection: Connection, series: BulkInsert, match: Match | None,
 
     Args:
         connection: of a transaction that is rolled back afterwards, to here at least.
-        series: adds the row of the series.
         match: looks for subscriptions.
         attempts: write an attempt, too.
     """
@@ -31,7 +30,7 @@ def write_trial(connection: Connection, series: BulkInsert, match: Match | None,
     event = {"source": entry.source, "event_id": name, "name": name, "received_at": now, "body": entry.body}
     connection.execute(insert(events).values(ref=ref, **event))
     remember_step(connection, name, name, entry.body, now)
-    series.add(connection, [(name, 1, driver_time(now, is_sqlite=connection.dialect.name == "sqlite"))])
+    count_up(connection, {name: 1}, driver_time(now, is_sqlite=connection.dialect.name == "sqlite"))
     if match is not None:
         match(connection, [entry])
     delivery = {"event_ref": ref, "listener": name, "lock": name, "series": name, "created_at": now, "due_at": now}

@@ -10,7 +10,6 @@ import orjson
 from extension_kit.events.principals import Principal, as_principal
 from extension_kit.events.steadybit import (
     Environment,
-    Execution,
     ExperimentExecution,
     ExperimentStepExecution,
     ExperimentStepTargetExecution,
@@ -18,10 +17,12 @@ from extension_kit.events.steadybit import (
     Tenant,
 )
 from extension_kit.events.times import parse_time
-from extension_kit.events.views import View, as_part, as_text
+from extension_kit.events.views import View, as_part, as_text, as_whole_number
 
 STEADYBIT = "steadybit"
 """The source of the events that agents send."""
+
+_EXECUTIONS = ("experimentExecution", "experimentStepExecution", "experimentStepTargetExecution")
 
 FindStep = Callable[[str, str], bytes | None]
 """Finds the body of the event that started a step, by its series and the step's execution id."""
@@ -131,14 +132,19 @@ class Event(View):
     @property
     def subject(self) -> str | None:
         """The subject of the event, ``<experiment key>/<execution id>``; None for an event without both."""
-        execution = self._execution
-        if execution is None or execution.experiment_key is None or execution.execution_id is None:
+        if (execution := self._execution) is None:
             return None
-        return f"{execution.experiment_key}/{execution.execution_id}"
+        key, number = as_text(execution.get("experimentKey")), as_whole_number(execution.get("executionId"))
+        return None if key is None or number is None else f"{key}/{number}"
 
     @property
-    def _execution(self) -> Execution | None:
-        return self.experiment_execution or self.experiment_step_execution or self.experiment_step_target_execution
+    def _execution(self) -> dict[str, Any] | None:
+        """The object of the execution: not as a view, because every durable event is recorded by what is in it."""
+        data = self._data
+        for key in _EXECUTIONS:
+            if (execution := data.get(key)) is not None:
+                return execution  # type: ignore[no-any-return]
+        return None
 
     @property
     def step(self) -> ExperimentStepExecution | Any:
@@ -162,10 +168,10 @@ class Event(View):
 
         A listener gets the events of a series in order.
         """
-        if (execution := self._execution) is None or execution.execution_id is None:
+        if (execution := self._execution) is None or (number := execution.get("executionId")) is None:
             return None
-        tenant = self.tenant.key if self.tenant else None
-        return f"{tenant}/{execution.execution_id}"
+        tenant = self._data.get("tenant")
+        return f"{as_text(tenant.get('key')) if tenant else None}/{as_whole_number(number)}"
 
     @property
     def body(self) -> bytes:

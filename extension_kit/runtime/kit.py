@@ -121,7 +121,10 @@ class Transaction:
         if not events:
             return []
         self.published += len(events)
-        entries = [Entry.of(event, self._listeners.match(event.name), scope=event.scope) for event in events]
+        entries = [
+            Entry.of(event, [listener.key for listener in self._listeners.match(event.name)], scope=event.scope)
+            for event in events
+        ]
         return self._outbox.write(self.connection, entries)
 
     def deliver(self, event: PublishedEvent, subscriptions: Sequence[int]) -> Recorded:
@@ -151,20 +154,7 @@ class Transaction:
         if not deliveries:
             return []
         self.published += len(deliveries)
-        entries = [
-            Entry(
-                event.source,
-                event.id,
-                event.name,
-                event.subject,
-                event.time,
-                event.body,
-                event.series,
-                tuple(map(listener_key, refs)),
-                is_direct=True,
-            )
-            for event, refs in deliveries
-        ]
+        entries = [Entry.of(event, map(listener_key, refs), is_direct=True) for event, refs in deliveries]
         return self._outbox.write(self.connection, entries)
 
     def wanted(self, names: Collection[str]) -> set[str]:

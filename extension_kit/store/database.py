@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakSet
 
 import psycopg
@@ -13,11 +13,12 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from extension_kit.errors import StoreUnavailable
-from extension_kit.store import deadline, sqlite, version
+from extension_kit.store import deadline, postgresql, sqlite, version
 from extension_kit.store.engines import READING, postgresql_engine, sqlite_engine
 from extension_kit.store.errors import translate
 from extension_kit.store.room import check_room
 from extension_kit.store.silence import Silence
+from extension_kit.store.spare_connection import SpareConnection
 from extension_kit.store.sqlite_file import FileReplaced, FileWatch
 from extension_kit.store.urls import parsed
 
@@ -28,8 +29,8 @@ class _Process(NamedTuple):
     """Objects of one process, useless in the processes it forks."""
 
     engine: Engine
+    spare: SpareConnection
     write_lock: AbstractContextManager[None]
-    watch: FileWatch | None = None
 
 
 class _WriteLock:
@@ -105,12 +106,8 @@ class Database:
             StoreError: the database cannot be used; nothing was written.
         """
         process = self._process()
-        with self._understood(self._silence), process.write_lock:
-            with process.engine.begin() as connection:
-                driver: Any = connection.connection.driver_connection
-                yield connection
-            if process.watch is not None:  # a commit to a removed file is lost
-                process.watch.check_names(driver)
+        with self._understood(self._silence), process.write_lock, process.spare.begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -181,6 +178,7 @@ class Database:
     def dispose(self) -> None:
         """Close this process's connections."""
         if (process := self._processes.pop(os.getpid(), None)) is not None:
+            process.spare.close()
             process.engine.dispose()
 
     def _process(self) -> _Process:
@@ -190,9 +188,13 @@ class Database:
             return process
         if self.is_sqlite:
             watch = FileWatch(self.path)
-            made = _Process(sqlite_engine(self.path, watch, flush=self._flush), _WriteLock(self.path, self.name), watch)
+            engine = sqlite_engine(self.path, watch, flush=self._flush)
+            # A commit to a removed file is lost.
+            spare = SpareConnection(engine, after_commit=watch.check_names)
+            made = _Process(engine, spare, _WriteLock(self.path, self.name))
         else:
-            made = _Process(postgresql_engine(self.url, flush=self._flush, timeout=self.timeout), nullcontext())
+            engine = postgresql_engine(self.url, flush=self._flush, timeout=self.timeout)
+            made = _Process(engine, SpareConnection(engine, postgresql.is_gone), nullcontext())
         return self._processes.setdefault(pid, made)
 
     @contextmanager

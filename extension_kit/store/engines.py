@@ -1,10 +1,12 @@
 """SQLAlchemy's engines for both stores, with a timeout for every wait."""
 
+import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 
 from extension_kit.store import deadline, postgresql, sqlite
 from extension_kit.store.sqlite_file import FileWatch
@@ -57,7 +59,11 @@ def sqlite_engine(path: Path, watch: FileWatch, *, flush: bool) -> Engine:
             driver.execute("BEGIN")
             watch.check_names(driver)
         else:
-            sqlite.begin(driver, deadline.limit().left())
+            try:
+                sqlite.begin(driver, deadline.limit().left())
+            except sqlite3.DatabaseError as error:
+                watch.explain(driver, error)
+                raise
             watch.check(driver)
 
     return engine
@@ -77,12 +83,16 @@ def postgresql_engine(url: URL, *, flush: bool, timeout: float) -> Engine:
     engine = create_engine(
         url.update_query_dict({**ours, "options": options}),
         isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
         **_POOL,
     )
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> postgresql.BoundedConnection:
         return postgresql.connect(*arguments, **options)
+
+    @event.listens_for(engine, "checkout")
+    def check(driver: Any, record: Any, proxy: Any) -> None:
+        if postgresql.is_gone(driver):
+            raise DisconnectionError  # the pool makes another
 
     return engine

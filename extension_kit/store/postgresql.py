@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, with a timeout for every wait."""
 
+import select
 import time
 from collections.abc import Generator
 from typing import Any
@@ -73,6 +74,18 @@ def connect(*arguments: Any, **options: Any) -> BoundedConnection:
         connection.close()
         raise
     return connection
+
+
+def is_gone(connection: Connection[Any]) -> bool:
+    """Return True if the server has closed an idle connection. It says so, and so this takes no question to it."""
+    readable = select.poll()
+    try:
+        readable.register(connection.fileno(), select.POLLIN)
+        while readable.poll(0):  # a notice is no end
+            connection.pgconn.consume_input()
+    except psycopg.Error:
+        return True
+    return False
 
 
 def _refuse_pooler(connection: BoundedConnection) -> None:

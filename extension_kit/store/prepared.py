@@ -57,16 +57,19 @@ class PreparedStatement:
         return [compiled.converted(row) for row in cursor.fetchall()]
 
     def _execute(self, connection: Connection, variables: dict[str, Any]) -> tuple[Any, _Compiled]:
-        dialect = connection.dialect
+        compiled, given = self._bound(connection.dialect, variables)
+        driver: Any = connection.connection.driver_connection
+        return driver.execute(compiled.text, given), compiled
+
+    def _bound(self, dialect: Dialect, variables: dict[str, Any]) -> tuple[_Compiled, Any]:
+        """Return the compiled statement, and the values of its variables as the driver takes them."""
         compiled = self._by_dialect.get(dialect.name)
         if compiled is None:
             compiled = self._by_dialect[dialect.name] = _compile(self._statement, dialect)
         values = {**compiled.constants, **variables}
         for name, convert in compiled.binds.items():
             values[name] = convert(values[name])
-        given = values if compiled.order is None else [values[name] for name in compiled.order]
-        driver: Any = connection.connection.driver_connection
-        return driver.execute(compiled.text, given), compiled
+        return compiled, values if compiled.order is None else [values[name] for name in compiled.order]
 
 
 def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:

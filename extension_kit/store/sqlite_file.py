@@ -90,6 +90,17 @@ class FileWatch:
             self._check_size(connection)
         self._size = main.st_size
 
+    def explain(self, connection: FileConnection, error: sqlite3.DatabaseError) -> None:
+        """Raise ``FileLost`` if a transaction could not begin because the file was cut off or replaced.
+
+        A connection that still had the pages in memory would have begun it.
+        """
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            main, _ = self.check_names(connection)
+            if main.st_size < self._size:
+                self._cut = connection.files.main
+                raise FileLost(_CUT)
+
     def check_names(self, connection: FileConnection) -> tuple[os.stat_result, os.stat_result]:
         """Check that a connection's files are those at the path, without using the connection.
 

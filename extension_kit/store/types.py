@@ -43,13 +43,22 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def driver_time(time: datetime, *, is_sqlite: bool) -> str | datetime | None:
+DriverTime = str | datetime | None
+"""A time as a driver gets it."""
+
+
+def driver_time(time: datetime, *, is_sqlite: bool) -> DriverTime:
     """Encode an aware time for a statement that goes to the driver, past SQLAlchemy, as ``UtcDateTime`` does.
 
     SQLite gets a text in SQLAlchemy's format. A time that is in year 0 or 10000 in UTC becomes None.
     """
-    try:
-        utc = time.astimezone(UTC)
-    except OverflowError:
-        return None
-    return utc.isoformat(sep=" ", timespec="microseconds")[:26] if is_sqlite else utc
+    utc = time
+    if time.tzinfo is not UTC:
+        try:
+            utc = time.astimezone(UTC)
+        except OverflowError:
+            return None
+    if not is_sqlite:
+        return utc
+    text = str(utc)  # faster than isoformat, but without a fraction of 0
+    return text[:26] if utc.microsecond else f"{text[:19]}.000000"

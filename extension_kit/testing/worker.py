@@ -56,7 +56,7 @@ class InMemoryWorker:
 
     def publish(self, event: PublishedEvent, listeners: Sequence[Listener]) -> list[Delivery]:
         """Take an event of another system and make its deliveries."""
-        self._take(Entry.of(event, listeners), listeners)
+        self._take(Entry.of(event, [listener.key for listener in listeners]), listeners)
         return self.work({event.source: type(event)})
 
     def work(self, views: Views | None = None) -> list[Delivery]:

@@ -4,6 +4,7 @@ import sys
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import pytest
 import sqlalchemy
 from sqlalchemy import select, update
 
@@ -12,6 +13,7 @@ from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.tables import BEHIND, DELIVERY_COLUMNS, READY, deliveries, events
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
+from extension_kit.store.prepared import PreparedStatement
 
 
 def entry(event_id="1", *listeners, **more):
@@ -80,6 +82,22 @@ def queries(database):
         yield sent
     finally:
         sqlalchemy.event.remove(database.engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def prepared_queries():
+    """The prepared statements that are executed meanwhile, each as its text and its values for the driver."""
+    sent = []
+    bound = PreparedStatement._bound
+
+    def note(statement, dialect, variables):
+        compiled, given = bound(statement, dialect, variables)
+        sent.append((compiled.text, given))
+        return compiled, given
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PreparedStatement, "_bound", note)
+        yield sent
 
 
 def record_many(url, listener, groups):

@@ -26,7 +26,7 @@ from extension_kit.deliveries.tables import deliveries, subscription_patterns, s
 from extension_kit.errors import RegistrationError
 from extension_kit.events.names import STEADYBIT_EVENT_NAMES
 from extension_kit.events.patterns import MAX_PARTS, PatternIndex, check_pattern
-from tests.support.recording import queries
+from tests.support.recording import prepared_queries
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -252,7 +252,7 @@ def test_only_enabled_ones_that_have_not_expired(database):
 
 def test_a_group_takes_one_query_and_none_where_there_is_no_subscription(database):
     group = [entry(f"a.b.n{number % 7}", f"s{number}") for number in range(100)]
-    with queries(database) as sent, database.transaction() as connection:
+    with prepared_queries() as sent, database.transaction() as connection:
         assert matching(connection, group) == [[]] * 100
         assert sent == []
         (ref,) = add(connection, {"patterns": ["a.*.n3"], "subject": "s3"})
@@ -263,7 +263,7 @@ def test_a_group_takes_one_query_and_none_where_there_is_no_subscription(databas
 
 def test_many_names_of_many_parts_are_asked_for_in_portions(database):
     group = [entry(".".join([f"n{number}", *"bcdefghijklmnop"])) for number in range(5)]
-    with queries(database) as sent, database.transaction() as connection:
+    with prepared_queries() as sent, database.transaction() as connection:
         made = [
             {"patterns": [f"*.b.*.d.*.{'.'.join('fghijklmno')}.*"]},
             {"patterns": ["n1.*"]},
@@ -279,11 +279,11 @@ def test_subscriptions_are_looked_up_by_their_index(database):
     with database.transaction() as connection:
         add(connection, *({"patterns": [f"a.b{n}", "never"]} for n in range(5000)))
         connection.execute(text("ANALYZE"))
-        with queries(database) as sent:
+        with prepared_queries() as sent:
             matching(connection, [entry("a.b7", "s1"), entry("a.b8", "s2"), entry("c.d.e")])
-        ((statement, parameters),) = sent
+        ((statement, values),) = sent
         explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
-        plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
+        plan = str(connection.connection.driver_connection.execute(f"{explain} {statement}", values).fetchall())
     assert plan.count("ix_subscription_patterns_pattern") >= 2, plan
     assert "SCAN subscriptions" not in plan
     assert "Seq Scan" not in plan

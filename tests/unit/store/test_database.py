@@ -447,9 +447,15 @@ def test_a_thread_of_this_process_writes_to_sqlite_for_too_long(
 
 
 def test_all_connections_are_in_use(impatient: Database) -> None:
-    with impatient.read(), impatient.read():
-        error = fails(impatient, "is busy: all connections of this process are in use")
-    assert error.retry_after == 1
+    busy = "is busy: all connections of this process are in use"
+    with (
+        impatient.transaction(),
+        impatient.read(),
+        pytest.raises(StoreUnavailable, match=busy) as failed,
+        impatient.read(),
+    ):
+        pass
+    assert failed.value.retry_after == 1
     increase(impatient)
 
 
