@@ -132,6 +132,10 @@ class Settings:
     worker_threads: int = _FUNCTIONS.setting(
         "EXTENSION_WORKER_THREADS", 16, whole_number(1, 1000),
         "Maximum number of deliveries that a worker attempts at the same time.")
+    worker_niceness: int = _FUNCTIONS.setting(
+        "EXTENSION_WORKER_NICENESS", 10, whole_number(0, 19),
+        "Niceness of the worker process that `serve` starts: the higher it is, the more answering requests comes first "
+        "where there are not enough cores for both.", acts_in=(SERVE,))
     function_timeout: float = _FUNCTIONS.setting(
         "EXTENSION_FUNCTION_TIMEOUT", 60.0, seconds(0.1, 86400),
         "Seconds after which a durable function that has not returned counts as failed.")

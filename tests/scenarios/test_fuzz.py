@@ -163,12 +163,10 @@ def servers(tmp_path_factory):
         "EXTENSION_KEEP_ALIVE": 3,
         "EXTENSION_DUPLICATE_LIMIT": 100,
     }
-    with (
-        serve_app("reader", logs / "asgi", edge="asgi", **limits) as asgi,
-        serve_app("reader", logs / "flask", edge="flask", **limits) as flask,
-    ):
-        yield {"asgi": asgi, "flask": flask}
-        for server in (asgi, flask):
+    with ExitStack() as stack:
+        servers = {edge: stack.enter_context(serve_app("reader", logs / edge, edge=edge, **limits)) for edge in EDGES}
+        yield servers
+        for server in servers.values():
             assert server.post(PATH, EVENTS[0]).status == 200
             assert "Traceback" not in server.log
 
@@ -176,11 +174,13 @@ def servers(tmp_path_factory):
 class TestBodies:
     @fuzz(100)
     @given(hostile.bodies)
-    def test_any_body_is_answered_alike_by_both_edges(self, servers, body):
-        asgi, flask = (servers[edge].post(PATH, body) for edge in EDGES)
+    def test_any_body_is_answered_alike_by_all_edges(self, servers, body):
+        asgi, *others = (server.post(PATH, body) for server in servers.values())
         assert asgi.status in (200, 400, 413, 422)
-        assert (asgi.status, asgi.body) == (flask.status, flask.body)
-        assert asgi.headers["content-type"] == flask.headers["content-type"] == "application/json"
+        assert asgi.headers["content-type"] == "application/json"
+        for flask in others:
+            assert (asgi.status, asgi.body) == (flask.status, flask.body)
+            assert flask.headers["content-type"] == "application/json"
         assert asgi.status == 200 or asgi.json["title"]
 
 
@@ -199,7 +199,7 @@ class TestHeaders:
     @fuzz(60)
     @given(hostile.headers, st.sampled_from(["/", "/openapi.json", "/health/readiness", "/nonsense"]))
     def test_documents_are_answered_alike_by_both_edges(self, servers, headers, path):
-        asgi, flask = (servers[edge].request("GET", path, headers=headers) for edge in EDGES)
+        asgi, flask = (servers[edge].request("GET", path, headers=headers) for edge in ("asgi", "flask"))
         assert asgi.status in (200, 304, 404) or (asgi.status == 400 and "Host" in headers)
         assert (asgi.status, asgi.body) == (flask.status, flask.body)
         self.check_request_id(headers, asgi)
@@ -229,7 +229,7 @@ class TestRawBytes:
             for connection, data in zip(connections, arriving, strict=True):
                 with suppress(OSError):  # refused before it was complete
                     connection.sendall(data + self.NEXT)
-                    if edge == "flask":  # gunicorn's threads would wait for ever
+                    if edge != "asgi":  # gunicorn's threads would wait for ever
                         connection.shutdown(socket.SHUT_WR)
             for connection, data in zip(connections, arriving, strict=True):
                 statuses = re.findall(rb"HTTP/1\.[01] (\d+)", self.received(connection))
@@ -255,10 +255,11 @@ class TestRawBytes:
             connection.sendall(head + body)
             assert self.received(connection).startswith(b"HTTP/1.1 %d " % status)
 
-    def test_a_body_that_breaks_off_is_no_event(self, servers):
+    @pytest.mark.parametrize("edge", ["flask", "flask with hooks"])
+    def test_a_body_that_breaks_off_is_no_event(self, servers, edge):
         """Through Flask, too, where the server in front of it tells nobody; the other edge sees the client leave."""
         length = len(hostile.BODY) + 1
-        with servers["flask"].raw() as connection:
+        with servers[edge].raw() as connection:
             connection.sendall(b"POST /events/everything HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
             connection.sendall(hostile.BODY)
             connection.shutdown(socket.SHUT_WR)

@@ -108,6 +108,8 @@ def run_server(command, log: Path, *, cwd=None, **environment) -> Iterator[Serve
     """Start a command that serves at STEADYBIT_EXTENSION_PORT, and end it with all its processes."""
     port, health_port = free_port(), free_port()
     command = [part.replace("{port}", str(port)) for part in command]
+    # A loaded machine would leave a worker of lower priority nothing.
+    niceness = {"EXTENSION_WORKER_NICENESS": "0"} if "serve" in command else {}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("STEADYBIT_", "EXTENSION_"))}
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -118,6 +120,7 @@ def run_server(command, log: Path, *, cwd=None, **environment) -> Iterator[Serve
             cwd=cwd or APPS,
             env={
                 **inherited,
+                **niceness,
                 "STEADYBIT_EXTENSION_PORT": str(port),
                 "STEADYBIT_EXTENSION_HEALTH_PORT": str(health_port),
                 "PYTHONPATH": str(APPS),
@@ -157,14 +160,16 @@ def ready(server):
 
 
 SERVE = [KIT, "serve"]
+GUNICORN = [
+    str(BIN / "gunicorn"), "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "8",
+    "--no-control-socket",
+]  # fmt: skip
 EDGES = {
     "asgi": [*SERVE, "{target}.py"],
-    "flask": [
-        str(BIN / "gunicorn"), "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "8",
-        "--no-control-socket",
-        "extension_kit.wsgi:create_app('{target}.py')",
-    ],
-}  # fmt: skip
+    "flask": [*GUNICORN, "extension_kit.wsgi:create_app('{target}.py')"],
+    "flask with hooks": [*GUNICORN, "hooked:create_app('{target}.py')"],
+}
+"""Ways into an extension. Without hooks, the second one answers events without Flask."""
 
 
 @contextmanager

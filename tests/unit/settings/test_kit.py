@@ -55,6 +55,7 @@ def test_defaults() -> None:
         "web_threads": 16,
         "queue_limit": 1000,
         "worker_threads": 16,
+        "worker_niceness": 10,
         "function_timeout": 60.0,
         "stalled_after": 30.0,
         "max_body_bytes": 8_388_608,
