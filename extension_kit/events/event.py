@@ -18,7 +18,7 @@ from extension_kit.events.steadybit import (
     Tenant,
 )
 from extension_kit.events.times import parse_time
-from extension_kit.events.views import View, as_part, as_text
+from extension_kit.events.views import View, as_part, as_text, set_data, slot_setter
 
 STEADYBIT = "steadybit"
 """The source of the events that agents send."""
@@ -46,10 +46,10 @@ class Event(View):
         deadline: float | None = None,
         find_step: FindStep | None = None,
     ) -> None:
-        object.__setattr__(self, "_data", data)
-        object.__setattr__(self, "_body", body)
-        object.__setattr__(self, "_deadline", deadline)
-        object.__setattr__(self, "_find_step", find_step)
+        set_data(self, data)
+        _set_body(self, body)
+        _set_deadline(self, deadline)
+        _set_find_step(self, find_step)
 
     @classmethod
     def from_body(
@@ -131,10 +131,10 @@ class Event(View):
     @property
     def subject(self) -> str | None:
         """The subject of the event, ``<experiment key>/<execution id>``; None for an event without both."""
-        execution = self._execution
-        if execution is None or execution.experiment_key is None or execution.execution_id is None:
+        if (execution := self._execution) is None:
             return None
-        return f"{execution.experiment_key}/{execution.execution_id}"
+        key, number = execution.experiment_key, execution.execution_id
+        return None if key is None or number is None else f"{key}/{number}"
 
     @property
     def _execution(self) -> Execution | None:
@@ -162,10 +162,10 @@ class Event(View):
 
         A listener gets the events of a series in order.
         """
-        if (execution := self._execution) is None or execution.execution_id is None:
+        if (execution := self._execution) is None or (number := execution.execution_id) is None:
             return None
-        tenant = self.tenant.key if self.tenant else None
-        return f"{tenant}/{execution.execution_id}"
+        tenant = self.tenant
+        return f"{tenant.key if tenant else None}/{number}"
 
     @property
     def body(self) -> bytes:
@@ -205,3 +205,8 @@ class Event(View):
 
     def __repr__(self) -> str:
         return f"Event(name={self.name!r}, id={self.id!r})"
+
+
+_set_body = slot_setter(Event, "_body")
+_set_deadline = slot_setter(Event, "_deadline")
+_set_find_step = slot_setter(Event, "_find_step")
