@@ -52,15 +52,15 @@ def simple_size(environ: dict[str, Any], limit: int) -> int:
 
 
 def read_simple_body(environ: dict[str, Any], size: int) -> bytes | None:
-    """Read a body of ``size`` bytes; return None if it broke off.
-
-    The input of ``environ`` then holds the part that came, so that ``read_body`` finds it.
-    """
+    """Read a body of ``size`` bytes; return None if it broke off, which ``read_body`` then finds out, too."""
     stream = environ["wsgi.input"]
-    body: bytes = stream.read(size)
-    while len(body) < size:
-        if not (rest := stream.read(size - len(body))):
-            environ["wsgi.input"] = BytesIO(body)
-            return None
-        body += rest
+    try:
+        body: bytes = stream.read(size)
+        while len(body) < size:
+            if not (rest := stream.read(size - len(body))):
+                environ["wsgi.input"] = BytesIO(body)
+                return None
+            body += rest
+    except Exception:  # every WSGI server has its own; the next reader gets it, too
+        return None
     return body

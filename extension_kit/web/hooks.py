@@ -68,8 +68,8 @@ class Hooks:
             and not any(_has_own(app, blueprint) for blueprint in blueprints)
             and not any(signal.receivers for signal in _SIGNALS)
             and vars(app).keys().isdisjoint(self._replaceable)
-            and not config["DEBUG"]
-            and config["TRUSTED_HOSTS"] is None
+            and not config.get("DEBUG")
+            and config.get("TRUSTED_HOSTS") is None
             and not self._is_patched
         )
 
@@ -86,7 +86,7 @@ def _has_own(app: Flask, blueprint: str) -> bool:
 
 def _is_of_flask(name: str) -> bool:
     """Return True if an attribute of ``Flask`` is its own: tools that observe applications replace functions."""
-    found = getattr(Flask, name)
+    found = getattr(Flask, name, None)  # versions differ
     if not callable(found) or isinstance(found, type):
         return True
     return isinstance(found, FunctionType) and found.__globals__["__name__"].startswith("flask.")

@@ -265,6 +265,19 @@ class TestUnusualRequests:
         assert reply.status_code == 400
         assert reply.json["detail"] == "The body broke off: it is shorter than its Content-Length."
 
+    @pytest.mark.parametrize("parts", [[], [b"{"]])
+    def test_with_a_body_that_cannot_be_read(self, app, parts):
+        class Input(BytesIO):
+            def read(self, size=-1):
+                if parts:
+                    return parts.pop(0)
+                raise ConnectionResetError
+
+        environ = {"wsgi.input": Input(), "CONTENT_LENGTH": "100", "wsgi.input_terminated": True}
+        reply = app.test_client().post(PATH, environ_overrides=environ)
+        assert reply.status_code == 400
+        assert reply.json["detail"] == "The body broke off, or its chunks are malformed."
+
     def test_with_a_body_in_parts(self, app, event):
         body = json.dumps(event("killswitch.engaged")).encode()
 
