@@ -56,7 +56,7 @@ def work(
     sys.stdout = WholeLines(sys.stdout)
     metrics.start(None if supervisor is None else METRICS_NAME)
     if supervisor is not None:
-        os.nice(settings.worker_niceness)  # before there are other threads: each has its own, and inherits it
+        os.nice(settings.niceness_beside_server)  # before there are other threads: each has its own, and inherits it
         _end_with_parent(supervisor)
         settings = replace(settings, grace_period=_shorter(settings.grace_period))
     service = open_service(targets, settings)
