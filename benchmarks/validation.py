@@ -160,7 +160,8 @@ def _receive_path() -> Callable[[bytes], object]:
 
     def read(body: bytes) -> object:
         outcome = receiver.receive(route, body, "application/json", None, run_here)
-        return None if isinstance(outcome, Answer) else outcome
+        is_refusal = isinstance(outcome, Answer) and outcome.status != 200
+        return None if is_refusal else outcome
 
     return read
 

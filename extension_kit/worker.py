@@ -40,7 +40,8 @@ def work(
         targets: handler files, folders or modules with durable listeners.
         settings: the settings of the kit.
         supervisor: the process id of the server that started this process. The worker ends when that process has
-            ended, and with a shorter grace period than it. None: the worker has a health port of its own.
+            ended, has a shorter grace period than it, and leaves it the first turn at the CPUs, by its niceness. None:
+            the worker has a health port of its own.
         liveness_pipe: where that process reads signs of life.
 
     Returns:
@@ -55,6 +56,7 @@ def work(
     sys.stdout = WholeLines(sys.stdout)
     metrics.start(None if supervisor is None else METRICS_NAME)
     if supervisor is not None:
+        os.nice(settings.niceness_beside_server)  # before there are other threads: each has its own, and inherits it
         _end_with_parent(supervisor)
         settings = replace(settings, grace_period=_shorter(settings.grace_period))
     service = open_service(targets, settings)

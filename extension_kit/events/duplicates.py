@@ -3,7 +3,6 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
@@ -39,20 +38,20 @@ class RecentEvents(Generic[T]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def claim(self, path: str, event_id: str, make: Callable[[], T]) -> tuple[T, bool]:
-        """Return the outcome of an event, made by ``make`` if the event is new, and True if it is new."""
+    def claim(self, path: str, event_id: str, outcome: T) -> tuple[T, bool]:
+        """Return the outcome of an event, the given one if the event is new, and True if it is new."""
         key = _key(path, event_id)
         now = time.monotonic()
         entries = self._entries
         with self._lock:
-            if (entry := entries.get(key)) is not None and entry[0] > now:
-                return entry[1], False
-            entries.pop(key, None)  # an expired one must not keep its place in the order of age
-            value = make()
-            entries[key] = (now + self._window, value)
+            if (entry := entries.get(key)) is not None:
+                if entry[0] > now:
+                    return entry[1], False
+                del entries[key]  # an expired one must not keep its place in the order of age
+            entries[key] = (now + self._window, outcome)
             while entries and (len(entries) > self._limit or next(iter(entries.values()))[0] <= now):
                 entries.popitem(last=False)
-            return value, True
+            return outcome, True
 
     def forget(self, path: str, event_id: str) -> None:
         """Forget an event that failed, so that it is handled when it is sent again."""

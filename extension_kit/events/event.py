@@ -17,7 +17,7 @@ from extension_kit.events.steadybit import (
     Tenant,
 )
 from extension_kit.events.times import parse_time
-from extension_kit.events.views import View, as_part, as_text, as_whole_number
+from extension_kit.events.views import View, as_part, as_text, as_whole_number, set_data, slot_setter
 
 STEADYBIT = "steadybit"
 """The source of the events that agents send."""
@@ -47,10 +47,10 @@ class Event(View):
         deadline: float | None = None,
         find_step: FindStep | None = None,
     ) -> None:
-        object.__setattr__(self, "_data", data)
-        object.__setattr__(self, "_body", body)
-        object.__setattr__(self, "_deadline", deadline)
-        object.__setattr__(self, "_find_step", find_step)
+        set_data(self, data)
+        _set_body(self, body)
+        _set_deadline(self, deadline)
+        _set_find_step(self, find_step)
 
     @classmethod
     def from_body(
@@ -211,3 +211,8 @@ class Event(View):
 
     def __repr__(self) -> str:
         return f"Event(name={self.name!r}, id={self.id!r})"
+
+
+_set_body = slot_setter(Event, "_body")
+_set_deadline = slot_setter(Event, "_deadline")
+_set_find_step = slot_setter(Event, "_find_step")

@@ -13,6 +13,7 @@ from extension_kit.events.listener import Listener
 logger = logging.getLogger("extension_kit.events")
 
 _MAX_ERROR_TEXT = 500
+_FOR_EVER = -1
 
 
 class Pending:
@@ -66,9 +67,10 @@ class Pending:
         """Wait for the answer, at most ``timeout`` seconds; return ``TIMEOUT`` after that."""
         if self._answer is not None:
             return self._answer
-        ended = threading.Event()
-        self.when_ended(lambda _: ended.set())
-        ended.wait(timeout)
+        ended = threading.Lock()  # an Event would hold a condition and two locks
+        ended.acquire()
+        self.when_ended(lambda _: ended.release())
+        ended.acquire(timeout=_FOR_EVER if timeout is None else min(timeout, threading.TIMEOUT_MAX))
         return self._answer or TIMEOUT
 
 

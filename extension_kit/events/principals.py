@@ -18,8 +18,8 @@ class Principal(View):
     @property
     def display_name(self) -> str | None:
         """The name, else the user name, else the id; None without any of them."""
-        names = (as_text(self._data.get(key)) for key in ("name", "username", "id"))
-        return next(filter(None, names), None)
+        data = self._data
+        return as_text(data.get("name")) or as_text(data.get("username")) or as_text(data.get("id")) or None
 
 
 class UserPrincipal(Principal):

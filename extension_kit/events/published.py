@@ -6,6 +6,7 @@ from typing import Any, Self
 import orjson
 
 from extension_kit.events.event import Event, FindStep
+from extension_kit.events.views import slot_setter
 
 _UNREAD = object()
 
@@ -29,8 +30,8 @@ class PublishedEvent(Event):
         scope: str | None = None,
     ) -> None:
         super().__init__(data, body, deadline, find_step)
-        object.__setattr__(self, "_content", _UNREAD)
-        object.__setattr__(self, "_scope", scope)
+        _set_content(self, _UNREAD)
+        _set_scope(self, scope)
 
     @classmethod
     def of(
@@ -97,10 +98,14 @@ class PublishedEvent(Event):
     def data(self) -> Any:
         """The content of the event, decoded once; ``raw`` is a copy."""
         if self._content is _UNREAD:
-            object.__setattr__(self, "_content", self.raw)
+            _set_content(self, self.raw)
         return self._content
 
     @property
     def raw(self) -> Any:
         """The content of the event, decoded anew at each access."""
         return orjson.loads(self._body)
+
+
+_set_content = slot_setter(PublishedEvent, "_content")
+_set_scope = slot_setter(PublishedEvent, "_scope")

@@ -6,7 +6,6 @@ answer. This is the hot path.
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol
 
 import orjson
@@ -114,7 +113,7 @@ class Receiver:
             logger.debug("Event %s ignored at %s: no listener", name, route.path)
             return ACCEPTED
         path, event_id = route.path, data["id"]
-        pending, is_new = self._recent.claim(path, event_id, partial(Pending, path, event_id, self._recent))
+        pending, is_new = self._recent.claim(path, event_id, Pending(path, event_id, self._recent))
         if not is_new:
             logger.debug("Duplicate event %s %s at %s", name, event_id, path)
             return pending.again()
@@ -134,20 +133,22 @@ class Receiver:
     ) -> None:
         """Commit the event for its durable listeners and for subscriptions, then run the immediate listeners."""
         recorder = self._recorder
-        durable = [listener for listener in listeners if not listener.immediate] if recorder else []
-        immediate = [listener for listener in listeners if listener.immediate or not recorder]
+        if recorder is None:
+            _proceed(event, listeners, pending, start)
+            return
+        durable = [listener for listener in listeners if not listener.immediate]
+        immediate = [listener for listener in listeners if listener.immediate]
+        if not durable and not route.for_subscriptions:
+            _proceed(event, immediate, pending, start)
+            return
 
         def proceed(stored: bool) -> None:
-            if not stored:
+            if stored:
+                _proceed(event, immediate, pending, start)
+            else:
                 pending.end(NOT_STORED)
-            elif not immediate:
-                pending.end(ACCEPTED)
-            elif not start(ImmediateRun(event, immediate, pending)):
-                pending.end(BUSY)
 
-        if recorder is None or not (durable or route.for_subscriptions):
-            proceed(True)
-        elif not recorder.record(event, durable, proceed, _nothing if immediate else pending.note_known):
+        if not recorder.record(event, durable, proceed, _nothing if immediate else pending.note_known):
             pending.end(BUSY)
 
     def _refused(self, route: Route, data: dict[str, object]) -> Answer:
@@ -159,6 +160,16 @@ class Receiver:
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, listed in errors.",
             errors=[{"pointer": at, "message": what} for at, what in problems],
         )
+
+
+def _proceed(
+    event: Event, immediate: Sequence[Listener], pending: Pending, start: Callable[[ImmediateRun], bool]
+) -> None:
+    """Run the immediate listeners of an event that is stored if it has to be."""
+    if not immediate:
+        pending.end(ACCEPTED)
+    elif not start(ImmediateRun(event, immediate, pending)):
+        pending.end(BUSY)
 
 
 def _not_json(body: bytes, error: orjson.JSONDecodeError) -> Answer:

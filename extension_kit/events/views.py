@@ -12,6 +12,7 @@ import inspect
 import marshal
 import re
 import reprlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 _MODULES = re.compile(r"\b(?:\w+\.)+")
@@ -24,7 +25,7 @@ class View:
     _data: dict[str, Any]
 
     def __init__(self, data: dict[str, Any]) -> None:
-        object.__setattr__(self, "_data", data)
+        set_data(self, data)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -68,6 +69,15 @@ def _type_of(attribute: property) -> str:
 
 
 _document_types(View)
+
+
+def slot_setter(view: type[View], slot: str) -> Callable[[Any, Any], None]:
+    """Return the function that sets a slot of a view, which is read-only otherwise."""
+    setter: Callable[[Any, Any], None] = vars(view)[slot].__set__
+    return setter
+
+
+set_data = slot_setter(View, "_data")
 
 ViewT = TypeVar("ViewT", bound=View)
 

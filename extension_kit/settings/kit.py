@@ -132,6 +132,10 @@ class Settings:
     worker_threads: int = _FUNCTIONS.setting(
         "EXTENSION_WORKER_THREADS", 16, whole_number(1, 1000),
         "Maximum number of deliveries that a worker attempts at the same time.")
+    worker_niceness: int | None = _FUNCTIONS.setting(
+        "EXTENSION_WORKER_NICENESS", None, whole_number(0, 19),
+        "Niceness of the worker process that `serve` starts: the higher it is, the more answering requests comes first "
+        "where there are not enough cores for both. Unset: 10 with PostgreSQL, 0 with SQLite.", acts_in=(SERVE,))
     function_timeout: float = _FUNCTIONS.setting(
         "EXTENSION_FUNCTION_TIMEOUT", 60.0, seconds(0.1, 86400),
         "Seconds after which a durable function that has not returned counts as failed.")
@@ -221,6 +225,17 @@ class Settings:
         It may wait twice for the database between two signs, and is not hung then.
         """
         return max(self.stalled_after, 2 * self.store_timeout + 4.0)
+
+    @property
+    def niceness_beside_server(self) -> int:
+        """Niceness of the worker process that ``serve`` starts.
+
+        The default for SQLite is 0, because a worker that holds the lock of the file while it waits for a core makes
+        the web process wait, too.
+        """
+        if self.worker_niceness is not None:
+            return self.worker_niceness
+        return 0 if self.database_url.startswith("sqlite:") else 10
 
     def _problems(self) -> Iterator[str]:
         cert, key = "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "STEADYBIT_EXTENSION_TLS_SERVER_KEY"

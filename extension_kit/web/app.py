@@ -8,15 +8,18 @@ from flask import Flask, Response, g, request
 from extension_kit.events.answers import UNAUTHORIZED
 from extension_kit.events.request_headers import request_id
 from extension_kit.observability import metrics
-from extension_kit.observability.access_log import AccessLog
 from extension_kit.observability.metrics_page import no_backlog, page
 from extension_kit.runtime.service import Service
-from extension_kit.web.event_views import listeners_blueprint
+from extension_kit.web.event_views import fast_event_routes, listeners_blueprint
+from extension_kit.web.fast_path import FastPath
+from extension_kit.web.grouped_routes import fast_grouped_routes
 from extension_kit.web.health import health_blueprint
+from extension_kit.web.hooks import Hooks
 from extension_kit.web.index import index_blueprint
 from extension_kit.web.peer_certificate import add_peer_certificate
 from extension_kit.web.protocol_routes import answer_any_error, mount, owner
 from extension_kit.web.responses import compress, respond
+from extension_kit.web.traces import Traces
 
 
 def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
@@ -36,8 +39,9 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
     app.register_blueprint(index_blueprint(service))
     app.register_blueprint(health_blueprint(service))
     mounted = mount(app, service)
-    app.register_error_handler(Exception, partial(answer_any_error, mounted))
-    access_log = AccessLog()
+    on_error = partial(answer_any_error, mounted)
+    app.register_error_handler(Exception, on_error)
+    traces = Traces()
     runtime = service.runtime
     routes = service.registry.routes
     metrics.start()
@@ -49,10 +53,13 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
         status, content_type, body = page(runtime.backlog if runtime else no_backlog)
         return Response(body, status, content_type=content_type)
 
+    def begin() -> None:
+        if embed_worker and runtime is not None:
+            runtime.embed_worker()
+
     @app.before_request
     def admit() -> Response | None:
-        if embed_worker and service.runtime is not None:
-            service.runtime.embed_worker()
+        begin()
         g.started = time.perf_counter()
         g.request_id = request_id(request.headers.get("Request-Id", ""))
         if owner(mounted, request.path):
@@ -66,22 +73,29 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        compress(response)
+        compress(response, request.headers.get("Accept-Encoding", ""))
         response.headers["Request-Id"] = g.request_id
-        seconds = time.perf_counter() - g.started
+        name = None
         if request.path in routes:
-            metrics.answered(request.path, response.status_code, seconds)
+            name = request.path
         elif request.url_rule is not None and owner(mounted, request.path):
-            metrics.answered(f"{request.method} {request.url_rule.rule}", response.status_code, seconds)
-        access_log.write(
-            request.method,
-            request.path,  # without the query, which may hold secrets
-            response.status_code,
-            request.content_length or 0,
-            response.calculate_content_length() or 0,
-            seconds * 1000,
-            g.request_id,
+            name = f"{request.method} {request.url_rule.rule}"
+        traces.leave(
+            *(name, request.method, request.path, response.status_code),
+            received=request.content_length or 0,
+            sent=response.calculate_content_length() or 0,
+            started=g.started,
+            request_id=g.request_id,
         )
         return response
 
+    app.wsgi_app = FastPath(  # type: ignore[method-assign]
+        app,
+        [*fast_event_routes(app, service), *fast_grouped_routes(app)],
+        Hooks(app, admit, finish),
+        limit=service.settings.max_body_bytes,
+        begin=begin,
+        on_error=on_error,
+        traces=traces,
+    )
     return app

@@ -1,18 +1,20 @@
 """Grouped routes on both edges: a Flask view for each, and the answers to errors where Flask does not serve them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from flask import Flask, Response, request
+from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from extension_kit.deliveries.group_commit import GroupCommit
 from extension_kit.errors import StoreSilent, StoreUnavailable
 from extension_kit.events.answers import Answer
 from extension_kit.runtime.grouped_routes import GroupedRoute, ReceivedRequest
+from extension_kit.web.fast_path import FastRoute
 from extension_kit.web.responses import respond
 
 _TABLE = "extension_kit.grouped_routes"
@@ -37,6 +39,11 @@ class MountedRoute:
     make_error: Callable[[Exception], Response]
     timeout: float
 
+    @property
+    def endpoint(self) -> str:
+        """The name of its view in Flask."""
+        return self.route.endpoint or f"grouped {self.route.name}".replace(".", "_")
+
     def add(self, item: Any, tell: Callable[[Answer | Exception], None]) -> None:
         """Queue an item for its commit; ``tell`` is called with its answer.
 
@@ -55,20 +62,28 @@ class MountedRoute:
         try:
             body = request.get_data()
         except HTTPException:
-            if (refusal := self.route.admit(_received_request(b""))) is not None:
+            if (refusal := self.route.admit(_received_request(request.environ, request.path, b""))) is not None:
                 return respond(refusal)
             raise
-        item = self.route.parse(_received_request(body))
+        answer = self._answer(_received_request(request.environ, request.path, body))
+        # Not raised: requests share the error, and each raise would make its traceback longer.
+        return respond(answer) if isinstance(answer, Answer) else self.make_error(answer)
+
+    def answer_fast(self, environ: dict[str, Any], body: bytes) -> Answer | Exception:
+        """Return the answer to a request on the fast path, or the error that prevents one."""
+        return self._answer(_received_request(environ, environ["PATH_INFO"], body))
+
+    def _answer(self, received: ReceivedRequest) -> Answer | Exception:
+        """Return the answer to a request, or the error that prevents one, after the commit."""
+        item = self.route.parse(received)
         if isinstance(item, Answer):
-            return respond(item)
+            return item
         told: SimpleQueue[Answer | Exception] = SimpleQueue()
         self.add(item, told.put)
         try:
-            answer = told.get(timeout=self.timeout)
+            return told.get(timeout=self.timeout)
         except Empty:
-            answer = self.too_late()
-        # Not raised: requests share the error, and each raise would make its traceback longer.
-        return respond(answer) if isinstance(answer, Answer) else self.make_error(answer)
+            return self.too_late()
 
     def answer_error(self, received: ReceivedRequest, error: Exception) -> Answer:
         """Return the answer to an error of a request that Flask does not serve."""
@@ -91,7 +106,7 @@ def add_grouped_route(mounted: MountedRoute) -> None:
     route = mounted.route
     mounted.app.add_url_rule(
         route.path,
-        route.endpoint or f"grouped {route.name}".replace(".", "_"),
+        mounted.endpoint,
         mounted.view,
         methods=[route.method],
         strict_slashes=False,
@@ -106,9 +121,17 @@ def grouped_routes(app: Flask) -> Mapping[tuple[str, str], MountedRoute]:
     return routes
 
 
-def _received_request(body: bytes) -> ReceivedRequest:
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    return ReceivedRequest(request.method, request.path, request.query_string, headers, body)
+def fast_grouped_routes(app: Flask) -> Iterator[FastRoute]:
+    """Return the grouped routes of an application for its fast path."""
+    for (method, path), mounted in grouped_routes(app).items():
+        if method == "POST":
+            yield FastRoute(mounted.route.name, path, mounted.endpoint, mounted.view, mounted.answer_fast)
+
+
+def _received_request(environ: dict[str, Any], path: str, body: bytes) -> ReceivedRequest:
+    headers = {name.lower(): value for name, value in EnvironHeaders(environ)}
+    query_string = environ.get("QUERY_STRING", "").encode("latin-1")
+    return ReceivedRequest(environ["REQUEST_METHOD"], path, query_string, headers, body)
 
 
 def _environ(received: ReceivedRequest) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 from extension_kit.errors import RegistrationError, StoreError
 from extension_kit.runtime.contract import Routes
 from extension_kit.runtime.service import Service
+from extension_kit.web.bodies import read_body
 from extension_kit.web.errors import answer_error
-from extension_kit.web.event_views import read_body
 from extension_kit.web.grouped_routes import MountedRoute, add_grouped_route
 
 logger = logging.getLogger("extension_kit.web")
@@ -59,7 +59,9 @@ def answer_any_error(mounted: Sequence[Routes], error: Exception) -> Response:
         return answer_error(error)
     if isinstance(error, RequestEntityTooLarge):
         with suppress(BadRequest):
-            read_body(request.max_content_length or 0)  # a client that is still sending would not see the answer
+            read_body(
+                request.environ, request.max_content_length or 0
+            )  # a client that is still sending would not see the answer
     elif isinstance(error, StoreError):
         logger.error("%s %s: %s", request.method, request.path, error)
     elif not isinstance(error, HTTPException):

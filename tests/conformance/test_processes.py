@@ -175,6 +175,29 @@ class TestServerKilled:
 
 
 @on_sqlite
+class TestNiceness:
+    """The worker beside a server leaves it the first turn at the CPUs."""
+
+    def test_is_the_workers_and_nobody_elses(self, serve, ledger, event):
+        with serve(EXTENSION_WORKER_NICENESS=7) as server:
+            goes_on(server, ledger, event, "a")
+            given = os.getpriority(os.PRIO_PROCESS, 0)
+            (worker,), (web,) = server.children("worker"), server.children("serve")
+            assert niceness(worker) == {min(given + 7, 19)}
+            assert niceness(web) == niceness(server.process.pid) == {given}
+
+    def test_is_not_that_of_a_worker_by_itself(self, work, ledger):
+        with work(EXTENSION_WORKER_NICENESS=7) as worker:
+            wait_until(lambda: "Delivery worker started" in worker.log)
+            assert niceness(worker.process.pid) == {os.getpriority(os.PRIO_PROCESS, 0)}
+
+
+def niceness(process):
+    """The niceness of all threads of a process."""
+    return {os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in os.listdir(f"/proc/{process}/task")}
+
+
+@on_sqlite
 class TestRetention:
     def test_goes_on_after_any_error(self, database_url, caplog):
         broken = replace(Settings(), database_url=database_url, retention_days=10**9)  # too many for a date

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import threading
 from contextlib import ExitStack
 
@@ -112,6 +113,24 @@ def test_all_edges_give_the_same_answer(servers, name):
         assert asgi.headers["content-type"] == "application/json"
         assert set(asgi.json) <= {"title", "detail", "errors"}
         assert asgi.json["title"]
+
+
+@pytest.mark.parametrize("name", [name for name, (method, *_) in REQUESTS.items() if method == "POST"])
+def test_with_hooks_flask_sends_the_same_head(servers, name):
+    _, path, content, _, _ = REQUESTS[name]
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nRequest-Id: a\r\nAccept-Encoding: gzip\r\n"
+    request = f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+    fast, slow = (answer_to(servers[edge], request) for edge in ("flask", "flask with hooks"))
+    assert fast == slow
+    assert fast.startswith(b"HTTP/1.1 ")
+
+
+def answer_to(server, request):
+    """All bytes of an answer but its date."""
+    with server.raw() as connection:
+        connection.sendall(request)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    return re.sub(rb"Date: [^\r]*\r\n", b"", answer)
 
 
 def test_an_accepted_event_is_answered_with_an_empty_object(server):

@@ -117,6 +117,8 @@ def run_server(command, log: Path, *, cwd=None, kind=Served, **environment) -> I
     """Start a command that serves at STEADYBIT_EXTENSION_PORT, and end it with all its processes."""
     port, health_port = free_port(), free_port()
     command = [part.replace("{port}", str(port)) for part in command]
+    # A loaded machine would leave a worker of lower priority nothing.
+    niceness = {"EXTENSION_WORKER_NICENESS": "0"} if "serve" in command else {}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("STEADYBIT_", "EXTENSION_"))}
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -127,6 +129,7 @@ def run_server(command, log: Path, *, cwd=None, kind=Served, **environment) -> I
             cwd=cwd or APPS,
             env={
                 **inherited,
+                **niceness,
                 "STEADYBIT_EXTENSION_PORT": str(port),
                 "STEADYBIT_EXTENSION_HEALTH_PORT": str(health_port),
                 "PYTHONPATH": str(APPS),
@@ -166,15 +169,17 @@ def ready(server):
 
 
 SERVE = [KIT, "serve"]
+GUNICORN = [
+    str(BIN / "gunicorn"), "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "8",
+    "--no-control-socket",
+]  # fmt: skip
 EDGES = {
     "asgi": [*SERVE, "{target}.py"],
     "known heads": [*SERVE, "{target}.py"],
-    "flask": [
-        str(BIN / "gunicorn"), "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "8",
-        "--no-control-socket",
-        "extension_kit.wsgi:create_app('{target}.py')",
-    ],
-}  # fmt: skip
+    "flask": [*GUNICORN, "extension_kit.wsgi:create_app('{target}.py')"],
+    "flask with hooks": [*GUNICORN, "hooked:create_app('{target}.py')"],
+}
+"""Ways into an extension. The one called ``flask`` answers events without Flask, as it has no hooks."""
 
 
 @contextmanager
@@ -184,6 +189,6 @@ def serve_app(target: str, log: Path, *, edge: str = "asgi", **environment) -> I
     kind = ServedWithKnownHeads if edge == "known heads" else Served
     with run_server(command, log, kind=kind, **environment) as served:
         wait_until(lambda: listens(served))
-        if edge != "flask":
+        if not edge.startswith("flask"):
             wait_until(lambda: served.health("readiness") == 200)
         yield served

@@ -7,7 +7,7 @@ from extension_kit.events.duplicates import RecentEvents
 
 
 def claim(recent, path, event_id, value="v"):
-    return recent.claim(path, event_id, lambda: value)
+    return recent.claim(path, event_id, value)
 
 
 def test_the_second_claim_finds_the_first():

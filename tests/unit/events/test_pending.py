@@ -20,11 +20,11 @@ def recent():
 
 @pytest.fixture
 def pending(recent):
-    return recent.claim("/events", "1", lambda: Pending("/events", "1", recent))[0]
+    return recent.claim("/events", "1", Pending("/events", "1", recent))[0]
 
 
 def is_remembered(recent):
-    return not recent.claim("/events", "1", object)[1]
+    return not recent.claim("/events", "1", object())[1]
 
 
 def test_those_that_wait_are_told_the_answer_at_its_end_and_later_ones_at_once(pending):

@@ -55,6 +55,7 @@ def test_defaults() -> None:
         "web_threads": 16,
         "queue_limit": 1000,
         "worker_threads": 16,
+        "worker_niceness": None,
         "function_timeout": 60.0,
         "stalled_after": 30.0,
         "max_body_bytes": 8_388_608,
@@ -228,6 +229,19 @@ def test_ports_that_do_not_collide(environment: pytest.MonkeyPatch, variables: d
         environment.setenv(variable.replace("UNIX", "STEADYBIT_EXTENSION_UNIX"), value)
 
     assert Settings.from_environment().port == int(variables[PORT])
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "niceness"),
+    [
+        ("sqlite:///./extension.db", None, 0),
+        ("postgresql://localhost/extension", None, 10),
+        ("sqlite:///./extension.db", 5, 5),
+        ("postgresql://localhost/extension", 0, 0),
+    ],
+)
+def test_the_niceness_of_a_worker_is_that_of_its_store(url: str, given: int | None, niceness: int) -> None:
+    assert Settings(database_url=url, worker_niceness=given).niceness_beside_server == niceness
 
 
 def test_the_passwords_are_not_shown() -> None:

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 
 import pytest
-from flask import Blueprint, Response
+from flask import Blueprint, Response, has_request_context
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 from werkzeug.exceptions import HTTPException
 
@@ -48,12 +48,14 @@ class Echo:
     Attributes:
         groups: the words of each call of ``write``.
         threads: the names of the threads that have parsed.
+        by_flask: True for each call of ``parse`` in a request of Flask.
         gate: ``write`` waits for it.
     """
 
     def __init__(self):
         self.groups = []
         self.threads = set()
+        self.by_flask = []
         self.gate = threading.Event()
         self.gate.set()
 
@@ -72,6 +74,7 @@ class Echo:
 
     def parse(self, request):
         self.threads.add(threading.current_thread().name)
+        self.by_flask.append(has_request_context())
         word = json.loads(request.body)
         if word == "odd":
             raise Odd
@@ -125,7 +128,18 @@ def stored(service):
 
 def by_flask(service, *bodies, query="", method="POST"):
     """Send bodies one after the other, and return status and text of each answer."""
-    client = create_app(service, embed_worker=False).test_client()
+    return by_client(create_app(service, embed_worker=False), bodies, query, method)
+
+
+def by_flask_with_hooks(service, *bodies, query="", method="POST"):
+    """Do the same where Flask answers, too, what the fast path would."""
+    app = create_app(service, embed_worker=False)
+    app.before_request(lambda: None)
+    return by_client(app, bodies, query, method)
+
+
+def by_client(app, bodies, query, method):
+    client = app.test_client()
     answers = [client.open(f"/echo/words{query}", method=method, data=body) for body in bodies]
     assert all(answer.headers["Request-Id"] for answer in answers)
     return [(answer.status_code, answer.content_type, answer.text) for answer in answers]
@@ -176,7 +190,7 @@ def by_asgi(service, *bodies, query="", method="POST"):
     return asyncio.run(run())
 
 
-@pytest.fixture(params=[by_flask, by_asgi])
+@pytest.fixture(params=[by_flask, by_flask_with_hooks, by_asgi])
 def send(request):
     return request.param
 
@@ -206,6 +220,11 @@ class TestAnswers:
         assert (code, found) == (status, text)
         assert kind == ("text/plain" if status in (200, 202) else TEXT)
         assert stored(service) == (["hello"] if word == "hello" else [])
+
+    def test_skip_flask_where_it_has_no_hooks(self, make, echo):
+        for way in (by_flask, by_flask_with_hooks, by_asgi):
+            way(make(), b'"hello"')
+        assert echo.by_flask == [False, True, False]
 
     def test_what_is_no_item_at_all(self, make, send):
         assert send(make(), b"{")[0][::2] == (500, "echo: 500 JSONDecodeError")
