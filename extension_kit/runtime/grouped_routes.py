@@ -58,7 +58,7 @@ class GroupedRoute(Generic[Item]):
 
     Args:
         method: such as ``POST``.
-        path: without variables, below the ``paths`` of the ``Routes``; a slash at its end makes no difference.
+        path: without variables, below the ``paths`` of the ``Routes``.
         parse: makes an item of a request, or answers it. It takes microseconds and waits for nothing: it runs on the
             event loop unless the body is large, and without a transaction. It does not use Flask's ``request``.
         write: writes items in the order of their arrival, in a transaction, and returns an answer or an exception for
@@ -67,6 +67,7 @@ class GroupedRoute(Generic[Item]):
         admit: answers a request with a body that is too large or broken, and left out, where this answer goes before
             that of the body, such as one about the caller; None: the body's.
         endpoint: the name of its view in Flask, such as ``doorbell.ring``; empty: one made of method and path.
+        takes_slash: False: the path with a slash at its end is another path; True: the slash makes no difference.
 
     Raises:
         RegistrationError: the method or the path is none, or a function is async or a generator.
@@ -78,6 +79,7 @@ class GroupedRoute(Generic[Item]):
     write: "Callable[[Transaction, Sequence[Item]], Sequence[Answer | Exception]]"
     admit: Callable[[ReceivedRequest], Answer | None] = _admit
     endpoint: str = ""
+    takes_slash: bool = True
 
     def __post_init__(self) -> None:
         if not self.method.isupper() or not self.path.startswith("/") or "<" in self.path:

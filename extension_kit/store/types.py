@@ -53,3 +53,10 @@ def driver_time(time: datetime, *, is_sqlite: bool) -> str | datetime | None:
     except OverflowError:
         return None
     return utc.isoformat(sep=" ", timespec="microseconds")[:26] if is_sqlite else utc
+
+
+def from_driver_time(found: str | datetime) -> datetime:
+    """Return a time that a statement past SQLAlchemy has read, aware and in UTC, as ``UtcDateTime`` does."""
+    if isinstance(found, str):
+        return datetime.fromisoformat(found).replace(tzinfo=UTC)
+    return found.astimezone(UTC)

@@ -94,7 +94,7 @@ def add_grouped_route(mounted: MountedRoute) -> None:
         route.endpoint or f"grouped {route.name}".replace(".", "_"),
         mounted.view,
         methods=[route.method],
-        strict_slashes=False,
+        strict_slashes=not route.takes_slash,
         provide_automatic_options=False,
     )
     mounted.app.extensions.setdefault(_TABLE, {})[route.method, route.path] = mounted
