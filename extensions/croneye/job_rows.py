@@ -1,15 +1,14 @@
 """Rows of jobs: those that the events of a transaction change, read and locked together, and written together."""
 
-# ruff: noqa: S608 (only names of ours are put into statements)
-
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from extension_kit.protocol import BulkInsert, BulkStatement, IsAnyOf, PreparedStatement, driver_time
+from extension_kit.protocol import BulkInsert, IsAnyOf, PreparedStatement, driver_time
 
+from .bulk_update import bulk_update
 from .codes import Code
 from .jobs import Job
 from .payload import Posted
@@ -89,7 +88,7 @@ class JobRows:
 
     def _create(self, posted: Posted, job_id: str, now: datetime) -> JobRow:
         is_active = posted.code is not Code.JOB_REMOVED
-        row = JobRow(0, None, Job(posted.scheduler or UNKNOWN, job_id, is_active=is_active, seen_at=now))
+        row = JobRow(0, None, Job(posted.scheduler or UNKNOWN, job_id, is_active, None, None, seen_at=now))
         self._by_id.setdefault(job_id, []).append(row)
         self._new.append(row)
         return row
@@ -131,7 +130,17 @@ def lock_row(connection: Connection, ref: int) -> JobRow | None:
 def write_jobs(connection: Connection, rows: Collection[JobRow]) -> None:
     """Write the jobs of locked rows that have changed."""
     is_sqlite = connection.dialect.name == "sqlite"
-    changed = [(row.ref, *_values(row.job, is_sqlite=is_sqlite)) for row in rows if row.job != row.stored]
+    running, changed = [], []
+    for row in rows:
+        if row.stored is None or row.job == row.stored:
+            continue
+        ref, values = row.ref, _values(row.job, is_sqlite=is_sqlite)
+        if row.job[:_SELDOM] == row.stored[:_SELDOM]:
+            running.append((ref, *values[_SELDOM:]))
+        else:
+            changed.append((ref, *values))
+    if running:
+        _RUN.execute(connection, running)
     if changed:
         _UPDATE.execute(connection, changed)
 
@@ -144,9 +153,9 @@ _TYPES = {
     "scheduler": "text",
     "job_id": "text",
     "is_active": "boolean",
-    "seen_at": "timestamptz",
     "task": "text",
     "is_active_at": "timestamptz",
+    "seen_at": "timestamptz",
     "next_run": "timestamptz",
     "next_run_at": "timestamptz",
     "last_code": "integer",
@@ -157,14 +166,14 @@ _TYPES = {
 }
 """The columns of ``Job``, in its order, with their types in PostgreSQL."""
 
+_SELDOM = Job._fields.index("seen_at")
+"""The number of columns that no event about a run changes: the first ones."""
+
 _COLUMNS = (jobs.c.ref, *(jobs.c[name] for name in _TYPES))
 _OF_IDS = PreparedStatement(
     select(*_COLUMNS).where(IsAnyOf(jobs.c.job_id, "ids")).order_by(jobs.c.ref).with_for_update()
 )
 _OF_REF = PreparedStatement(select(*_COLUMNS).where(jobs.c.ref == bindparam("ref")).with_for_update())
 _ADD = BulkInsert(jobs.name, _TYPES, "RETURNING ref, job_id, scheduler")
-_UPDATE = BulkStatement(
-    f"UPDATE {jobs.name} SET {', '.join(f'{name} = given.{name}' for name in _TYPES)}"
-    f" FROM {{given}} WHERE {jobs.name}.ref = given.ref",
-    {"ref": "bigint", **_TYPES},
-)
+_UPDATE = bulk_update(jobs.name, _TYPES)
+_RUN = bulk_update(jobs.name, dict(list(_TYPES.items())[_SELDOM:]))

@@ -21,9 +21,9 @@ class Job(NamedTuple):
     scheduler: str
     job_id: str
     is_active: bool
+    task: str | None
+    is_active_at: datetime | None
     seen_at: datetime
-    task: str | None = None
-    is_active_at: datetime | None = None
     next_run: datetime | None = None
     next_run_at: datetime | None = None
     last_code: int | None = None

@@ -31,10 +31,10 @@ class KnownRun:
         due_at: its scheduled begin, which identifies it; None if it is unknown.
         run: its submission and its end.
         loss: says if it is lost.
-        is_changed: True if it is to be written.
+        stored: its submission, its end and its loss as they are in the database; None for a new one.
     """
 
-    __slots__ = ("due_at", "is_changed", "job_ref", "loss", "ref", "run")
+    __slots__ = ("due_at", "job_ref", "loss", "ref", "run", "stored")
 
     def __init__(self, ref: int | None, job_ref: int, due_at: datetime | None, run: Run, loss: Loss) -> None:
         self.ref = ref
@@ -42,7 +42,7 @@ class KnownRun:
         self.due_at = due_at
         self.run = run
         self.loss = loss
-        self.is_changed = ref is None
+        self.stored = None if ref is None else (run, loss)
 
     @property
     def started_at(self) -> datetime | None:
@@ -59,9 +59,22 @@ class KnownRun:
         """The later of both times; ``LATER`` without an end."""
         return max(self.times) if self.run.end else LATER
 
+    @property
+    def is_changed(self) -> bool:
+        """True if it is to be written."""
+        return self.stored != (self.run, self.loss)
+
+    @property
+    def has_only_ended(self) -> bool:
+        """True if all that has changed is its end, after its submission."""
+        if self.stored is None or self.run.start is None or self.run.end is None:
+            return False
+        begun, loss = self.stored
+        return begun == Run(self.run.start, None) and loss == self.loss and self.run.end.at >= self.run.start.at
+
     def change(self, run: Run, loss: Loss) -> None:
         """Give it another submission or end, and another loss."""
-        self.run, self.loss, self.is_changed = run, loss, True
+        self.run, self.loss = run, loss
 
 
 class KnownRuns:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, update
 
 from extension_kit.protocol import BulkInsert, BulkStatement, IsAnyOf, PreparedStatement, driver_time, from_driver_time
 
+from .bulk_update import bulk_update
 from .known_runs import KnownRun, KnownRuns, Loss
 from .runs import SKEW, Mark, Run
 from .tables import runs
@@ -85,15 +86,19 @@ def _time(found: Any) -> datetime | None:
 def write_runs(connection: Connection, known: KnownRuns) -> None:
     """Write the runs that have changed."""
     is_sqlite = connection.dialect.name == "sqlite"
-    added, changed = [], []
+    added, ended, changed = [], [], []
     for each in known.changed:
         values = _values(each, is_sqlite=is_sqlite)
         if each.ref is None:
             added.append((each.job_ref, *values))
+        elif each.has_only_ended:
+            ended.append((each.ref, *values[: len(_END)]))
         else:
             changed.append((each.ref, *values))
     if added:
         _ADD.add(connection, added)
+    if ended:
+        _UPDATE_END.execute(connection, ended)
     if changed:
         _UPDATE.execute(connection, changed)
     if known.removed:
@@ -107,15 +112,15 @@ def _values(known: KnownRun, *, is_sqlite: bool) -> tuple[Any, ...]:
         return None if time is None else driver_time(time, is_sqlite=is_sqlite)
 
     return (
-        encoded(known.due_at),
-        encoded(known.started_at),
         encoded(end.at) if end else None,
         end.log if end else None,
         end.outcome if end else None,
+        encoded(known.until),
+        encoded(known.due_at),
+        encoded(known.started_at),
         encoded(known.loss.since),
         encoded(known.loss.reported_at),
         encoded(min(known.times)),
-        encoded(known.until),
     )
 
 
@@ -130,18 +135,19 @@ _LOSE = (
     .values(lost_at=bindparam("at"))
 )
 
+_END = {"ended_at": "timestamptz", "ended_log": "bigint", "outcome": "text", "until": "timestamptz"}
 _TYPES = {
+    **_END,
     "due_at": "timestamptz",
     "started_at": "timestamptz",
-    "ended_at": "timestamptz",
-    "ended_log": "bigint",
-    "outcome": "text",
     "lost_from": "timestamptz",
     "lost_at": "timestamptz",
     "begun_at": "timestamptz",
-    "until": "timestamptz",
 }
-_FOUND = ", ".join(f"found.{name}" for name in ("ref", "job_ref", *list(_TYPES)[:7]))
+_FOUND = ", ".join(
+    f"found.{name}"
+    for name in ("ref", "job_ref", "due_at", "started_at", "ended_at", "ended_log", "outcome", "lost_from", "lost_at")
+)
 
 
 def _reading(condition: str, order: str, limit: int, columns: dict[str, str]) -> BulkStatement:
@@ -168,9 +174,5 @@ _NEAR = _reading(
     {"since": "timestamptz"},
 )
 _ADD = BulkInsert(runs.name, {"job_ref": "bigint", **_TYPES}, "")
-_UPDATE = BulkStatement(
-    f"UPDATE {runs.name} SET {', '.join(f'{name} = given.{name}' for name in _TYPES)}"
-    f" FROM {{given}} WHERE {runs.name}.ref = given.ref",
-    {"ref": "bigint", **_TYPES},
-)
+_UPDATE, _UPDATE_END = bulk_update(runs.name, _TYPES), bulk_update(runs.name, _END)
 _REMOVE = PreparedStatement(delete(runs).where(IsAnyOf(runs.c.ref, "refs")))
