@@ -45,6 +45,7 @@ from extension_kit.store.numbers import new_numbers
 from extension_kit.store.prepared import PreparedStatement
 from extension_kit.store.types import NUMBER, UtcDateTime, driver_time, from_driver_time, new_metadata
 from extension_kit.store.upsert import insert_or_ignore, upsert
+from extension_kit.web.grouped_routes import received_request
 from extension_kit.web.json_body import InvalidBody, NotAnObject, NotJson, load_json, read_json
 from extension_kit.web.openapi import to_yaml
 from extension_kit.web.openapi_builder import (
@@ -146,6 +147,7 @@ __all__ = [
     "query_parameter",
     "read_foreign_json",
     "read_json",
+    "received_request",
     "refuse_missing_secrets",
     "seconds",
     "setting",

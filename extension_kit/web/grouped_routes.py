@@ -55,10 +55,10 @@ class MountedRoute:
         try:
             body = request.get_data()
         except HTTPException:
-            if (refusal := self.route.admit(_received_request(b""))) is not None:
+            if (refusal := self.route.admit(received_request())) is not None:
                 return respond(refusal)
             raise
-        item = self.route.parse(_received_request(body))
+        item = self.route.parse(received_request(body))
         if isinstance(item, Answer):
             return respond(item)
         told: SimpleQueue[Answer | Exception] = SimpleQueue()
@@ -106,14 +106,20 @@ def grouped_routes(app: Flask) -> Mapping[tuple[str, str], MountedRoute]:
     return routes
 
 
-def _received_request(body: bytes) -> ReceivedRequest:
+def received_request(body: bytes = b"") -> ReceivedRequest:
+    """Return the current request of Flask, as the functions of grouped routes get it.
+
+    Args:
+        body: its body; empty: it is left out.
+    """
     headers = {name.lower(): value for name, value in request.headers.items()}
-    return ReceivedRequest(request.method, request.path, request.query_string, headers, body)
+    return ReceivedRequest(request.method, request.path, request.query_string, headers, body, request.environ)
 
 
 def _environ(received: ReceivedRequest) -> dict[str, Any]:
     headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in received.headers.items()}
     return {
+        **received.connection,
         **headers,
         "REQUEST_METHOD": received.method,
         "SCRIPT_NAME": "",
