@@ -50,7 +50,7 @@ class JobRows:
         self._schedulers = schedulers
         self._by_id: dict[str, list[JobRow]] = {}
         self._new: list[JobRow] = []
-        if emptied:
+        if emptied and connection.dialect.name == "postgresql":  # a transaction of SQLite has the only write lock
             theirs = jobs.c.scheduler.in_(emptied) & jobs.c.is_active
             locked = select(jobs.c.ref).where(theirs | jobs.c.job_id.in_(job_ids)).order_by(jobs.c.ref)
             connection.execute(select(func.count()).select_from(locked.with_for_update().subquery()))

@@ -34,7 +34,11 @@ class Arrival(NamedTuple):
 def find_new(connection: Connection, arrivals: Sequence[Arrival]) -> list[Arrival]:
     """Return the events that are not in the log, each once, in their order."""
     known = {id for (id,) in _KNOWN.all(connection, ids=[arrival.id for arrival in arrivals])}
-    return list({arrival.id: arrival for arrival in reversed(arrivals) if arrival.id not in known}.values())[::-1]
+    new: dict[str, Arrival] = {}
+    for arrival in arrivals:
+        if arrival.id not in known:
+            new.setdefault(arrival.id, arrival)
+    return list(new.values())
 
 
 def add_entries(connection: Connection, arrivals: Sequence[tuple[Arrival, int | None]]) -> list[int]:
