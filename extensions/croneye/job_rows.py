@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from extension_kit.protocol import BulkInsert, IsAnyOf, PreparedStatement, driver_time
+from extension_kit.protocol import IsAnyOf, PreparedStatement, driver_time
 
-from .bulk_update import bulk_update
+from .bulk_writes import bulk_add, bulk_update
 from .codes import Code
 from .jobs import Job
 from .payload import Posted
@@ -109,7 +109,7 @@ class JobRows:
             return
         is_sqlite = self._connection.dialect.name == "sqlite"
         by_key = {(row.job.job_id, row.job.scheduler): row for row in self._new}
-        for ref, *key in _ADD.add(self._connection, [_values(row.job, is_sqlite=is_sqlite) for row in self._new]):
+        for ref, *key in _ADD.execute(self._connection, [_values(row.job, is_sqlite=is_sqlite) for row in self._new]):
             row = by_key[tuple(key)]
             row.ref, row.stored = ref, row.job
         self._new = []
@@ -174,6 +174,6 @@ _OF_IDS = PreparedStatement(
     select(*_COLUMNS).where(IsAnyOf(jobs.c.job_id, "ids")).order_by(jobs.c.ref).with_for_update()
 )
 _OF_REF = PreparedStatement(select(*_COLUMNS).where(jobs.c.ref == bindparam("ref")).with_for_update())
-_ADD = BulkInsert(jobs.name, _TYPES, "RETURNING ref, job_id, scheduler")
+_ADD = bulk_add(jobs.name, _TYPES, "RETURNING ref, job_id, scheduler")
 _UPDATE = bulk_update(jobs.name, _TYPES)
 _RUN = bulk_update(jobs.name, dict(list(_TYPES.items())[_SELDOM:]))

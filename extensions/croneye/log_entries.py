@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
-from extension_kit.protocol import BulkInsert, IsAnyOf, PreparedStatement, driver_time
+from extension_kit.protocol import IsAnyOf, PreparedStatement, driver_time
 
+from .bulk_writes import bulk_add
 from .payload import Posted, text
 from .tables import LATER, UNKNOWN, log
 
@@ -49,7 +50,7 @@ def add_entries(connection: Connection, arrivals: Sequence[tuple[Arrival, int | 
         arrivals: new events, each with the ref of its job, if it has one.
     """
     is_sqlite = connection.dialect.name == "sqlite"
-    refs = _ADD.add(connection, [_values(*each, is_sqlite=is_sqlite) for each in arrivals])
+    refs = _ADD.execute(connection, [_values(*each, is_sqlite=is_sqlite) for each in arrivals])
     return sorted(ref for (ref,) in refs)
 
 
@@ -81,7 +82,7 @@ def _shortened(value: Any) -> str | None:
 
 
 _KNOWN = PreparedStatement(select(log.c.event_id).where(IsAnyOf(log.c.event_id, "ids")))
-_ADD = BulkInsert(
+_ADD = bulk_add(
     log.name,
     {
         "event_id": "text",

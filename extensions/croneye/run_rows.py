@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, update
 
-from extension_kit.protocol import BulkInsert, BulkStatement, IsAnyOf, PreparedStatement, driver_time, from_driver_time
+from extension_kit.protocol import BulkStatement, IsAnyOf, PreparedStatement, driver_time, from_driver_time
 
-from .bulk_update import bulk_update
+from .bulk_writes import bulk_add, bulk_update
 from .known_runs import KnownRun, KnownRuns, Loss
 from .runs import SKEW, Mark, Run
 from .tables import runs
@@ -41,26 +41,17 @@ def read_runs(connection: Connection, concerned: Iterable[Concerned]) -> KnownRu
         concerned: the jobs of the events.
     """
     is_sqlite = connection.dialect.name == "sqlite"
-    refs: dict[int, None] = {}
-    due: dict[tuple[int, datetime], None] = {}
+    due: dict[tuple[int, datetime | None], None] = {}
     near: dict[int, datetime] = {}
     for job_ref, at, due_at in concerned:
-        refs[job_ref] = None
-        if due_at is not None:
+        if at is None or due_at is not None:
             due[job_ref, due_at] = None
-        elif at is not None:
+        else:
             near[job_ref] = min(at, near.get(job_ref, at))
-    rows: list[tuple[Any, ...]] = []
-    if refs:
-        rows += _NEWEST.execute(connection, [(ref,) for ref in refs])
-    if due:
-        rows += _DUE.execute(connection, [(ref, driver_time(at, is_sqlite=is_sqlite)) for ref, at in due])
-    if near:
-        since = [(ref, driver_time(at - 2 * SKEW, is_sqlite=is_sqlite)) for ref, at in near.items()]
-        rows += _NEAR.execute(connection, since)
-    return KnownRuns(
-        _known(*row) for row in sorted({row[0]: row for row in rows}.values(), key=lambda row: int(row[0]))
-    )
+    given: list[tuple[Any, ...]] = [(ref, at and driver_time(at, is_sqlite=is_sqlite), None) for ref, at in due]
+    given += [(ref, None, driver_time(at - 2 * SKEW, is_sqlite=is_sqlite)) for ref, at in near.items()]
+    by_ref = {row[0]: row for row in _READ.execute(connection, given)} if given else {}
+    return KnownRuns(_known(*by_ref[ref]) for ref in sorted(by_ref))
 
 
 def _known(
@@ -96,7 +87,7 @@ def write_runs(connection: Connection, known: KnownRuns) -> None:
         else:
             changed.append((each.ref, *values))
     if added:
-        _ADD.add(connection, added)
+        _ADD.execute(connection, added)
     if ended:
         _UPDATE_END.execute(connection, ended)
     if changed:
@@ -150,29 +141,28 @@ _FOUND = ", ".join(
 )
 
 
-def _reading(condition: str, order: str, limit: int, columns: dict[str, str]) -> BulkStatement:
-    """Make a statement that reads runs of each given job: with a limit for each, on both stores by an index."""
-    chosen = f"FROM {runs.name} AS one WHERE one.job_ref = given.job_ref AND {condition} ORDER BY {order} LIMIT {limit}"
-    return BulkStatement(
-        f"SELECT {_FOUND} FROM {{given}} CROSS JOIN {runs.name} AS found WHERE found.ref IN (SELECT one.ref {chosen})",
-        {"job_ref": "bigint", **columns},
-        postgresql=f"SELECT {_FOUND} FROM {{given}} CROSS JOIN LATERAL (SELECT one.* {chosen}) AS found",
+def _chosen(columns: str, condition: str, order: str, limit: int) -> str:
+    return (
+        f"SELECT {columns} FROM {runs.name} AS one WHERE one.job_ref = given.job_ref AND {condition}"
+        f" ORDER BY {order} LIMIT {limit}"
     )
 
 
-_NEWEST = _reading("one.started_at IS NOT NULL", "one.started_at DESC, one.ref DESC", 1, {})
-_DUE = _reading(
-    "one.due_at = given.due_at AND (one.started_at IS NULL OR one.ended_at IS NULL)",
-    "one.ref",
-    _MOST,
-    {"due_at": "timestamptz"},
+# What is read of a job: its newest run; the runs of a scheduled begin that lack a submission or an end; the runs
+# without a scheduled begin near a time.
+_REASONS = (
+    ("one.started_at IS NOT NULL", "one.started_at DESC, one.ref DESC", 1),
+    ("one.due_at = given.due_at AND (one.started_at IS NULL OR one.ended_at IS NULL)", "one.ref", _MOST),
+    ("one.due_at IS NULL AND one.until >= given.since", "one.until DESC, one.ref DESC", _MOST),
 )
-_NEAR = _reading(
-    "one.due_at IS NULL AND one.until >= given.since",
-    "one.until DESC, one.ref DESC",
-    _MOST,
-    {"since": "timestamptz"},
+_READ = BulkStatement(
+    f"SELECT {_FOUND} FROM {{given}} CROSS JOIN {runs.name} AS found WHERE "
+    + " OR ".join(f"found.ref IN ({_chosen('one.ref', *reason)})" for reason in _REASONS),
+    {"job_ref": "bigint", "due_at": "timestamptz", "since": "timestamptz"},
+    postgresql=f"SELECT {_FOUND} FROM {{given}} CROSS JOIN LATERAL ("
+    + " UNION ALL ".join(f"({_chosen('one.*', *reason)})" for reason in _REASONS)
+    + ") AS found",
 )
-_ADD = BulkInsert(runs.name, {"job_ref": "bigint", **_TYPES}, "")
+_ADD = bulk_add(runs.name, {"job_ref": "bigint", **_TYPES})
 _UPDATE, _UPDATE_END = bulk_update(runs.name, _TYPES), bulk_update(runs.name, _END)
 _REMOVE = PreparedStatement(delete(runs).where(IsAnyOf(runs.c.ref, "refs")))

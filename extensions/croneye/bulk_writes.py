@@ -1,10 +1,22 @@
-"""Bulk updates: statements that write some columns of many rows."""
+"""Bulk writes: statements that add many rows, or write some columns of them."""
 
 # ruff: noqa: S608 (only names of ours are put into statements)
 
 from collections.abc import Mapping
 
 from extension_kit.protocol import BulkStatement
+
+
+def bulk_add(table: str, columns: Mapping[str, str], then: str = "") -> BulkStatement:
+    """Make a statement that adds rows, in the order given.
+
+    Args:
+        table: its name.
+        columns: the names of the columns, with their types in PostgreSQL.
+        then: end of the statement, after the rows: ``RETURNING ...``; may be empty.
+    """
+    names = ", ".join(columns)
+    return BulkStatement(f"INSERT INTO {table} ({names}) SELECT {names} FROM {{given}} {then}", columns)
 
 
 def bulk_update(table: str, columns: Mapping[str, str]) -> BulkStatement:
