@@ -77,7 +77,7 @@ def lose_blocking_run(run: KnownRun | None, job: Job, at: datetime, now: datetim
 
 
 def report_lost(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
-    """Publish an event for each lost run that was not reported yet.
+    """Publish an event for each lost run that was not reported yet, the earliest first.
 
     Any number of processes may call this at the same time.
 
@@ -85,7 +85,8 @@ def report_lost(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
         The number of reported runs.
     """
     is_lost = (runs.c.lost_from <= now) & runs.c.ended_at.is_(None) & runs.c.lost_at.is_(None)
-    batch = select(runs.c.ref, runs.c.job_ref, runs.c.started_at, runs.c.due_at).where(is_lost).limit(_BATCH)
+    all_lost = select(runs.c.ref, runs.c.job_ref, runs.c.started_at, runs.c.due_at).where(is_lost)
+    batch = all_lost.order_by(runs.c.lost_from, runs.c.ref).limit(_BATCH)
     reported = 0
     while True:
         with kit.read() as connection:
