@@ -21,8 +21,15 @@ ID = "00000000-0000-4000-8000-000000000000"
 RUN = 900_000_000
 """The execution id in a body, replaced, too: each connection is an agent with one run after another."""
 
+DUE, TIME = 1_700_000_000_001, 1_700_000_000_002
+"""Milliseconds in a body, replaced, too: the events of a run come in pairs, each a minute after the pair before it.
+
+Both of a pair have the time at which it was due, and each has a time of its own.
+"""
+
 EVENTS_OF_A_RUN = 20
 
+_PAIR_EVERY, _PAIR_LASTS = 60_000, 2_000  # milliseconds
 _PATIENCE = 10.0  # seconds without any answer after which a server is taken for dead
 
 
@@ -33,31 +40,38 @@ class Request:
     Args:
         port: on 127.0.0.1.
         path: of the URL.
-        body: contains ``ID`` once, and may contain ``RUN``.
+        body: contains ``ID`` once, and may contain ``RUN``, ``DUE`` and ``TIME``.
         headers: beyond Host, Content-Type and Content-Length.
+        second: another body, for every second event of a run; empty: they are all alike.
     """
 
     port: int
     path: str
     body: str
     headers: dict[str, str] = field(default_factory=dict)
+    second: str = ""
 
     def __post_init__(self) -> None:
-        if self.body.count(ID) != 1:
+        if {body.count(ID) for body in (self.body, self.second or self.body)} != {1}:
             raise ValueError(f"the body must contain the id {ID} once")
 
-    def template(self) -> bytes:
-        """The bytes of a request, to be formatted with the numbers of the event and of its run."""
+    def templates(self) -> tuple[bytes, bytes]:
+        """The bytes of both events of a pair, to be formatted with the numbers of the event and of its run."""
+        ours = str(uuid4())[:-12]  # so that no two generators send the same id
+        return self._template(self.body, ours), self._template(self.second or self.body, ours)
+
+    def _template(self, body: str, ours: str) -> bytes:
         headers = {
             "Host": f"127.0.0.1:{self.port}",
             "Content-Type": "application/json",
-            "Content-Length": str(len(self.body.encode())),
+            "Content-Length": str(len(body.encode())),
             **self.headers,
         }
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        text = f"POST {self.path} HTTP/1.1\r\n{head}\r\n{self.body}".replace("%", "%%")
-        ours = str(uuid4())[:-12]  # so that no two generators send the same id
-        return text.replace(ID, f"{ours}%(event)012d").replace(str(RUN), "%(run)d").encode()
+        text = f"POST {self.path} HTTP/1.1\r\n{head}\r\n{body}".replace("%", "%%")
+        for value, name in ((RUN, "run"), (DUE, "due"), (TIME, "time")):
+            text = text.replace(str(value), f"%({name})d")
+        return text.replace(ID, f"{ours}%(event)012d").encode()
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,7 @@ class Generator:
 
     def __init__(self, request: Request, connections: int) -> None:
         self._port = request.port
-        self._template = request.template()
+        self._templates = request.templates()
         self._numbers = count(1)
         self._runs = count(RUN)
         self._poll = select.epoll()
@@ -124,8 +138,11 @@ class Generator:
     def _send(self, connection: _Connection) -> None:
         if not connection.to_come:
             connection.run, connection.to_come = next(self._runs), EVENTS_OF_A_RUN
+        pair, second = divmod(EVENTS_OF_A_RUN - connection.to_come, 2)
         connection.to_come -= 1
-        data = self._template % {b"event": next(self._numbers), b"run": connection.run}
+        due = DUE + pair * _PAIR_EVERY
+        numbers = {b"due": due, b"time": due + second * _PAIR_LASTS, b"run": connection.run}
+        data = self._templates[second] % {b"event": next(self._numbers), **numbers}
         connection.sent_at = time.perf_counter()
         # A request fits into the socket's buffer, and none is sent before the one ahead of it is answered.
         connection.socket.sendall(data)

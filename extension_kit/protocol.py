@@ -36,14 +36,16 @@ from extension_kit.settings.declare import TEXT, TRUE_OR_FALSE, Kind, one_of, se
 from extension_kit.settings.kinds import MOST_WAITS, SCHEDULE, SECRET, SECRETS, Schedule
 from extension_kit.store.batches import batches, delete_in_batches
 from extension_kit.store.bulk_insert import BulkInsert
+from extension_kit.store.bulk_statement import BulkStatement
 from extension_kit.store.extension_tables import Tables
 from extension_kit.store.lists import IsAnyOf
 from extension_kit.store.local_secret import local_secret, refuse_missing_secrets
 from extension_kit.store.locks import lock_name
 from extension_kit.store.numbers import new_numbers
 from extension_kit.store.prepared import PreparedStatement
-from extension_kit.store.types import NUMBER, UtcDateTime, driver_time, new_metadata
+from extension_kit.store.types import NUMBER, UtcDateTime, driver_time, from_driver_time, new_metadata
 from extension_kit.store.upsert import insert_or_ignore, upsert
+from extension_kit.web.grouped_routes import received_request
 from extension_kit.web.json_body import InvalidBody, NotAnObject, NotJson, load_json, read_json
 from extension_kit.web.openapi import to_yaml
 from extension_kit.web.openapi_builder import (
@@ -74,6 +76,7 @@ __all__ = [
     "Answer",
     "BasicCredentials",
     "BulkInsert",
+    "BulkStatement",
     "CallFailed",
     "CamelCase",
     "Cipher",
@@ -124,6 +127,7 @@ __all__ = [
     "check_pattern",
     "delete_in_batches",
     "driver_time",
+    "from_driver_time",
     "hash_password",
     "insert_or_ignore",
     "json_request",
@@ -143,6 +147,7 @@ __all__ = [
     "query_parameter",
     "read_foreign_json",
     "read_json",
+    "received_request",
     "refuse_missing_secrets",
     "seconds",
     "setting",

@@ -4,7 +4,7 @@
 
 import json
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.tables import BEHIND, CLAIMED, LATER, READY, WAITING
 from extension_kit.engine.queue import Candidate, Follower, Line, Queue, by_listener
+from extension_kit.store.types import from_driver_time
 
 _AT_ONCE = 256  # deliveries whose time has come, in one transaction
 
@@ -33,7 +34,7 @@ class SqliteQueue(Queue):
     def next_due(self, connection: Connection, shards: Sequence[int]) -> datetime | None:
         """Return the earliest time of a delivery that waits for its time; None without any."""
         row = _driver(connection).execute(_NEXT_DUE).fetchone()
-        return datetime.fromisoformat(row[0]).replace(tzinfo=UTC) if row else None
+        return from_driver_time(row[0]) if row else None
 
     def all_candidates(
         self, connection: Connection, shards: Sequence[int], limit: int

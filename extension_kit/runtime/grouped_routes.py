@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
@@ -26,6 +27,8 @@ class ReceivedRequest(NamedTuple):
         query_string: as it was sent, without its question mark.
         headers: by name in lower case; the values of a repeated header are joined by commas.
         body: within the limit of the kit.
+        connection: the variables of its connection, as WSGI names them: ``REMOTE_ADDR``, the client's address, and
+            those of ``peer_certificate``. There may be others.
     """
 
     method: str
@@ -33,6 +36,7 @@ class ReceivedRequest(NamedTuple):
     query_string: bytes
     headers: Mapping[str, str]
     body: bytes
+    connection: Mapping[str, Any] = MappingProxyType({})
 
     def query(self) -> dict[str, str]:
         """Return the parameters of the query, decoded; of a repeated one the first value."""
@@ -58,7 +62,7 @@ class GroupedRoute(Generic[Item]):
 
     Args:
         method: such as ``POST``.
-        path: without variables, below the ``paths`` of the ``Routes``; a slash at its end makes no difference.
+        path: without variables, below the ``paths`` of the ``Routes``.
         parse: makes an item of a request, or answers it. It takes microseconds and waits for nothing: it runs on the
             event loop unless the body is large, and without a transaction. It does not use Flask's ``request``.
         write: writes items in the order of their arrival, in a transaction, and returns an answer or an exception for
@@ -67,6 +71,9 @@ class GroupedRoute(Generic[Item]):
         admit: answers a request with a body that is too large or broken, and left out, where this answer goes before
             that of the body, such as one about the caller; None: the body's.
         endpoint: the name of its view in Flask, such as ``doorbell.ring``; empty: one made of method and path.
+        takes_slash: False: the path with a slash at its end is another path; True: the slash makes no difference.
+        is_slow: returns True for a request, given without its body, that ``parse`` and ``admit`` may take long for,
+            such as one with a password to be checked: it is answered on a thread, with Flask; None: no request is slow.
 
     Raises:
         RegistrationError: the method or the path is none, or a function is async or a generator.
@@ -78,14 +85,16 @@ class GroupedRoute(Generic[Item]):
     write: "Callable[[Transaction, Sequence[Item]], Sequence[Answer | Exception]]"
     admit: Callable[[ReceivedRequest], Answer | None] = _admit
     endpoint: str = ""
+    takes_slash: bool = True
+    is_slow: Callable[[ReceivedRequest], bool] | None = None
 
     def __post_init__(self) -> None:
         if not self.method.isupper() or not self.path.startswith("/") or "<" in self.path:
             raise RegistrationError(
                 f"a grouped route has a method in upper case and a path without variables, not {self.name!r:.80}"
             )
-        for function in (self.parse, self.write, self.admit):
-            if unfinished_kind(function):
+        for function in (self.parse, self.write, self.admit, self.is_slow):
+            if function is not None and unfinished_kind(function):
                 raise RegistrationError(
                     f"a grouped route needs plain functions: write {function!r:.80} without async and yield"
                 )

@@ -94,7 +94,9 @@ class AsgiApplication:
             try:
                 if route := self._route(path):
                     await self._answer(route.path, partial(self._take_event, route), scope, receive, send)
-                elif grouped := self._grouped_routes.get((scope["method"], path)):
+                elif (
+                    grouped := self._grouped_routes.get((scope["method"], path))
+                ) and not self._grouped_requests.is_slow(grouped, scope):
                     take = partial(self._grouped_requests.answer, grouped)
                     await self._answer(grouped.route.name, take, scope, receive, send)
                 else:

@@ -11,7 +11,9 @@ from extension_kit.events.answers import Answer
 from extension_kit.runtime.grouped_routes import ReceivedRequest
 from extension_kit.server.exchange import Exchange
 from extension_kit.server.in_flight import SMALL
+from extension_kit.server.request_bodies import Scope
 from extension_kit.web.grouped_routes import MountedRoute
+from extension_kit.web.peer_certificate import PEER_CERTIFICATE, add_peer_certificate
 
 logger = logging.getLogger("extension_kit.web")
 
@@ -32,6 +34,11 @@ class GroupedRequests:
         self._submit = submit
         self._limit = limit
 
+    def is_slow(self, mounted: MountedRoute, scope: Scope) -> bool:
+        """Return True if a request may hold up the loop, so that Flask has to answer it."""
+        is_slow = mounted.route.is_slow
+        return is_slow is not None and is_slow(_received_request(scope, b""))
+
     async def answer(self, mounted: MountedRoute, exchange: Exchange) -> Answer:
         """Answer a request.
 
@@ -40,7 +47,7 @@ class GroupedRequests:
             NoRoomError: its body does not fit beside others.
         """
         is_complete = await exchange.read(self._limit)
-        received = _received_request(exchange)
+        received = _received_request(exchange.scope, exchange.body)
         if not is_complete:
             return mounted.answer_too_large(received)
         try:
@@ -94,16 +101,18 @@ async def _committed(mounted: MountedRoute, item: Any, exchange: Exchange) -> An
     return answer
 
 
-def _received_request(exchange: Exchange) -> ReceivedRequest:
+def _received_request(scope: Scope, body: bytes) -> ReceivedRequest:
     """Return a request as Flask would have it: of a repeated header all values, and no underscores in names."""
-    scope = exchange.scope
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").replace("_", "-"), value.decode("latin-1")
         headers[key] = f"{headers[key]},{text}" if key in headers else text
     if headers.pop("transfer-encoding", None) is not None:
-        headers["content-length"] = f"{len(exchange.body)}"
-    return ReceivedRequest(scope["method"], scope["path"], scope["query_string"], headers, exchange.body)
+        headers["content-length"] = f"{len(body)}"
+    connection: dict[str, Any] = {"REMOTE_ADDR": client[0]} if (client := scope.get("client")) else {}
+    if PEER_CERTIFICATE in scope.get("state", ()):
+        add_peer_certificate(connection := {**connection, "asgi.scope": scope})
+    return ReceivedRequest(scope["method"], scope["path"], scope["query_string"], headers, body, connection)
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any) -> None:

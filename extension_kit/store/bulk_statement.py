@@ -21,14 +21,15 @@ class BulkStatement:
         statement: the text, with ``{given}`` where the table stands in a FROM clause; its name is ``given``.
         columns: the names of the table's columns, with their types in PostgreSQL. Times are given as ``driver_time``
             encodes them.
+        postgresql: the text for PostgreSQL, where it differs; empty: the same as for SQLite.
     """
 
-    def __init__(self, statement: str, columns: Mapping[str, str]) -> None:
+    def __init__(self, statement: str, columns: Mapping[str, str], *, postgresql: str = "") -> None:
         fields = ", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(columns))
         types = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         self._columns = list(columns)
         self._for_sqlite = statement.format(given=f"(SELECT {fields} FROM json_each(?)) AS given")
-        self._for_postgresql = statement.format(given=f"json_to_recordset(%s::json) AS given ({types})")
+        self._for_postgresql = (postgresql or statement).format(given=f"json_to_recordset(%s::json) AS given ({types})")
 
     def execute(self, connection: Connection, rows: Sequence[Row]) -> list[Row]:
         """Execute the statement with rows of values, at least one, and return its own rows, if it has any."""

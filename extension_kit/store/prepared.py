@@ -8,6 +8,8 @@ from sqlalchemy.types import TypeEngine
 
 Convert = Callable[[Any], Any]
 
+_FLOAT8 = 701  # PostgreSQL's type of Float columns: those of others are not asked for
+
 
 class _Compiled(NamedTuple):
     """Compiled for one dialect: text, constants, order of unnamed variables, and conversions."""
@@ -76,7 +78,7 @@ def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
     compiled: Any = statement.compile(dialect=dialect)
     binds = {name: _impl(bind.type, dialect).bind_processor(dialect) for name, bind in compiled.binds.items()}
     columns = statement.selected_columns if isinstance(statement, Select) else ()
-    converts = [_impl(column.type, dialect).result_processor(dialect, None) for column in columns]
+    converts = [_impl(column.type, dialect).result_processor(dialect, _FLOAT8) for column in columns]
     return _Compiled(
         str(compiled),
         {name: bind.value for name, bind in compiled.binds.items() if not bind.required},

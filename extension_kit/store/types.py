@@ -62,3 +62,10 @@ def driver_time(time: datetime, *, is_sqlite: bool) -> DriverTime:
         return utc
     text = str(utc)  # faster than isoformat, but without a fraction of 0
     return text[:26] if utc.microsecond else f"{text[:19]}.000000"
+
+
+def from_driver_time(found: str | datetime) -> datetime:
+    """Return a time that a statement past SQLAlchemy has read, aware and in UTC, as ``UtcDateTime`` does."""
+    if isinstance(found, str):
+        return datetime.fromisoformat(found).replace(tzinfo=UTC)
+    return found.astimezone(UTC)

@@ -15,6 +15,7 @@ from extension_kit.errors import StoreSilent, StoreUnavailable
 from extension_kit.events.answers import Answer
 from extension_kit.runtime.grouped_routes import GroupedRoute, ReceivedRequest
 from extension_kit.web.fast_path import FastRoute
+from extension_kit.web.peer_certificate import add_peer_certificate
 from extension_kit.web.responses import respond
 
 _TABLE = "extension_kit.grouped_routes"
@@ -62,15 +63,16 @@ class MountedRoute:
         try:
             body = request.get_data()
         except HTTPException:
-            if (refusal := self.route.admit(_received_request(request.environ, request.path, b""))) is not None:
+            if (refusal := self.route.admit(received_request())) is not None:
                 return respond(refusal)
             raise
-        answer = self._answer(_received_request(request.environ, request.path, body))
+        answer = self._answer(received_request(body))
         # Not raised: requests share the error, and each raise would make its traceback longer.
         return respond(answer) if isinstance(answer, Answer) else self.make_error(answer)
 
     def answer_fast(self, environ: dict[str, Any], body: bytes) -> Answer | Exception:
         """Return the answer to a request on the fast path, or the error that prevents one."""
+        add_peer_certificate(environ)
         return self._answer(_received_request(environ, environ["PATH_INFO"], body))
 
     def _answer(self, received: ReceivedRequest) -> Answer | Exception:
@@ -109,7 +111,7 @@ def add_grouped_route(mounted: MountedRoute) -> None:
         mounted.endpoint,
         mounted.view,
         methods=[route.method],
-        strict_slashes=False,
+        strict_slashes=not route.takes_slash,
         provide_automatic_options=False,
     )
     mounted.app.extensions.setdefault(_TABLE, {})[route.method, route.path] = mounted
@@ -128,15 +130,25 @@ def fast_grouped_routes(app: Flask) -> Iterator[FastRoute]:
             yield FastRoute(mounted.route.name, path, mounted.endpoint, mounted.view, mounted.answer_fast)
 
 
+def received_request(body: bytes = b"") -> ReceivedRequest:
+    """Return the current request of Flask, as the functions of grouped routes get it.
+
+    Args:
+        body: its body; empty: it is left out.
+    """
+    return _received_request(request.environ, request.path, body)
+
+
 def _received_request(environ: dict[str, Any], path: str, body: bytes) -> ReceivedRequest:
     headers = {name.lower(): value for name, value in EnvironHeaders(environ)}
     query_string = environ.get("QUERY_STRING", "").encode("latin-1")
-    return ReceivedRequest(environ["REQUEST_METHOD"], path, query_string, headers, body)
+    return ReceivedRequest(environ["REQUEST_METHOD"], path, query_string, headers, body, environ)
 
 
 def _environ(received: ReceivedRequest) -> dict[str, Any]:
     headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in received.headers.items()}
     return {
+        **received.connection,
         **headers,
         "REQUEST_METHOD": received.method,
         "SCRIPT_NAME": "",

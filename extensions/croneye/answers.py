@@ -10,8 +10,9 @@ import orjson
 from flask import Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from extension_kit.protocol import StoreUnavailable
+from extension_kit.protocol import RouteAnswer, StoreUnavailable
 
+_JSON = "application/json"
 _BAD_REQUEST = "Bad request"
 
 _REASONS = {
@@ -43,7 +44,16 @@ class Refusal(HTTPException):
 
 def success(message: str = "", **content: Any) -> Response:
     """Make the answer of a success."""
-    return _answer(200, {"status": "success", "message": message, **content})
+    return _answer(200, _success(message, **content))
+
+
+def route_success(origin: str | None) -> RouteAnswer:
+    """Make the answer to an event that was accepted, as grouped routes give it.
+
+    Args:
+        origin: the header ``Origin`` of the request.
+    """
+    return RouteAnswer(200, _ACCEPTED, _JSON, _sharing(origin) if origin else ())
 
 
 def bad_request() -> Refusal:
@@ -76,8 +86,16 @@ def failure(status: int, message: str, **content: Any) -> Response:
     return _answer(status, {"status": "failure", "message": message, **content})
 
 
+def _success(message: str, **content: Any) -> dict[str, Any]:
+    return {"status": "success", "message": message, **content}
+
+
 def _answer(status: int, content: dict[str, Any]) -> Response:
-    return _shared(Response(orjson.dumps(content) + b"\n", status, content_type="application/json"))
+    return _shared(Response(_encoded(content), status, content_type=_JSON))
+
+
+def _encoded(content: dict[str, Any]) -> bytes:
+    return orjson.dumps(content) + b"\n"
 
 
 def _preflight(methods: str) -> Response:
@@ -89,7 +107,17 @@ def _preflight(methods: str) -> Response:
 
 def _shared(response: Response) -> Response:
     if origin := request.headers.get("Origin"):
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Allow-Credentials"] = "true"
-        response.headers.add("Vary", "Origin")
+        response.headers.extend(_sharing(origin))
     return response
+
+
+def _sharing(origin: str) -> tuple[tuple[str, str], ...]:
+    """Return the headers with which browsers let pages of an origin read an answer."""
+    return (
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Allow-Credentials", "true"),
+        ("Vary", "Origin"),
+    )
+
+
+_ACCEPTED = _encoded(_success("", data={}))

@@ -8,13 +8,15 @@ job has ended; until then only a refusal counts. A lost run that ends after all 
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import select
 
 from extension_kit.protocol import Kit
 
-from . import runs as all_runs
 from .events import CronEyeEvent, lost_event
-from .jobs import change, lock_row
+from .job_rows import lock_row, write_jobs
+from .jobs import Job
+from .known_runs import KnownRun
+from .run_rows import Concerned, read_runs, record_lost
 from .runs import Run
 from .settings import CronEyeSettings
 from .tables import FAILED, LATER, UNKNOWN, runs
@@ -54,26 +56,28 @@ def lost_from(usual: float | None, begun: datetime, shortest: timedelta) -> date
     return begun + lasts if lasts < LATER - begun else None  # a service's clock may be wrong by any amount
 
 
-def record_blocking_run(connection: Connection, job: Row[Any], at: datetime, now: datetime) -> list[CronEyeEvent]:
-    """Record the newest run of a job as lost, if a later run was refused because of it.
+def lose_blocking_run(run: KnownRun | None, job: Job, at: datetime, now: datetime) -> list[CronEyeEvent]:
+    """Make the newest run of a job a lost one, if a later run was refused because of it.
 
     Args:
-        connection: of a transaction that has locked the job.
-        job: the job.
+        run: the newest run; None: there is none.
+        job: the job, before the refusal.
         at: the time of the refusal.
-        now: the current time, aware.
+        now: when it arrived, aware.
 
     Returns:
         The event to publish; none if the run has ended, is not longer than usual, or was reported before.
     """
-    run = all_runs.newest(connection, job.ref)
-    if run is None or at - run.started_at < timedelta(seconds=job.usual_seconds or 0.0):
+    if run is None or run.started_at is None or at - run.started_at < timedelta(seconds=job.usual_seconds or 0.0):
         return []
-    return _record_lost(connection, job, run, now)
+    if run.run.end is not None or run.loss.reported_at is not None:
+        return []
+    run.change(run.run, run.loss._replace(reported_at=now))
+    return [_lost_event(job, run.started_at, run.due_at, now)]
 
 
 def report_lost(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
-    """Publish an event for each lost run that was not reported yet.
+    """Publish an event for each lost run that was not reported yet, the earliest first.
 
     Any number of processes may call this at the same time.
 
@@ -81,7 +85,8 @@ def report_lost(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
         The number of reported runs.
     """
     is_lost = (runs.c.lost_from <= now) & runs.c.ended_at.is_(None) & runs.c.lost_at.is_(None)
-    batch = select(runs.c.ref, runs.c.job_ref, runs.c.started_at, runs.c.due_at).where(is_lost).limit(_BATCH)
+    all_lost = select(runs.c.ref, runs.c.job_ref, runs.c.started_at, runs.c.due_at).where(is_lost)
+    batch = all_lost.order_by(runs.c.lost_from, runs.c.ref).limit(_BATCH)
     reported = 0
     while True:
         with kit.read() as connection:
@@ -93,16 +98,16 @@ def report_lost(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
 
 def _report(kit: Kit, run: Any, now: datetime) -> bool:
     with kit.transaction() as transaction:
-        if (job := lock_row(transaction.connection, run.job_ref)) is None:
+        connection = transaction.connection
+        if (row := lock_row(connection, run.job_ref)) is None or not record_lost(connection, run.ref, now):
             return False
-        events = _record_lost(transaction.connection, job, run, now)
-        transaction.publish(*events)
-        return bool(events)
+        event = _lost_event(row.job, run.started_at, run.due_at, now)
+        row.job = read_runs(connection, [Concerned(row.ref)]).applied_to(row.job, row.ref)
+        write_jobs(connection, [row])
+        transaction.publish(event)
+        return True
 
 
-def _record_lost(connection: Connection, job: Row[Any], run: Row[Any], now: datetime) -> list[CronEyeEvent]:
-    if not all_runs.record_lost(connection, run.ref, now):
-        return []
-    change(connection, job.ref, all_runs.state(all_runs.newest(connection, job.ref)))
+def _lost_event(job: Job, started: datetime, due: datetime | None, now: datetime) -> CronEyeEvent:
     scheduler = job.scheduler if job.scheduler != UNKNOWN else None
-    return [lost_event(scheduler, job.job_id, job.task, job.next_run, started=run.started_at, due=run.due_at, now=now)]
+    return lost_event(scheduler, job.job_id, job.task, job.next_run, started=started, due=due, now=now)

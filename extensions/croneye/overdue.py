@@ -15,7 +15,7 @@ _BATCH = 100
 
 
 def report_overdue(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
-    """Publish an event for each overdue job that was not reported for the same time before.
+    """Publish an event for each overdue job that was not reported for the same time before, the earliest first.
 
     A job is overdue if no event of a run was received for ``EXTENSION_CRONEYE_OVERDUE_AFTER`` seconds after the time of
     its next run. Removed jobs, and jobs of a paused or stopped scheduler, are not overdue; after the start of a
@@ -25,7 +25,7 @@ def report_overdue(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
         The number of reported jobs.
     """
     overdue = _overdue(now - timedelta(seconds=settings.overdue_after))
-    batch = select(jobs.c.ref, jobs.c.next_run).where(overdue).limit(_BATCH)
+    batch = select(jobs.c.ref, jobs.c.next_run).where(overdue).order_by(jobs.c.next_run, jobs.c.ref).limit(_BATCH)
     reported = 0
     while True:
         with kit.read() as connection:

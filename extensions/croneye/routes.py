@@ -9,17 +9,14 @@ from .accounts import Accounts
 from .answers import answer_error
 from .dashboard import Dashboard
 from .document import API, UPSTREAM_PREFIX, build_document
-from .listener import listener_view
+from .listener import Listener
 from .settings import CronEyeSettings
 
 
 def routes(kit: Kit, settings: CronEyeSettings) -> Routes:
     """Make the routes of services and of dashboards."""
     blueprint = Blueprint("croneye", __name__)
-    receive = listener_view(kit, settings)
     listeners = dict.fromkeys((f"{settings.prefix}/event", f"{UPSTREAM_PREFIX}/event"))
-    for number, path in enumerate(listeners):
-        blueprint.add_url_rule(path, f"event{number}", receive, methods=["POST"], provide_automatic_options=False)
     Dashboard(kit, Accounts(kit, settings)).add_to(blueprint, API)
     described = orjson.dumps(build_document(settings.prefix))
 
@@ -27,4 +24,4 @@ def routes(kit: Kit, settings: CronEyeSettings) -> Routes:
     def openapi() -> Response:
         return Response(described, content_type="application/json")
 
-    return Routes(blueprint, (*listeners, API), answer_error)
+    return Routes(blueprint, (*listeners, API), answer_error, grouped=Listener(settings).routes(listeners))

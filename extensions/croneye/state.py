@@ -1,115 +1,142 @@
-"""Records a posted event in the tables and publishes it to listeners, in one transaction."""
+"""Records posted events in the tables and publishes them to listeners, in one transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 
-from extension_kit.protocol import Transaction, insert_or_ignore, upsert
+from extension_kit.protocol import BulkStatement, Transaction
 
-from . import runs
 from .codes import EXECUTION, SCHEDULER, Code
-from .events import CronEyeEvent, event_id, posted_event
-from .jobs import change, changes, lock_job, remove_all
-from .lost import lost_from, record_blocking_run, usual_seconds
-from .payload import Posted, text
-from .tables import ACTIVE, LATER, PAUSED, SHUTDOWN, UNKNOWN, log, schedulers
-
-_STATUSES = {
-    Code.SCHEDULER_STARTED: ACTIVE,
-    Code.SCHEDULER_RESUMED: ACTIVE,
-    Code.SCHEDULER_PAUSED: PAUSED,
-    Code.SCHEDULER_SHUTDOWN: SHUTDOWN,
-}
-
-LONGEST_TEXT = 65_536
-"""Characters of a return value, an exception or a traceback in the log; listeners get the whole text."""
-
-_CUT = " [...] "
+from .events import CronEyeEvent, posted_event
+from .job_rows import JobRow, JobRows
+from .jobs import Job
+from .known_runs import KnownRuns
+from .log_entries import Arrival, add_entries, find_new
+from .lost import lose_blocking_run, lost_from, usual_seconds
+from .run_rows import Concerned, read_runs, write_runs
+from .runs import OUTCOMES, Mark
+from .scheduler_rows import SchedulerRows
+from .tables import UNKNOWN
 
 
-def record(transaction: Transaction, posted: Posted, body: bytes, now: datetime, shortest: timedelta) -> None:
-    """Record an event and its effects, and publish it. A repeated event changes nothing.
+class _Step(NamedTuple):
+    """An event with the row of its job, if it has one, and this job before and after it."""
 
-    All transactions lock in the same order, so that they cannot deadlock: a job by its id, its row, then the rows of
-    the kit. An event about a scheduler and all its jobs locks the scheduler first, and no job by its id. Several rows
-    of jobs are locked in the order of their ``ref``.
+    arrival: Arrival
+    row: JobRow | None = None
+    before: Job | None = None
+    after: Job | None = None
+
+
+def record(transaction: Transaction, arrivals: Sequence[Arrival], shortest: timedelta) -> None:
+    """Record events and their effects, and publish them, as if each had a transaction of its own.
+
+    A repeated event changes nothing. All transactions lock in the same order, so that they cannot deadlock: ids of jobs
+    and events by their hashes, rows of jobs by their ``ref``, schedulers by their names, then the rows of the kit.
 
     Args:
         transaction: the caller commits it before it answers.
-        posted: the event.
-        body: the body of the event, as it was sent.
-        now: the current time, aware.
+        arrivals: the events, in the order of their arrival.
         shortest: the minimum duration of a lost run.
     """
     connection = transaction.connection
-    id = event_id(posted, body)
-    scheduler, task, duration = posted.scheduler, None, None
-    lost: list[CronEyeEvent] = []
-    if posted.job_id is not None:
-        job = lock_job(connection, posted, now)
-        scheduler = job.scheduler if job.scheduler != UNKNOWN else None
-        if (entry := _log(connection, posted, id, job.ref, now)) is None:
-            return
-        changed = changes(job, posted, now)
-        if posted.code in EXECUTION and posted.code is not Code.JOB_MAX_INSTANCES:
-            mark = _mark(posted, entry, now)
-            from_then_on = lost_from(job.usual_seconds, max(mark.at, now), shortest)
-            run = runs.pair_with(connection, job.ref, mark, posted.due, from_then_on)
-            if run.end is not None and run.end.log == entry:
-                duration = run.duration
-                changed["usual_seconds"] = usual_seconds(job.usual_seconds, run)
-            changed |= runs.state(runs.newest(connection, job.ref))
-        change(connection, job.ref, changed)
-        if posted.code is Code.JOB_MAX_INSTANCES:
-            lost = record_blocking_run(connection, job, posted.time or now, now)
-        task = changed.get("task", job.task)
-    else:
-        if _log(connection, posted, id, None, now) is None:
-            return
-        if posted.scheduler is not None and (posted.code in SCHEDULER or posted.code is Code.ALL_JOBS_REMOVED):
-            _record_scheduler(connection, posted, now)
-    transaction.publish(posted_event(posted, id, scheduler=scheduler, task=task, duration=duration), *lost)
-
-
-def _log(connection: Connection, posted: Posted, id: str, job_ref: int | None, now: datetime) -> int | None:
-    """Add an event to the log, and return the ref of its entry; None if it is there already."""
-    entry = {
-        "event_id": id,
-        "code": posted.code,
-        "scheduler": posted.scheduler or UNKNOWN,
-        "job_ref": job_ref,
-        "time": posted.time,
-        "sort_at": posted.time or LATER,
-        "received_at": now,
-        "next_run": posted.next_run,
-        "return_value": _shortened(posted.payload.get("return_value")),
-        "exception": _shortened(posted.payload.get("exception")),
-        "traceback": _shortened(posted.payload.get("traceback")),
-    }
-    return insert_or_ignore(connection, log, entry, returning=[log.c.ref]).scalar()
-
-
-def _shortened(value: Any) -> str | None:
-    """Return a value as a text for dashboards. They show thousands, so a long text keeps its begin and end only."""
-    written = text(value)
-    if written is None or len(written) <= LONGEST_TEXT:
-        return written
-    part = (LONGEST_TEXT - len(_CUT)) // 2
-    return f"{written[:part]}{_CUT}{written[-part:]}"
-
-
-def _mark(posted: Posted, entry: int, now: datetime) -> runs.Mark:
-    outcome = runs.OUTCOMES.get(posted.code)
-    return runs.Mark(posted.time or now, outcome, entry if outcome else None)
-
-
-def _record_scheduler(connection: Connection, posted: Posted, now: datetime) -> None:
-    name, at = posted.scheduler, posted.time or now
-    upsert(connection, schedulers, {"name": name, "status": ACTIVE, "seen_at": now}, update=["seen_at"])
-    if posted.code is Code.ALL_JOBS_REMOVED:
-        remove_all(connection, str(name), at)
+    _lock(connection, arrivals)
+    new = find_new(connection, arrivals)
+    if not new:
         return
-    not_later = schedulers.c.status_at.is_(None) | (schedulers.c.status_at <= at)
-    changed = update(schedulers).where(schedulers.c.name == name, not_later)
-    connection.execute(changed.values(status=_STATUSES[posted.code], status_at=at))
+    schedulers = SchedulerRows()
+    jobs = JobRows(
+        connection,
+        schedulers,
+        {arrival.posted.job_id for arrival in new if arrival.posted.job_id is not None},
+        {name for arrival in new if (name := _emptied(arrival)) is not None},
+    )
+    steps = [_take(arrival, jobs, schedulers) for arrival in new]
+    jobs.add_new()
+    schedulers.write(connection)
+    entries = add_entries(connection, [(step.arrival, None if step.row is None else step.row.ref) for step in steps])
+    runs = read_runs(connection, _concerned(steps))
+    events: list[CronEyeEvent] = []
+    for step, entry in zip(steps, entries, strict=True):
+        events += _events(step, entry, runs, shortest)
+    for row in {step.row for step in steps if step.row is not None and step.arrival.posted.code in EXECUTION}:
+        row.job = runs.applied_to(row.job, row.ref)
+    write_runs(connection, runs)
+    jobs.write()
+    transaction.publish(*events)
+
+
+def _lock(connection: Connection, arrivals: Sequence[Arrival]) -> None:
+    """Lock the ids of jobs, and those of events without a job: nobody else records the same at the same time."""
+    if connection.dialect.name == "postgresql":  # a transaction of SQLite has the only write lock
+        names = (arrival.id if arrival.posted.job_id is None else arrival.posted.job_id for arrival in arrivals)
+        _LOCK.execute(connection, [(name,) for name in dict.fromkeys(names)])
+
+
+def _emptied(arrival: Arrival) -> str | None:
+    """Return the scheduler that has removed all its jobs, if the event says so."""
+    return arrival.posted.scheduler if arrival.posted.code is Code.ALL_JOBS_REMOVED else None
+
+
+def _take(arrival: Arrival, jobs: JobRows, schedulers: SchedulerRows) -> _Step:
+    """Apply an event to its job or scheduler, but for what follows from runs."""
+    posted, _, now = arrival
+    if posted.job_id is not None:
+        row = jobs.find(posted, posted.job_id, now)
+        before = row.job
+        row.job = before.after(posted, now)
+        return _Step(arrival, row, before, row.job)
+    if posted.scheduler is not None:
+        at = posted.time or now
+        if posted.code in SCHEDULER:
+            schedulers.see(posted.scheduler, now)
+            schedulers.set_status(posted.scheduler, posted.code, at)
+        elif posted.code is Code.ALL_JOBS_REMOVED:
+            schedulers.see(posted.scheduler, now)
+            jobs.remove_all(posted.scheduler, at)
+    return _Step(arrival)
+
+
+def _concerned(steps: Sequence[_Step]) -> list[Concerned]:
+    return [
+        Concerned(step.row.ref, *_mark_of(step.arrival))
+        for step in steps
+        if step.row is not None and step.arrival.posted.code in EXECUTION
+    ]
+
+
+def _mark_of(arrival: Arrival) -> tuple[datetime | None, datetime | None]:
+    posted = arrival.posted
+    return (None, None) if posted.code is Code.JOB_MAX_INSTANCES else (posted.time or arrival.now, posted.due)
+
+
+def _events(step: _Step, entry: int, runs: KnownRuns, shortest: timedelta) -> list[CronEyeEvent]:
+    """Apply an event to the runs of its job, and return what is published."""
+    (posted, id, now), row, before, after = step
+    if row is None or before is None or after is None:
+        return [posted_event(posted, id, scheduler=posted.scheduler, task=None, duration=None)]
+    duration: timedelta | None = None
+    lost: list[CronEyeEvent] = []
+    at = posted.time or now
+    if posted.code is Code.JOB_MAX_INSTANCES:
+        blocked = before._replace(usual_seconds=row.job.usual_seconds)
+        lost = lose_blocking_run(runs.newest(row.ref), blocked, at, now)
+    elif posted.code in EXECUTION:
+        outcome = OUTCOMES.get(posted.code)
+        mark = Mark(at, outcome, entry if outcome else None)
+        run = runs.pair_with(row.ref, mark, posted.due, lost_from(row.job.usual_seconds, max(mark.at, now), shortest))
+        if run.end is mark:
+            duration = run.duration
+            row.job = row.job._replace(usual_seconds=usual_seconds(row.job.usual_seconds, run))
+    scheduler = before.scheduler if before.scheduler != UNKNOWN else None
+    return [posted_event(posted, id, scheduler=scheduler, task=after.task, duration=duration), *lost]
+
+
+# Locks of PostgreSQL are kept apart from those of other users.
+_LOCK = BulkStatement(
+    "SELECT pg_advisory_xact_lock(key) FROM"
+    " (SELECT DISTINCT hashtextextended('croneye ' || name, 0) AS key FROM {given} ORDER BY key) AS keys",
+    {"name": "text"},
+)

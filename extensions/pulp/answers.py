@@ -11,7 +11,7 @@ from typing import Any
 from flask import Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from extension_kit.protocol import StoreError, StoreUnavailable
+from extension_kit.protocol import RouteAnswer, StoreError, StoreUnavailable
 
 BASE = "/pulp/api"
 """Path under which a real server mounts its API. Paths in answers begin with it."""
@@ -76,6 +76,11 @@ def missing(id: str) -> PulpError:
 def answer(content: Any, status: int = 200) -> Response:
     """Make an answer. Its text is that of Python's ``json.dumps``."""
     return Response(json.dumps(content), status, content_type=_CONTENT_TYPE)
+
+
+def route_answer(content: Any) -> RouteAnswer:
+    """Make the answer to a request that succeeded, as grouped routes give it."""
+    return RouteAnswer(200, json.dumps(content).encode(), _CONTENT_TYPE)
 
 
 def answer_error(error: Exception) -> Response:

@@ -1,9 +1,8 @@
 """All routes of Pulp's API: event listeners, their deliveries, and notifications of Pulp servers."""
 
-import hmac
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any, get_args
 
 from flask import Blueprint, Response, request
@@ -15,8 +14,8 @@ from extension_kit.protocol import (
     NotAnObject,
     NotJson,
     Routes,
-    read_foreign_json,
     read_json,
+    received_request,
     subscription_groups,
 )
 
@@ -24,20 +23,16 @@ from .answers import BASE, PulpError, answer, answer_error, href, invalid, not_a
 from .document import build_document
 from .encryption import Passwords
 from .event_types import all_types
-from .events import event_of
+from .inbox import INBOX, Inbox
 from .listeners import SOURCE, Listener, Listeners
 from .settings import PulpSettings
-from .users import Users, basic_credentials, unauthenticated
-
-logger = logging.getLogger("extension_kit.pulp")
+from .users import Users
 
 EVENTS = "/v2/events/"
-INBOX = "/pulp/notifications"
 PREFIXES = ("/v2", "/pulp")
 """Prefixes of all paths."""
 
 _NAMESPACE = "event_listeners"
-_LEAST_TOKEN = 16  # characters; wrong tokens are not counted, since a delay would lose notifications
 _STATUSES: tuple[DeliveryStatus, ...] = get_args(DeliveryStatus)
 
 
@@ -47,7 +42,8 @@ def routes(kit: Kit, settings: PulpSettings) -> Routes:
     Raises:
         SettingError: an event type of the settings is unknown, or there is no secret.
     """
-    views = _Views(kit, settings)
+    users = Users(kit, settings)
+    views = _Views(kit, settings, users)
     blueprint = Blueprint("pulp", __name__)
     blueprint.register_error_handler(PulpError, answer_error)  # expected, so no log line
     blueprint.register_error_handler(NotJson, lambda error: answer_error(not_json()))
@@ -57,9 +53,16 @@ def routes(kit: Kit, settings: PulpSettings) -> Routes:
         resource = {"GET": views.get, "PUT": views.update, "DELETE": views.delete}
         _add(blueprint, f"{prefix}{EVENTS}<id>/", f"{name}_one", resource)
         _add(blueprint, f"{prefix}{EVENTS}<id>/deliveries/", f"{name}_deliveries", {"GET": views.deliveries})
-    _add(blueprint, f"{INBOX}/", "notify", {"POST": views.notify})
+    blueprint.add_url_rule(
+        INBOX,
+        "notify_options",
+        partial(_options, ["POST"]),
+        methods=["OPTIONS"],
+        strict_slashes=False,
+        provide_automatic_options=False,
+    )
     _add(blueprint, f"{BASE}/openapi.json", "openapi", {"GET": views.openapi})
-    return Routes(blueprint, PREFIXES, answer_error)
+    return Routes(blueprint, PREFIXES, answer_error, grouped=(Inbox(settings, users).route,))
 
 
 def _add(blueprint: Blueprint, path: str, name: str, views: dict[str, Callable[..., Response]]) -> None:
@@ -68,8 +71,7 @@ def _add(blueprint: Blueprint, path: str, name: str, views: dict[str, Callable[.
     def dispatch(**arguments: str) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
         if method == "OPTIONS":
-            allowed = ", ".join([*views, *(["HEAD"] if "GET" in views else []), "OPTIONS"])
-            return Response(status=200, headers={"Allow": allowed}, content_type="text/html; charset=utf-8")
+            return _options([*views, *(["HEAD"] if "GET" in views else [])])
         return views[method](**arguments)
 
     # Two rules, because werkzeug answers 404 to a wrong method where strict_slashes is off.
@@ -77,25 +79,28 @@ def _add(blueprint: Blueprint, path: str, name: str, views: dict[str, Callable[.
         blueprint.add_url_rule(each, name, dispatch, methods=[*views, "OPTIONS"], provide_automatic_options=False)
 
 
+def _options(methods: Iterable[str]) -> Response:
+    allowed = ", ".join([*methods, "OPTIONS"])
+    return Response(status=200, headers={"Allow": allowed}, content_type="text/html; charset=utf-8")
+
+
 class _Views:
-    def __init__(self, kit: Kit, settings: PulpSettings) -> None:
-        if 0 < len(settings.token) < _LEAST_TOKEN:
-            logger.warning("EXTENSION_PULP_TOKEN has fewer than %d characters and can be guessed", _LEAST_TOKEN)
+    def __init__(self, kit: Kit, settings: PulpSettings, users: Users) -> None:
         self._kit = kit
         self._settings = settings
         types = all_types(settings.event_types, kit.event_names)
         self._listeners = Listeners(kit, Passwords(kit, settings), types, hide_passwords=settings.hide_passwords)
-        self._users = Users(kit, settings)
+        self._users = users
         self._document = build_document(types, require_config=settings.require_config)
 
     def list(self) -> Response:
-        self._users.authorize(request, "read")
+        self._users.authorize(received_request(), "read")
         return self._conditional([_shown(listener) for listener in self._listeners.all()])
 
     def create(self) -> Response:
-        self._users.authorize(request, "create")
+        self._users.authorize(received_request(), "create")
         if replaces := _is_upsert():
-            self._users.authorize(request, "update")
+            self._users.authorize(received_request(), "update")
         listener = self._listeners.create(read_json(), require_config=self._settings.require_config, replace=replaces)
         shown = _shown(listener)
         created = answer(shown, 201)
@@ -105,22 +110,22 @@ class _Views:
         return created
 
     def get(self, id: str) -> Response:
-        self._users.authorize(request, "read")
+        self._users.authorize(received_request(), "read")
         return self._conditional(_shown(self._listeners.get(id)))
 
     def update(self, id: str) -> Response:
-        self._users.authorize(request, "update")
+        self._users.authorize(received_request(), "update")
         self._listeners.check(id)  # an unknown listener is named before a malformed body
         return answer(_shown(self._listeners.update(id, read_json(may_be_empty=True))))
 
     def delete(self, id: str) -> Response:
-        self._users.authorize(request, "delete")
+        self._users.authorize(received_request(), "delete")
         self._listeners.remove(id)
         return answer(None)
 
     def deliveries(self, id: str) -> Response:
         """List the deliveries of a listener, newest first, outside of Pulp's own API."""
-        self._users.authorize(request, "read")
+        self._users.authorize(received_request(), "read")
         self._listeners.check(id)
         status = request.args.get("status")
         if status not in (None, *_STATUSES):
@@ -138,30 +143,6 @@ class _Views:
 
     def openapi(self) -> Response:
         return answer(self._document)
-
-    def notify(self) -> Response:
-        """Publish the event of a notification. A Pulp server takes nothing but 200 for a success."""
-        self._admit_notification()
-        try:
-            found, repairs = read_foreign_json(request.get_data())
-            event = event_of(found)
-        except ValueError as error:
-            raise PulpError(400, "PLP0000", f"not a notification of Pulp: {error}") from None
-        if repairs:
-            logger.warning("Invalid JSON repaired in a notification %s: %s", event.name, ", ".join(repairs))
-        with self._kit.transaction() as transaction:
-            (recorded,) = transaction.publish(event)
-        return answer({"id": event.id, "is_new": recorded.is_new})
-
-    def _admit_notification(self) -> None:
-        token, basic = self._settings.token.encode(), basic_credentials(request)
-        in_query = request.args.get("token")
-        sent = in_query if in_query is not None or basic is None else basic.password
-        if token and sent is not None and hmac.compare_digest(sent.encode(), token):
-            return
-        if token and (in_query is not None or self._users.are_none):
-            raise unauthenticated()
-        self._users.authorize(request, "create")
 
     def _conditional(self, content: Any) -> Response:
         made = answer(content)

@@ -11,12 +11,11 @@ from threading import Lock
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from flask import Request
-
 from extension_kit.protocol import (
     Kit,
     PasswordGate,
     PasswordsBusy,
+    ReceivedRequest,
     TooManyTries,
     Tries,
     hash_password,
@@ -71,7 +70,7 @@ class Users:
                 "and EXTENSION_PULP_ADMIN_PASSWORD to serve others"
             )
 
-    def authorize(self, request: Request, operation: str) -> None:
+    def authorize(self, request: ReceivedRequest, operation: str) -> None:
         """Check that the client of a request may perform an operation.
 
         Raises:
@@ -97,13 +96,18 @@ class Users:
         """True if the settings name no user."""
         return not self._users
 
-    def _authenticated(self, request: Request) -> User:
+    def is_slow(self, request: ReceivedRequest) -> bool:
+        """Return True if a request has a password that has to be checked, which takes long on purpose."""
+        sent = basic_credentials(request) if self._users else None
+        return sent is not None and not self._remembers(sent)
+
+    def _authenticated(self, request: ReceivedRequest) -> User:
         """Return the user of a request: of its Basic credentials, else of its client certificate, in Pulp's order."""
         if (credentials := basic_credentials(request)) is not None:
-            return self._logged_in(credentials, request.remote_addr)
+            return self._logged_in(credentials, request.connection.get("REMOTE_ADDR"))
         if _is_basic(request):
             raise unauthenticated()
-        if (certificate := peer_certificate(request.environ)) is not None:
+        if (certificate := peer_certificate(request.connection)) is not None:
             user = self._users.get(certificate.common_name or "")
             if user is None:
                 raise PulpError(
@@ -130,11 +134,8 @@ class Users:
 
     def _has_password(self, user: User | None, sent: Credentials, address: str | None) -> bool:
         """Return True if a password is the user's. Checks are slow on purpose, so right passwords are remembered."""
-        seen = hmac.digest(self._key, f"{sent.name}:{sent.password}".encode(), "sha256")
-        with self._lock:
-            if user is not None and seen in self._remembered:
-                self._remembered.move_to_end(seen)
-                return True
+        if user is not None and self._remembers(sent):
+            return True
         # An unknown name takes as long as a known one.
         password_hash = user.password_hash if user else self._some_hash
         try:
@@ -149,20 +150,32 @@ class Users:
         if not is_right:
             return False
         with self._lock:
-            self._remembered[seen] = None
+            self._remembered[self._digest(sent)] = None
             if len(self._remembered) > _MOST_REMEMBERED:
                 self._remembered.popitem(last=False)
         return True
 
+    def _remembers(self, sent: Credentials) -> bool:
+        """Return True if a password was found to be right before."""
+        seen = self._digest(sent)
+        with self._lock:
+            if seen not in self._remembered:
+                return False
+            self._remembered.move_to_end(seen)
+        return True
 
-def basic_credentials(request: Request) -> Credentials | None:
+    def _digest(self, sent: Credentials) -> bytes:
+        return hmac.digest(self._key, f"{sent.name}:{sent.password}".encode(), "sha256")
+
+
+def basic_credentials(request: ReceivedRequest) -> Credentials | None:
     """Return the name and password of a request's header ``Authorization``; None if it is not one of Basic.
 
     Clients encode them as UTF-8 (RFC 7617) or, as Python's requests does, as ISO 8859-1.
     """
     if not _is_basic(request):
         return None
-    _, _, encoded = request.headers["Authorization"].partition(" ")
+    _, _, encoded = request.headers["authorization"].partition(" ")
     try:
         sent = b64decode(encoded.strip(), validate=True)
     except ValueError:
@@ -175,20 +188,20 @@ def basic_credentials(request: Request) -> Credentials | None:
     return Credentials(name, password) if colon else None
 
 
-def _is_basic(request: Request) -> bool:
-    return request.headers.get("Authorization", "").partition(" ")[0].lower() == "basic"
+def _is_basic(request: ReceivedRequest) -> bool:
+    return request.headers.get("authorization", "").partition(" ")[0].lower() == "basic"
 
 
-def _is_local(request: Request) -> bool:
+def _is_local(request: ReceivedRequest) -> bool:
     """Return True if a request comes from this machine, and neither through a proxy nor from a web page on it."""
-    names = [name.lower() for name in request.headers.keys()]  # noqa: SIM118  (iteration yields pairs)
+    names = request.headers.keys()
     if any(name in _OF_PROXIES or name.startswith("x-forwarded-") for name in names):
         return False
-    if "origin" in names or request.headers.get("Sec-Fetch-Site", "none") != "none":
+    if "origin" in names or request.headers.get("sec-fetch-site", "none") != "none":
         return False  # any page in a browser on this machine can send requests
-    if not _is_name_of_this_machine(request.headers.get("Host", "localhost")):
+    if not _is_name_of_this_machine(request.headers.get("host", "localhost")):
         return False  # the name of a page's site may lead to this machine, so that the page can read answers
-    return _is_loopback(request.remote_addr or "")
+    return _is_loopback(request.connection.get("REMOTE_ADDR") or "")
 
 
 def _is_name_of_this_machine(host: str) -> bool:

@@ -16,7 +16,7 @@ import pytest
 import urllib3
 
 from benchmarks import backlog, deliver, events, matching, processes, stores
-from benchmarks.load import EVENTS_OF_A_RUN, ID, RUN, Generator, Request, answered, percentile
+from benchmarks.load import DUE, EVENTS_OF_A_RUN, ID, RUN, TIME, Generator, Request, answered, percentile
 from benchmarks.receiver import Ledger, receiving
 from benchmarks.servers import ROOT, Running, Server, ServerError, printed, process
 from benchmarks.timing import Case, interleaved, ratio
@@ -203,9 +203,23 @@ def test_percentiles(values, percent, expected):
     assert percentile(values, percent) == expected
 
 
+def test_a_pair_of_events_has_two_bodies_and_one_time_at_which_it_was_due():
+    first, second = (json.dumps({"id": ID, "run": RUN, "due": DUE, "time": TIME, "place": n}) for n in (1, 2))
+    sent = []
+    for number, template in enumerate(Request(1, "/", first, second=second).templates()):
+        data = template % {b"event": 7, b"run": 9, b"due": 100, b"time": 100 + number}
+        sent.append(json.loads(data.partition(b"\r\n\r\n")[2]))
+    assert [(each["place"], each["run"], each["due"], each["time"]) for each in sent] == [
+        (1, 9, 100, 100),
+        (2, 9, 100, 101),
+    ]
+    with pytest.raises(ValueError, match="must contain the id"):
+        Request(1, "/", first, second="{}")
+
+
 def test_a_body_may_contain_what_looks_like_a_format():
     request = Request(1, "/100%", json.dumps({"id": ID, "text": "50 %d %(run)d"}))
-    sent = request.template() % {b"event": 7, b"run": 9}
+    sent = request.templates()[1] % {b"event": 7, b"run": 9}
     assert sent.startswith(b"POST /100% HTTP/1.1\r\n")
     assert json.loads(sent.split(b"\r\n\r\n")[1])["text"] == "50 %d %(run)d"
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from extensions.croneye.codes import Code
-from extensions.croneye.state import LONGEST_TEXT
+from extensions.croneye.log_entries import LONGEST_TEXT
 from extensions.croneye.tables import log
 from tests.extensions.croneye.api import OTHER_TOKEN, TOKEN, at
 from tests.extensions.croneye.payloads import IMPOSSIBLE

@@ -124,7 +124,7 @@ def test_the_newest_run_says_whether_a_job_runs(api):
 
 
 def test_a_sender_that_never_tells_of_ends_costs_no_more_and_more(api, monkeypatch):
-    monkeypatch.setattr("extensions.croneye.runs._MOST", 5)
+    monkeypatch.setattr("extensions.croneye.known_runs._MOST", 5)
     api.take(*(payload(start(number)) for number in range(10)), payload(end(9.5)))
     assert (NOW + 9, NOW + 9.5, "succeeded") in api.runs
     assert len(api.runs) == 10

@@ -11,6 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -263,6 +264,50 @@ def test_forty_at_the_same_time(server, rows, added):
     assert sorted(rows(jobs, "job_id")) == [(str(number),) for number in range(8)]
     wait_until(lambda: len(heard(added)) >= 200)
     assert len({line["id"] for line in heard(added)}) == len(heard(added)) == 200
+
+
+def test_killed_web_processes_lose_nothing_that_was_answered(serve, ledger):
+    answered, stop = set(), threading.Event()
+
+    def add(server, job_id):
+        """Tell of one change of a job after the other; each again and again, until it is answered."""
+        number = 0
+        while not stop.is_set():
+            sent = {"event_code": 512, "alias": "billing", "job_id": job_id, "task": f"{number}", "time": number}
+            try:
+                reply = server.post("/event", sent, {"Authorization": f"Token {TOKEN}"})
+            except (OSError, HTTPException):  # whoever was to answer has been killed
+                continue
+            if reply.status == 200:
+                answered.add((f"billing/{job_id}", number))
+                number += 1
+
+    def told():
+        return [(line["subject"], int(line["task"])) for line in heard(ledger)]
+
+    with serve() as server:
+        threads = [threading.Thread(target=add, args=(server, job_id)) for job_id in range(8)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(4):
+                before = len(answered)
+                wait_until(lambda before=before: len(answered) > before + 20, timeout=60)
+                killed = server.children("serve")
+                assert killed
+                for pid in killed:
+                    os.kill(pid, signal.SIGKILL)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(60)
+        wait_until(lambda: answered <= set(told()), timeout=90)
+    with without_worker(serve.url) as api:
+        recorded = [(event.subject, int(event.payload["task"])) for event in api.events]
+    assert len(recorded) == len(set(recorded))  # each once, however often it was sent
+    for job_id in range(8):
+        mine = [number for subject, number in told() if subject == f"billing/{job_id}"]
+        assert mine == sorted(mine)
 
 
 @contextmanager

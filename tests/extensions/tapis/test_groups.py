@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from extension_kit.deliveries.tables import events
 from tests.extensions.tapis.api import BASE, World
 from tests.extensions.tapis.together import event, publish_together
 from tests.support.paths import KIT
+from tests.support.refusing import refusing
 from tests.support.servers import ready, run_server
 from tests.support.tapis_tokens import SECRET, headers_of
 
@@ -37,27 +38,13 @@ def notified(world):
 
 class TestAnswers:
     @pytest.fixture
-    def refusing(self, database):
+    def refused(self, database):
         """Have the database refuse events of a type."""
         name = "jobs.not.today"
-        if database.is_sqlite:
-            make = [
-                f"CREATE TRIGGER strict BEFORE INSERT ON events WHEN NEW.name = '{name}'"
-                " BEGIN SELECT RAISE(ABORT, 'not today'); END"
-            ]
-            undo = ["DROP TRIGGER strict"]
-        else:
-            make = [
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$",
-                f"CREATE TRIGGER strict BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.name = '{name}')"
-                " EXECUTE FUNCTION refuse()",
-            ]
-            undo = ["DROP TRIGGER strict ON events", "DROP FUNCTION refuse"]
-        change(database, make)
-        yield name
-        change(database, undo)
+        with refusing(database, name):
+            yield name
 
-    def test_good_ones_and_bad_ones_in_one_group(self, make_world, refusing):
+    def test_good_ones_and_bad_ones_in_one_group(self, make_world, refused):
         world = make_world()
         subscribe(world)
         series = {"subject": "a", "seriesId": "a"}
@@ -68,7 +55,7 @@ class TestAnswers:
             (event(**series), {}, 401),
             (event(**series), user, 401),
             (event(**series), files, 400),
-            (event(**series, type=refusing), None, 500),
+            (event(**series, type=refused), None, 500),
             (event(**series, timestamp=None), None, 400),
             (b"{", None, 400),
             (event(**series, data="last"), None, 200),
@@ -111,12 +98,6 @@ class TestAnswers:
         reply = world.client.post(f"{BASE}/events/publish?{query}", headers=headers, json=event())
         assert (answer.status, reply.status_code) == (status, status)
         assert answer.json == reply.json
-
-
-def change(database, statements):
-    with database.transaction() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
 
 
 class TestSeries:

@@ -8,7 +8,7 @@ from sqlalchemy import Column, MetaData, Table, insert, select
 from sqlalchemy.exc import StatementError
 
 from extension_kit.store.database import Database
-from extension_kit.store.types import UtcDateTime, driver_time
+from extension_kit.store.types import UtcDateTime, driver_time, from_driver_time
 
 moments = Table("moments", MetaData(), Column("at", UtcDateTime))
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, UTC)
@@ -60,6 +60,9 @@ def test_the_driver_is_given_times_as_sqlalchemy_gives_them(store: Database, at:
         driver.execute(f"INSERT INTO moments (at) VALUES ({variable})", [given])
         assert connection.execute(select(moments.c.at)).scalars().all() == [at, at]
         assert connection.exec_driver_sql("SELECT count(DISTINCT at) FROM moments").scalar() == 1
+        found = [from_driver_time(row[0]) for row in driver.execute("SELECT at FROM moments").fetchall()]
+    assert found == [at, at]
+    assert {time.tzinfo for time in found} == {UTC}
 
 
 @pytest.mark.parametrize("is_sqlite", [True, False])

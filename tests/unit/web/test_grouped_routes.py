@@ -18,6 +18,7 @@ from extension_kit.server.asgi import AsgiApplication
 from extension_kit.server.in_flight import SMALL
 from extension_kit.settings.kit import Settings
 from extension_kit.web.app import create_app
+from extension_kit.web.peer_certificate import PEER_CERTIFICATE, peer_certificate
 
 words = Table(
     "echo_words", MetaData(), Column("id", Integer, primary_key=True), Column("word", String(2**20), unique=True)
@@ -60,8 +61,11 @@ class Echo:
         self.gate.set()
 
     def routes(self, kit, settings):
-        route = GroupedRoute("POST", "/echo/words", self.parse, self.write, self.admit, endpoint="echo.words")
-        return Routes(Blueprint("echo", __name__), ("/echo",), complain, grouped=(route,))
+        route = GroupedRoute(
+            "POST", "/echo/words", self.parse, self.write, self.admit, endpoint="echo.words", is_slow=self.is_slow
+        )
+        strict = GroupedRoute("POST", "/echo/strict", self.parse, self.write, takes_slash=False)
+        return Routes(Blueprint("echo", __name__), ("/echo",), complain, grouped=(route, strict))
 
     def admit(self, request):
         assert request.body == b""
@@ -72,6 +76,10 @@ class Echo:
                 raise Teapot
         return None
 
+    def is_slow(self, request):
+        assert request.body == b""
+        return "slow" in request.query()
+
     def parse(self, request):
         self.threads.add(threading.current_thread().name)
         self.by_flask.append(has_request_context())
@@ -80,6 +88,10 @@ class Echo:
             raise Odd
         if word == "tea":
             raise Teapot
+        if word == "address":
+            return RouteAnswer(200, str(request.connection.get("REMOTE_ADDR")).encode(), "text/plain")
+        if word == "certificate":
+            return RouteAnswer(200, f"{peer_certificate(request.connection)}".encode(), "text/plain")
         if word == "quick":
             return RouteAnswer(202, b"quick", "text/plain", (("X-Quick", "yes"),))
         return f"{word}{request.query().get('more', '')}"
@@ -126,26 +138,26 @@ def stored(service):
         return sorted(connection.execute(select(words.c.word)).scalars())
 
 
-def by_flask(service, *bodies, query="", method="POST"):
+def by_flask(service, *bodies, query="", method="POST", path="/echo/words"):
     """Send bodies one after the other, and return status and text of each answer."""
-    return by_client(create_app(service, embed_worker=False), bodies, query, method)
+    return by_client(create_app(service, embed_worker=False), bodies, query, method, path)
 
 
-def by_flask_with_hooks(service, *bodies, query="", method="POST"):
+def by_flask_with_hooks(service, *bodies, query="", method="POST", path="/echo/words"):
     """Do the same where Flask answers, too, what the fast path would."""
     app = create_app(service, embed_worker=False)
     app.before_request(lambda: None)
-    return by_client(app, bodies, query, method)
+    return by_client(app, bodies, query, method, path)
 
 
-def by_client(app, bodies, query, method):
+def by_client(app, bodies, query, method, path):
     client = app.test_client()
-    answers = [client.open(f"/echo/words{query}", method=method, data=body) for body in bodies]
+    answers = [client.open(f"{path}{query}", method=method, data=body) for body in bodies]
     assert all(answer.headers["Request-Id"] for answer in answers)
     return [(answer.status_code, answer.content_type, answer.text) for answer in answers]
 
 
-def by_asgi(service, *bodies, query="", method="POST"):
+def by_asgi(service, *bodies, query="", method="POST", path="/echo/words", **scope):
     """Send bodies at the same time, and return status and text of each answer."""
     application = AsgiApplication(service)
 
@@ -159,8 +171,9 @@ def by_asgi(service, *bodies, query="", method="POST"):
             sent.append(message)
 
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-        scope = {"type": "http", "method": method, "path": "/echo/words", "headers": headers, "http_version": "1.1"}
-        await application({**scope, "query_string": query.lstrip("?").encode()}, receive, send)
+        asked = {"type": "http", "method": method, "path": path, "headers": headers, "http_version": "1.1"}
+        asked |= {"query_string": query.lstrip("?").encode(), "client": ("127.0.0.1", 1), **scope}
+        await application(asked, receive, send)
         found = dict(sent[0]["headers"])
         assert found[b"request-id"]
         text = b"".join(message["body"] for message in sent[1:]).decode()
@@ -254,6 +267,27 @@ class TestAnswers:
     def test_errors_are_logged_once_with_their_reason(self, make, send, caplog):
         send(make(), b'"odd"', b'"tea"', b'"refused"')
         assert [record.getMessage() for record in caplog.records] == ["POST /echo/words failed"]
+
+    @pytest.mark.parametrize(("path", "status"), [("/echo/words/", 200), ("/echo/strict", 200), ("/echo/strict/", 404)])
+    def test_a_slash_at_the_end_makes_no_difference_unless_the_route_says_so(self, make, send, path, status):
+        assert send(make(), b'"a"', path=path)[0][0] == status
+
+    def test_the_address_of_the_client_is_known(self, make, send):
+        assert send(make(), b'"address"')[0][2] == "127.0.0.1"
+
+    def test_a_client_without_an_address_has_none(self, make):
+        assert by_asgi(make(), b'"address"', client=None)[0][2] == "None"
+
+    def test_the_certificate_of_the_client_is_known(self, make):
+        certificate = {"subject": ((("commonName", "agent"),),)}
+        (answer,) = by_asgi(make(), b'"certificate"', state={PEER_CERTIFICATE: certificate})
+        assert answer[2] == "PeerCertificate(subject='CN=agent', common_name='agent')"
+        assert by_asgi(make(), b'"certificate"', state={})[0][2] == "None"
+
+    @pytest.mark.parametrize("query", ["?slow", "?more="])
+    def test_a_slow_request_does_not_hold_up_the_loop(self, make, echo, query):
+        assert by_asgi(make(), b'"a"', query=query)[0][0] == 200
+        assert ("MainThread" in echo.threads) == (query != "?slow")
 
     def test_a_large_body_does_not_hold_up_the_loop(self, make, echo):
         word = "x" * (SMALL + 1)
