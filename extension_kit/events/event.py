@@ -139,7 +139,7 @@ class Event(View):
 
     @property
     def _execution(self) -> dict[str, Any] | None:
-        """The object of the execution: not as a view, because every durable event is recorded by what is in it."""
+        """The object of the execution: not as a view, because every durable event is recorded by its content."""
         data = self._data
         for key in _EXECUTIONS:
             if (execution := data.get(key)) is not None:

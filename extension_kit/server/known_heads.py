@@ -74,8 +74,8 @@ class KnownHeads:
     def learn(self, head: bytes, known: KnownHead) -> None:
         """Remember a head that was parsed.
 
-        Nothing is learned from a head that is too long, or whose first ``...ength: `` is not that of Content-Length:
-        a length in its place would be another header's.
+        Nothing is learned from a head that is too long, or in which the first ``...ength: `` belongs to another header
+        than Content-Length.
         """
         before, _, rest = head.partition(_LENGTH)
         length, _, after = rest.partition(b"\r\n")

@@ -1,4 +1,4 @@
-"""Jobs: what is known of one, and how an event changes that, in any order of arrival.
+"""Jobs: the state of one, and how an event changes it, in any order of arrival.
 
 Each value of a job is kept with the time of the event that set it, and an earlier event does not change it. For an
 event without a time, the time of its arrival counts.

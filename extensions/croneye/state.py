@@ -81,7 +81,7 @@ def _emptied(arrival: Arrival) -> str | None:
 
 
 def _take(arrival: Arrival, jobs: JobRows, schedulers: SchedulerRows) -> _Step:
-    """Apply an event to its job or scheduler, but for what follows from runs."""
+    """Apply an event to its job or scheduler, except for the consequences of runs."""
     posted, _, now = arrival
     if posted.job_id is not None:
         row = jobs.find(posted, posted.job_id, now)
@@ -113,7 +113,7 @@ def _mark_of(arrival: Arrival) -> tuple[datetime | None, datetime | None]:
 
 
 def _events(step: _Step, entry: int, runs: KnownRuns, shortest: timedelta) -> list[CronEyeEvent]:
-    """Apply an event to the runs of its job, and return what is published."""
+    """Apply an event to the runs of its job, and return the events to publish."""
     (posted, id, now), row, before, after = step
     if row is None or before is None or after is None:
         return [posted_event(posted, id, scheduler=posted.scheduler, task=None, duration=None)]

@@ -21,6 +21,8 @@ def test_the_revisions_make_the_tables_that_are_used(api):
 def statements(api):
     """What SQLite executes, with its values; also what goes to the driver, past SQLAlchemy."""
     found, drivers = [], set()
+    for database in (api.database, api.kit.database):
+        database.dispose()  # it may keep a connection, which it would not check out
     engines = [api.database.engine, api.kit.database.engine]
 
     def note(driver, *_):
