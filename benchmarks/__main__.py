@@ -21,8 +21,15 @@ from benchmarks.servers import ROOT, ServerError
 _EXTENSIONS = sorted(path.parent.name for path in (ROOT / "extensions").glob("*/__init__.py"))
 
 NAMES = (
-    *("receive", "matching", "validation", "startup", "blocking"),
-    *("durable", "backlog", "deliver", "latency"),
+    "receive",
+    "matching",
+    "validation",
+    "startup",
+    "blocking",
+    "durable",
+    "backlog",
+    "deliver",
+    "latency",
     *(name for name in _EXTENSIONS if Path(__file__).with_name(f"{name}.py").exists()),
 )
 """The measurements: those of the kit, and those that are called like an extension."""

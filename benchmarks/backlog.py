@@ -206,8 +206,15 @@ def _report(filled: list[_Filled], rounds: int, number: int, notes: list[str]) -
     return Report(
         f"Accepting an event, and making a delivery, beside many others: {rounds} interleaved rounds of {number} each",
         [
-            *("", "events stored", "deliveries waiting", "us to accept", "of few", "us for a delivery", "of few"),
-            *("ms to claim, p50 / p99", "in vain"),
+            "",
+            "events stored",
+            "deliveries waiting",
+            "us to accept",
+            "of few",
+            "us for a delivery",
+            "of few",
+            "ms to claim, p50 / p99",
+            "in vain",
         ],
         rows,
         [

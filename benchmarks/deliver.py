@@ -235,8 +235,17 @@ def _report(cases: list[_Case], rounds: list[list[_Sample]], keys: int | None, t
     return Report(
         f"Delivering to a webhook: {title}, {len(rounds)} interleaved rounds",
         [
-            *("worker, one process", "threads", "a second", "range", "CPU us, worker", "CPU us, all"),
-            *("out of order", "twice", "of celery", "of huey", "goal"),
+            "worker, one process",
+            "threads",
+            "a second",
+            "range",
+            "CPU us, worker",
+            "CPU us, all",
+            "out of order",
+            "twice",
+            "of celery",
+            "of huey",
+            "goal",
         ],
         rows,
         [

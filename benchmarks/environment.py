@@ -14,8 +14,17 @@ from benchmarks.servers import ROOT, SCRATCH
 
 _REQUIREMENTS = Path(__file__).with_name("peers.txt")
 _SHOWN = (
-    *("extension-kit", "gunicorn", "uvicorn", "uvicorn-worker", "uvloop", "httptools", "Flask", "Werkzeug"),
-    *("marshmallow", "orjson", "jsonschema_rs"),
+    "extension-kit",
+    "gunicorn",
+    "uvicorn",
+    "uvicorn-worker",
+    "uvloop",
+    "httptools",
+    "Flask",
+    "Werkzeug",
+    "marshmallow",
+    "orjson",
+    "jsonschema_rs",
 )
 
 

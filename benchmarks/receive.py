@@ -112,8 +112,16 @@ def _report(servers: list[Server], rounds: list[list[Sample]], seconds: float) -
         f"Receiving an event of 0.8 KB: {_WORKERS} processes, {CONNECTIONS} connections kept alive, "
         f"{len(rounds)} interleaved rounds of {seconds:g} s",
         [
-            *("server", "req/s", "range, k/s", "CPU us/req", "p50 ms", "p99 ms", "RSS / PSS MiB"),
-            *("kit's req/s", "kit's CPU", "goal, CPU"),
+            "server",
+            "req/s",
+            "range, k/s",
+            "CPU us/req",
+            "p50 ms",
+            "p99 ms",
+            "RSS / PSS MiB",
+            "kit's req/s",
+            "kit's CPU",
+            "goal, CPU",
         ],
         rows,
         notes,

@@ -19,7 +19,16 @@ _STATEMENTS = {
     "extension_kit": "import extension_kit",
     "what extension-kit serve needs": "import extension_kit.cli, extension_kit.server.serve, extension_kit.server.asgi",
 }
-_HEAVY = (*("sqlalchemy", "psycopg", "alembic", "pydantic", "kombu", "requests", "pytest", "hypothesis"),)
+_HEAVY = (
+    "sqlalchemy",
+    "psycopg",
+    "alembic",
+    "pydantic",
+    "kombu",
+    "requests",
+    "pytest",
+    "hypothesis",
+)
 """What an extension with immediate listeners only must not import, directly or not."""
 
 _CHILD = """

@@ -119,15 +119,18 @@ def _libraries() -> list[Library]:
 def _look_into(event: Any) -> list[object]:
     run = event.experiment_execution or event.experiment_step_target_execution
     return [
-        *(event.name, event.id, event.time, event.tenant.key, event.team.name, event.environment.name),
-        *(
-            event.principal.display_name,
-            run.experiment_key,
-            run.execution_id,
-            run.state,
-            run.started_time,
-            run.duration,
-        ),
+        event.name,
+        event.id,
+        event.time,
+        event.tenant.key,
+        event.team.name,
+        event.environment.name,
+        event.principal.display_name,
+        run.experiment_key,
+        run.execution_id,
+        run.state,
+        run.started_time,
+        run.duration,
     ]
 
 

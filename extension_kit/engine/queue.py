@@ -276,8 +276,19 @@ _BRING_BACK = BulkStatement(
 _OF_EVENT = (events.c.name, events.c.event_id, events.c.body, events.c.source, events.c.time, events.c.subject)
 _d = deliveries.c
 _COLUMNS = (
-    *(_d.ref, _d.attempts, _d.uncounted_attempts, _d.listener, _d.created_at, *_OF_EVENT, _d.series, _d.place),
-    *(_d.lock, _d.shard, _d.losses, _d.first_attempt_at, _d.error),
+    _d.ref,
+    _d.attempts,
+    _d.uncounted_attempts,
+    _d.listener,
+    _d.created_at,
+    *_OF_EVENT,
+    _d.series,
+    _d.place,
+    _d.lock,
+    _d.shard,
+    _d.losses,
+    _d.first_attempt_at,
+    _d.error,
 )
 _FOUND = IsAnyOf(_d.ref, "refs")
 _LOAD = PreparedStatement(

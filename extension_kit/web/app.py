@@ -81,7 +81,10 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
         elif request.url_rule is not None and owner(mounted, request.path):
             name = f"{request.method} {request.url_rule.rule}"
         traces.leave(
-            *(name, request.method, request.path, response.status_code),
+            name,
+            request.method,
+            request.path,
+            response.status_code,
             received=request.content_length or 0,
             sent=response.calculate_content_length() or 0,
             started=g.started,

@@ -117,7 +117,7 @@ class FastPath:
         response = None if _is_simple(answer) else _make_response(answer, environ, id)
         sent = len(answer.body) if response is None else response.calculate_content_length() or 0
         self._traces.leave(
-            *(route.name, "POST", route.path, answer.status), received=size, sent=sent, started=started, request_id=id
+            route.name, "POST", route.path, answer.status, received=size, sent=sent, started=started, request_id=id
         )
         if response is not None:
             return response(environ, start_response)

@@ -22,11 +22,28 @@ _SIGNALS = (
 
 _PARTS = frozenset(
     (
-        *("wsgi_app", "app_context", "request_context", "create_url_adapter", "full_dispatch_request"),
-        *("preprocess_request", "dispatch_request", "ensure_sync", "make_response", "finalize_request"),
-        *("process_response", "do_teardown_request", "do_teardown_appcontext", "handle_user_exception"),
-        *("handle_exception", "handle_http_exception", "log_exception", "raise_routing_exception"),
-        *("request_class", "response_class", "session_interface", "app_ctx_globals_class"),
+        "wsgi_app",
+        "app_context",
+        "request_context",
+        "create_url_adapter",
+        "full_dispatch_request",
+        "preprocess_request",
+        "dispatch_request",
+        "ensure_sync",
+        "make_response",
+        "finalize_request",
+        "process_response",
+        "do_teardown_request",
+        "do_teardown_appcontext",
+        "handle_user_exception",
+        "handle_exception",
+        "handle_http_exception",
+        "log_exception",
+        "raise_routing_exception",
+        "request_class",
+        "response_class",
+        "session_interface",
+        "app_ctx_globals_class",
     )
 )
 """Attributes of ``Flask`` that take part in a request."""
