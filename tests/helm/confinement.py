@@ -20,9 +20,25 @@ USER = 10000
 PYTHON = Path(sys.base_prefix)
 PATH = f"{PYTHON}/bin:/usr/local/bin:/usr/bin:/bin"
 _SYSTEM = (
-    *("usr", "bin", "sbin", "lib", "lib32", "lib64", "proc", "dev"),
-    *("etc/hosts", "etc/resolv.conf", "etc/nsswitch.conf", "etc/passwd", "etc/group", "etc/ld.so.cache"),
-    *("etc/alternatives", "etc/ssl", "etc/pki", "etc/ca-certificates", "etc/pip.conf"),
+    "usr",
+    "bin",
+    "sbin",
+    "lib",
+    "lib32",
+    "lib64",
+    "proc",
+    "dev",
+    "etc/hosts",
+    "etc/resolv.conf",
+    "etc/nsswitch.conf",
+    "etc/passwd",
+    "etc/group",
+    "etc/ld.so.cache",
+    "etc/alternatives",
+    "etc/ssl",
+    "etc/pki",
+    "etc/ca-certificates",
+    "etc/pip.conf",
 )
 _UNSHARE = ["unshare", *(() if IS_ROOT else ("--user", "--map-root-user")), "--mount", "--propagation", "private"]
 

@@ -128,7 +128,8 @@ def test_what_waits_is_made_once_and_in_order_and_the_old_queue_is_gone(url, wit
             tried = connection.execute(results.order_by(attempts.c.ref)).all()
         assert dict(map(tuple, rows)) == expected
         assert [row for row in tried if row[0] in (6, 13)] == [
-            *((6, "lost", True), (13, "lost", True)),
+            (6, "lost", True),
+            (13, "lost", True),
             *((ref, "delivered", True) for ref, _ in made if ref in (6, 13)),
         ]
         assert len(tried) == len(made) + sum(was_tried.values())

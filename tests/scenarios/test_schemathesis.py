@@ -25,9 +25,24 @@ def schemathesis(server, document, folder, *options):
     """
     (folder / "openapi.json").write_text(json.dumps(document))
     command = [
-        *(BIN / "st", "run", "openapi.json", "--url", server.url, "--auth", f"{USER}:{PASSWORD}"),
-        *("--checks", "all", "--mode", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "20"),
-        *("--generation-deterministic", "--no-color", *options),
+        BIN / "st",
+        "run",
+        "openapi.json",
+        "--url",
+        server.url,
+        "--auth",
+        f"{USER}:{PASSWORD}",
+        "--checks",
+        "all",
+        "--mode",
+        "all",
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--max-examples",
+        "20",
+        "--generation-deterministic",
+        "--no-color",
+        *options,
     ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
 

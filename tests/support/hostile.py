@@ -23,9 +23,20 @@ ODD_NUMBERS = [-1, 0.5, -0.0, 5.0, 1e30, 1e308, 2**53 + 1, 2**63, 2**64]
 ODD_TEXTS = ["", " ", "\x00", "\x1b[31m\n", "\u2028", "\ufeff", "\U0010ffff", "İ", "null", "x" * 2000]
 ODD_IDS = ["042", "-1", "1e3", "٣", "1" * 18, "1" * 5000, "7\n"]
 ODD_TIMES = [
-    *("0001-01-01T00:00:00Z", "0000-00-00T00:00:00Z", "9999-12-31T23:59:60Z", "9999-12-31T23:59:59-23:59"),
-    *("2021-02-30T00:00:00Z", "2021-09-01t12:00:60z", "2021-09-01T12:00:00+99:99", "2021-W01-1", "20210901", "12:00"),
-    *("2021-09-01T12:00:00.586222005123456789Z", "2021-09-01 12:00:00", "1693569600", "٢٠٢١-09-01T12:00:00Z"),
+    "0001-01-01T00:00:00Z",
+    "0000-00-00T00:00:00Z",
+    "9999-12-31T23:59:60Z",
+    "9999-12-31T23:59:59-23:59",
+    "2021-02-30T00:00:00Z",
+    "2021-09-01t12:00:60z",
+    "2021-09-01T12:00:00+99:99",
+    "2021-W01-1",
+    "20210901",
+    "12:00",
+    "2021-09-01T12:00:00.586222005123456789Z",
+    "2021-09-01 12:00:00",
+    "1693569600",
+    "٢٠٢١-09-01T12:00:00Z",
 ]
 WORDS = ["user", "USER", "access_token", "batch_job", "robot", "COMPLETED", "experiment.execution.step-failed", "*"]
 KEYS = sorted({key for component in COMPONENTS.values() for key in component["properties"]} | {"", "x/~y", "\x00"})
@@ -202,7 +213,9 @@ TARGETS = [
     *b"//events/everything /events//everything /events/everything/ /events%2Feverything /events/%65verything".split(),
     *b"/events/everything?a=% /events/everything#a /events/everything;a /x/../events/everything".split(),
     *b"http://a http://a/ http://a/events/everything http://[::1/ http://a:99999/ https:// a:80".split(),
-    *(b"", b"/a\tb", b"/" + b"a" * 5000),
+    b"",
+    b"/a\tb",
+    b"/" + b"a" * 5000,
 ]
 VERSIONS = [b"", *b"HTTP/1.0 HTTP/2.0 HTTP/0.9 HTTP/9.9 HTTP/1.12 http/1.1 HTTP/".split()]
 SIZES = [b"", b"-1", b"+5", b"0x5", b"5, 5", b"5 5", b"1_0", b"1e3", b"9" * 30, b"f" * 16, b"\xb2", b"00000000005"]
@@ -211,17 +224,21 @@ LINES = [
     *(b"Transfer-Encoding: " + coding for coding in (b"chunked", b"gzip, chunked", b"identity", b"chunked, chunked")),
     *(b"Connection: " + option for option in (b"close, keep-alive", b"TE", b"upgrade", b"Host")),
     *(b"Upgrade: " + protocol + b"\r\nConnection: upgrade" for protocol in (b"h2c", b"websocket", b"")),
-    *(
-        b"Expect: 100-continue",
-        b"Expect: more",
-        b"Host: b",
-        b"Host:",
-        b"Trailer: Host",
-        b"A: b\r\n c",
-        b" A: b",
-        b"A : b",
-    ),
-    *(b": b", b"A", b"A:", b"A: \x00", b"A: b\rc", b"A\xff: b", b"A: " + b"b" * 9000),
+    b"Expect: 100-continue",
+    b"Expect: more",
+    b"Host: b",
+    b"Host:",
+    b"Trailer: Host",
+    b"A: b\r\n c",
+    b" A: b",
+    b"A : b",
+    b": b",
+    b"A",
+    b"A:",
+    b"A: \x00",
+    b"A: b\rc",
+    b"A\xff: b",
+    b"A: " + b"b" * 9000,
 ]
 
 

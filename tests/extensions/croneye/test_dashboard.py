@@ -61,7 +61,13 @@ def test_the_runs_of_a_window(api):
     done = {"return_value": "done", "outcome": "succeeded", "duration": 5000}
     assert events == [run(start=MS, end=MS + 5000, max_instance_count=[MS + 2000], **done)]
     assert list(events[0])[:7] == [
-        *("start", "end", "return_value", "exception", "traceback", "miss_flag", "max_instance_count")
+        "start",
+        "end",
+        "return_value",
+        "exception",
+        "traceback",
+        "miss_flag",
+        "max_instance_count",
     ]
 
 
@@ -264,7 +270,11 @@ def test_what_the_log_can_be_filtered_by(filled):
         "schedulers": ["billing", "shipping"],
         "jobs": sorted(["invoice", "parcel 100%", "Remind_all"], key=data["jobs"].index),
         "events": [
-            *("EVENT_JOB_ADDED", "EVENT_JOB_ERROR", "EVENT_JOB_EXECUTED", "EVENT_JOB_MISSED", "EVENT_JOB_SUBMITTED"),
+            "EVENT_JOB_ADDED",
+            "EVENT_JOB_ERROR",
+            "EVENT_JOB_EXECUTED",
+            "EVENT_JOB_MISSED",
+            "EVENT_JOB_SUBMITTED",
             "EVENT_SCHEDULER_STARTED",
         ],
     }

@@ -103,12 +103,31 @@ def test_the_server_does_what_its_document_says(server, tmp_path, part):
         answer = server.post("/croneye/api/auth/login", {"email": EMAIL, "password": PASSWORD})
         header = f"Authorization: Bearer {answer.json['auth_token']}"
     command = [
-        *(BIN / "st", "run", "openapi.json", "--url", server.url, "--header", header, "--include-tag", part),
-        *("--checks", "all", "--exclude-checks", "ignored_auth,missing_required_header", "--mode", "all"),
-        *("--phases", "examples,coverage,fuzzing", "--max-examples", "5"),
-        *("--generation-deterministic", "--no-color", "--continue-on-failure"),
+        BIN / "st",
+        "run",
+        "openapi.json",
+        "--url",
+        server.url,
+        "--header",
+        header,
+        "--include-tag",
+        part,
+        "--checks",
+        "all",
+        "--exclude-checks",
+        "ignored_auth,missing_required_header",
+        "--mode",
+        "all",
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--max-examples",
+        "5",
+        "--generation-deterministic",
+        "--no-color",
+        "--continue-on-failure",
         # A password that is guessed would end the login that the other requests are made with.
-        *("--exclude-path", "/croneye/api/auth/change-password"),
+        "--exclude-path",
+        "/croneye/api/auth/change-password",
     ]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -29,7 +29,9 @@ BODIES = {
     "PUT /auth/client/{id}/revoke": {},
 }
 WITHOUT_CONTENT = {
-    *("PUT /contract/order", "PUT /auth/client/{id}/revoke", "DELETE /auth/client/{id}/keys/{key_id}"),
+    "PUT /contract/order",
+    "PUT /auth/client/{id}/revoke",
+    "DELETE /auth/client/{id}/keys/{key_id}",
     *(f"{method} {path}/{{id}}" for method in ("PUT", "DELETE") for path in ("/event", "/system", "/action")),
     *(f"{method} {path}/{{id}}" for method in ("PUT", "DELETE") for path in ("/contract", "/auth/client")),
 }

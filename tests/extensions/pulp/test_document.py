@@ -149,11 +149,27 @@ def test_the_server_does_what_its_document_says(tmp_path):
     with run_server(served, tmp_path / "log", **VARIABLES, **TOKEN) as server:
         wait_until(lambda: server.health("readiness") == 200)
         command = [
-            *(BIN / "st", "run", "openapi.json", "--url", server.url, "--header", f"Authorization: {header}"),
+            BIN / "st",
+            "run",
+            "openapi.json",
+            "--url",
+            server.url,
+            "--header",
+            f"Authorization: {header}",
             # Wrong passwords in a row are answered 429, which that check does not know; test_users.py tests them.
-            *("--checks", "all", "--exclude-checks", "ignored_auth"),
-            *("--mode", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "5"),
-            *("--generation-deterministic", "--no-color", "--continue-on-failure"),
+            "--checks",
+            "all",
+            "--exclude-checks",
+            "ignored_auth",
+            "--mode",
+            "all",
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--max-examples",
+            "5",
+            "--generation-deterministic",
+            "--no-color",
+            "--continue-on-failure",
         ]
         run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
         assert run.returncode == 0, run.stdout + run.stderr

@@ -36,11 +36,28 @@ class TestPublishing:
         (found,) = world.notifications()
         sent = found["event"]
         assert list(found) == [
-            *("uuid", "tenant", "subscriptionName", "eventUuid", "event", "deliveryTarget", "created"),
+            "uuid",
+            "tenant",
+            "subscriptionName",
+            "eventUuid",
+            "event",
+            "deliveryTarget",
+            "created",
         ]
         assert list(sent) == [
-            *("source", "type", "subject", "data", "seriesId", "seriesSeqCount", "timestamp"),
-            *("deleteSubscriptionsMatchingSubject", "endSeries", "tenant", "user", "received", "uuid"),
+            "source",
+            "type",
+            "subject",
+            "data",
+            "seriesId",
+            "seriesSeqCount",
+            "timestamp",
+            "deleteSubscriptionsMatchingSubject",
+            "endSeries",
+            "tenant",
+            "user",
+            "received",
+            "uuid",
         ]
         assert (
             sent.items()

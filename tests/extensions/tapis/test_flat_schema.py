@@ -8,8 +8,33 @@ from extensions.tapis.schemas import Event
 
 BODY = {"source": "s", "type": "jobs.a.b", "timestamp": "t"}
 VALUES = [
-    *(None, True, False, 0, 1, 1.0, 1.5, "", " ", "\x1c", "\u2003", "a", "a\x00b", " a ", "5", "true", "x" * 129),
-    *("jobs.a.b", "jobs.*.b", "jobs.a.b\n", "Jobs.a.b", "a.b.c", "\xe4.b.c", [], ["a"], {}, {"a": "b"}),
+    None,
+    True,
+    False,
+    0,
+    1,
+    1.0,
+    1.5,
+    "",
+    " ",
+    "\x1c",
+    "\u2003",
+    "a",
+    "a\x00b",
+    " a ",
+    "5",
+    "true",
+    "x" * 129,
+    "jobs.a.b",
+    "jobs.*.b",
+    "jobs.a.b\n",
+    "Jobs.a.b",
+    "a.b.c",
+    "\xe4.b.c",
+    [],
+    ["a"],
+    {},
+    {"a": "b"},
 ]
 KEYS = [field.data_key for field in Event().load_fields.values()]
 

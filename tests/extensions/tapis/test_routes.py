@@ -17,11 +17,29 @@ from tests.support.tapis_tokens import headers_of, pem, token
 
 ROOT = Path(__file__).parents[3]
 UPSTREAM = {
-    *("healthCheck", "readyCheck", "getSubscriptions", "postSubscription", "searchSubscriptionsQueryParameters"),
-    *("searchSubscriptionsRequestBody", "getSubscriptionByName", "patchSubscriptionByName", "deleteSubscriptionByName"),
-    *("getSubscriptionByUuid", "deleteSubscriptionByUuid", "deleteSubscriptionsBySubject", "isEnabled"),
-    *("enableSubscription", "disableSubscription", "updateTTL", "publishEvent", "postEvent", "endEventSeries"),
-    *("beginTestSequence", "getTestSequence", "deleteTestSequence", "recordTestNotification"),
+    "healthCheck",
+    "readyCheck",
+    "getSubscriptions",
+    "postSubscription",
+    "searchSubscriptionsQueryParameters",
+    "searchSubscriptionsRequestBody",
+    "getSubscriptionByName",
+    "patchSubscriptionByName",
+    "deleteSubscriptionByName",
+    "getSubscriptionByUuid",
+    "deleteSubscriptionByUuid",
+    "deleteSubscriptionsBySubject",
+    "isEnabled",
+    "enableSubscription",
+    "disableSubscription",
+    "updateTTL",
+    "publishEvent",
+    "postEvent",
+    "endEventSeries",
+    "beginTestSequence",
+    "getTestSequence",
+    "deleteTestSequence",
+    "recordTestNotification",
 }
 
 

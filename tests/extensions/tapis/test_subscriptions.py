@@ -19,8 +19,19 @@ from extensions.tapis.tables import subscriptions
 from tests.extensions.tapis.api import EMAIL, WEBHOOK, kit_count
 
 ALL = {
-    *("tenant", "name", "description", "owner", "enabled", "typeFilter", "subjectFilter", "deliveryTargets"),
-    *("ttlMinutes", "uuid", "expiry", "created", "updated"),
+    "tenant",
+    "name",
+    "description",
+    "owner",
+    "enabled",
+    "typeFilter",
+    "subjectFilter",
+    "deliveryTargets",
+    "ttlMinutes",
+    "uuid",
+    "expiry",
+    "created",
+    "updated",
 }
 OTHER = {"deliveryMethod": "WEBHOOK", "deliveryAddress": "https://other.example.com/"}
 THIRD = {"deliveryMethod": "WEBHOOK", "deliveryAddress": "https://third.example.com/"}
@@ -143,8 +154,11 @@ class TestCreating:
             *(
                 {"deliveryMethod": "WEBHOOK", "deliveryAddress": url}
                 for url in (
-                    *("http://example2.com/test", "https://www.fakeorg.org/test[/]", "http://localhost"),
-                    *("http://127.0.0.1/test_it", "http://service.cluster.local:8080/a?b=c"),
+                    "http://example2.com/test",
+                    "https://www.fakeorg.org/test[/]",
+                    "http://localhost",
+                    "http://127.0.0.1/test_it",
+                    "http://service.cluster.local:8080/a?b=c",
                 )
             ),
         ],

@@ -30,8 +30,15 @@ REQUIRED = {
     EXPERIMENT: {"experimentKey", "executionId", "name", "hypothesis", "preparedTime", "startedTime", "state"},
     STEP: {"experimentKey", "executionId", "id", "type", "state"},
     TARGET: {
-        *("experimentKey", "executionId", "stepExecutionId", "id", "state"),
-        *("agentHostname", "targetName", "targetType", "targetAttributes"),
+        "experimentKey",
+        "executionId",
+        "stepExecutionId",
+        "id",
+        "state",
+        "agentHostname",
+        "targetName",
+        "targetType",
+        "targetAttributes",
     },
 }
 STATES = {"created", "prepared", "running", "failed", "completed", "canceled", "errored"}

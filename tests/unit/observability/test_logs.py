@@ -497,8 +497,21 @@ class TestAccessLog:
 @pytest.mark.parametrize(
     "key",
     [
-        *("password", "db_passwd", "PASSPHRASE", "pwd", "clientSecret", "access-token", "Authorization", "Set-Cookie"),
-        *("X-Api-Key", "apiKey", "API KEY", "aws_access_key_id", "privateKey", "private.key", "credentials"),
+        "password",
+        "db_passwd",
+        "PASSPHRASE",
+        "pwd",
+        "clientSecret",
+        "access-token",
+        "Authorization",
+        "Set-Cookie",
+        "X-Api-Key",
+        "apiKey",
+        "API KEY",
+        "aws_access_key_id",
+        "privateKey",
+        "private.key",
+        "credentials",
     ],
 )
 @pytest.mark.parametrize("value", ["hush", 1, None, ["hush"], {"a": "hush"}])

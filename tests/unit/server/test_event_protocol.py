@@ -173,7 +173,12 @@ class TestTaken:
 
     def test_answers_are_the_same_but_for_the_date(self, server):
         bodies = [
-            *(b"", b"[]", b"{", b"{}", json.dumps(event(id="same")).encode(), json.dumps(event(id="same")).encode()),
+            b"",
+            b"[]",
+            b"{",
+            b"{}",
+            json.dumps(event(id="same")).encode(),
+            json.dumps(event(id="same")).encode(),
             json.dumps(event(tenant=[1] * 200)).encode(),
             json.dumps(event(experimentExecution={"tags": [1] * 200})).encode(),
         ]
