@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from extension_kit.events.answers import TIMEOUT, Answer
 from extension_kit.events.pending import Pending
@@ -25,8 +26,8 @@ class AnswersToLoop:
     async def wait(self, pending: Pending, timeout: float) -> Answer:
         """Wait at most ``timeout`` seconds for an answer; then return ``TIMEOUT``."""
         future: asyncio.Future[Answer] = self._loop.create_future()
-        timer = self._loop.call_later(timeout, _settle, future, TIMEOUT)
-        pending.when_ended(partial(self.pass_on, partial(_settle, future)))
+        timer = self._loop.call_later(timeout, settle, future, TIMEOUT)
+        pending.when_ended(partial(self.pass_on, partial(settle, future)))
         try:
             return await future
         finally:
@@ -52,6 +53,7 @@ class AnswersToLoop:
             tell(answer)
 
 
-def _settle(future: asyncio.Future[Answer], answer: Answer) -> None:
+def settle(future: "asyncio.Future[Any]", result: Any) -> None:
+    """Set the result of a future, unless it has one."""
     if not future.done():
-        future.set_result(answer)
+        future.set_result(result)

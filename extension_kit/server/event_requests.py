@@ -111,8 +111,14 @@ class EventRequests:
         outcome.when_ended(partial(self._answers.pass_on, request.end))
 
     def end(self, request: EventRequest, connection: Connection, answer: Answer) -> None:
-        """Write the answer of a request, count it and log it."""
+        """Write the answer of a request, count it and log it; never raises, because other requests come after it."""
         self._waiting.pop(request, None)
+        try:
+            self._leave(request, connection, answer)
+        except Exception:
+            logger.exception("POST %s was answered, and left no trace", request.head.route.path)
+
+    def _leave(self, request: EventRequest, connection: Connection, answer: Answer) -> None:
         head = request.head
         answer = compressed(answer, head.accept_encoding)
         id = request_id(head.request_id)

@@ -9,6 +9,7 @@ from typing import Any
 from extension_kit.errors import StoreUnavailable
 from extension_kit.events.answers import Answer
 from extension_kit.runtime.grouped_routes import ReceivedRequest
+from extension_kit.server.answers_to_loop import settle
 from extension_kit.server.exchange import Exchange
 from extension_kit.server.in_flight import SMALL
 from extension_kit.server.request_bodies import Scope
@@ -65,11 +66,11 @@ class GroupedRequests:
 
         def run() -> None:
             try:
-                settle = partial(_settle, future, function())
+                end = partial(settle, future, function())
             except Exception as error:
-                settle = partial(_fail, future, error)
+                end = partial(_fail, future, error)
             try:
-                loop.call_soon_threadsafe(settle)
+                loop.call_soon_threadsafe(end)
             except RuntimeError:
                 logger.debug("Request parsed after the server had stopped")
 
@@ -85,12 +86,12 @@ async def _committed(mounted: MountedRoute, item: Any, exchange: Exchange) -> An
     kept: list[Any] = []
 
     def tell(answer: Answer | Exception) -> None:
-        _settle(future, answer)
+        settle(future, answer)
         for hold in kept:
             hold.release()
 
     mounted.add(item, tell)
-    timer = loop.call_later(mounted.timeout, _settle, future, _LATE)
+    timer = loop.call_later(mounted.timeout, settle, future, _LATE)
     try:
         answer: Answer | Exception = await future
     finally:
@@ -113,11 +114,6 @@ def _received_request(scope: Scope, body: bytes) -> ReceivedRequest:
     if PEER_CERTIFICATE in scope.get("state", ()):
         add_peer_certificate(connection := {**connection, "asgi.scope": scope})
     return ReceivedRequest(scope["method"], scope["path"], scope["query_string"], headers, body, connection)
-
-
-def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
-    if not future.done():
-        future.set_result(result)
 
 
 def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:

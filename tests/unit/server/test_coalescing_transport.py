@@ -64,6 +64,15 @@ def test_nothing_is_lost_when_the_connection_is_closed(transport, body):
     assert transport.sent == [b"head " + body]
 
 
+def test_what_is_written_at_once_comes_after_a_head_that_is_held(transport):
+    def answer(coalescing):
+        coalescing.write(b"head")
+        coalescing.write_at_once(b", another answer")
+
+    assert in_loop(answer, transport) == [b"head, another answer"]
+    assert transport.sent == [b"head, another answer"]
+
+
 def test_three_parts_stay_in_order(transport):
     def answer(coalescing):
         for part in (b"1", b"2", b"3"):

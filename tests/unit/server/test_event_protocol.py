@@ -199,6 +199,29 @@ class TestTaken:
                 assert taken == parsed
             assert server.app.parsed == len(bodies)
 
+    def test_a_log_that_cannot_be_written_holds_up_nobody(self, server, monkeypatch, caplog):
+        slow = HEAD.replace("heard", "waits")
+        for head in (slow, slow + "Request-Timeout: 1.1\r\n"):
+            server.warm_up(head)
+
+        def fail(*_):
+            raise OSError("no space left")
+
+        monkeypatch.setattr(server.app.event_requests._access_log, "write", fail)
+        server.gate.clear()
+        with ExitStack() as stack:
+            *waiting, timed = [stack.enter_context(server.connect()) for _ in range(4)]
+            for connection in waiting:
+                connection.sendall(request(event(), slow))
+            wait_until(lambda: len(server.heard) == 3)
+            for _ in range(2):
+                timed.sendall(request(event(), slow + "Request-Timeout: 1.1\r\n"))
+                assert answer(timed)[0] == 503
+            server.gate.set()
+            assert [answer(connection)[0] for connection in waiting] == [200, 200, 200]
+        assert "left no trace" in caplog.text
+        assert server.app.parsed == 0
+
     def test_a_failure_of_the_kit_is_answered_and_logged(self, server, monkeypatch, caplog):
         def fail(*_):
             raise RuntimeError("oops")
