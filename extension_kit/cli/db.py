@@ -28,6 +28,7 @@ def upgrade(targets: tuple[str, ...]) -> None:
     Extensions with their own tables, such as extensions/croneye, must be named.
     """
     from extension_kit.cli.database import opened
+    from extension_kit.deliveries.inbox import Inbox
     from extension_kit.store import version
     from extension_kit.store.migrate import extensions_in, upgrade
 
@@ -36,6 +37,9 @@ def upgrade(targets: tuple[str, ...]) -> None:
     names = {own.name for own in tables}
     with opened(url) as database:
         migrated = upgrade(database, tables)
+        inbox = Inbox(database)
+        inbox.prepare()
+        inbox.close()
         with database.read() as connection:
             left_out = extensions_in(connection) - names
     for whose, before, after in migrated:
@@ -55,6 +59,7 @@ def status() -> None:
     from sqlalchemy import func, select
 
     from extension_kit.cli.database import existing
+    from extension_kit.deliveries.inbox import Inbox
     from extension_kit.deliveries.tables import DEAD, WAITING, deliveries, metadata
     from extension_kit.store import version
     from extension_kit.store.copying import row_counts
@@ -72,6 +77,7 @@ def status() -> None:
                 **row_counts(connection, metadata),
                 "waiting": counts.get(WAITING, 0),
                 "dead": counts.get(DEAD, 0),
+                "unfiled": Inbox(database).unfiled().events,
             }
     for name, value in lines.items():
         click.echo(f"{name:<13} {value}")
@@ -90,6 +96,8 @@ def copy(from_url: str, to_url: str, targets: tuple[str, ...]) -> None:
     """
     from extension_kit.cli.database import is_missing, opened
     from extension_kit.cli.progress import progress
+    from extension_kit.deliveries.inbox import Inbox
+    from extension_kit.deliveries.inbox_copy import file_in, unfiled_events
     from extension_kit.deliveries.requeue import requeue
     from extension_kit.deliveries.tables import metadata
     from extension_kit.store.copying import copy_rows, row_counts
@@ -108,15 +116,20 @@ def copy(from_url: str, to_url: str, targets: tuple[str, ...]) -> None:
                 names = ", ".join(sorted(left_out))
                 raise ConfigurationError(f"{source.name} has tables of {names}: name their extensions behind the URLs")
         upgrade(target, tables)
-        with source.read() as reading, target.transaction() as writing:
-            if any(count for each in metadatas for count in row_counts(writing, each).values()):
-                raise StoreError(f"The database {target.name} is not empty: name another one")
-            rows = sum(count for each in metadatas for count in row_counts(reading, each).values())
-            with progress("rows", rows) as advance:
-                for each in metadatas:
-                    copy_rows(reading, writing, each, advance)
-            waiting = requeue(writing, from_elsewhere=True)
+        with unfiled_events(source) as unfiled:  # first: what is filed meanwhile is in both, and known
+            with source.read() as reading, target.transaction() as writing:
+                rows = sum(count for each in metadatas for count in row_counts(writing, each).values())
+                if rows or Inbox(target).unfiled().events:
+                    raise StoreError(f"The database {target.name} is not empty: name another one")
+                rows = sum(count for each in metadatas for count in row_counts(reading, each).values())
+                with progress("rows", rows) as advance:
+                    for each in metadatas:
+                        copy_rows(reading, writing, each, advance)
+                waiting = requeue(writing, from_elsewhere=True)
+            filed = file_in(target, unfiled)
     click.echo(f"Copied {rows} rows to {target.name}, where {waiting} deliveries wait now.")
+    if filed:
+        click.echo(f"Filed {filed} events that had not been filed yet.")
     click.echo("Set EXTENSION_DATABASE_URL to it before you start the extension again.")
 
 

@@ -11,6 +11,7 @@ from extension_kit.cli.database import upgraded
 from extension_kit.cli.delivery_table import record, shown_body, write_body, write_fields, write_json, write_list
 from extension_kit.cli.progress import progress
 from extension_kit.deliveries.adoption import AdoptionError, adopt, describe_orphans, last_unknown
+from extension_kit.deliveries.inbox import Inbox
 from extension_kit.deliveries.queries import Filter, attempted_by_protocols, body_of, count, find, history
 from extension_kit.deliveries.replay import discard, replay
 from extension_kit.deliveries.requeue import requeue
@@ -33,6 +34,7 @@ def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> N
         if as_json:
             write_json(found)
             return
+        unfiled = Inbox(database).unfiled().events
         total = count(connection, wanted)
         everything = total or count(connection, Filter())
         unknown = last_unknown(connection)
@@ -44,6 +46,8 @@ def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> N
         click.echo(f"There are no deliveries in {database.name}.")
     if total > len(found):
         click.echo(f"{len(found)} of {total}, the newest; --limit shows more.")
+    if unfiled:
+        click.echo(f"{unfiled} event{'s' if unfiled > 1 else ''} not filed yet: a worker makes their deliveries.")
     if unknown:
         click.echo(f"{describe_orphans(unknown, 'which the worker did not know that last tried')}.")
 

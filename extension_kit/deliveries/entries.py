@@ -7,7 +7,6 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from extension_kit.events.event import Event
-from extension_kit.events.registry import Listener
 
 _STEP_STARTED = "experiment.execution.step-started"
 
@@ -16,7 +15,8 @@ class Entry(NamedTuple):
     """One event, and the keys of its listeners.
 
     ``step`` is the execution id of the step that the event starts. ``scope`` is its tenant: subscriptions with another
-    scope do not get it. ``is_direct`` is True if only its listeners get it.
+    scope do not get it. ``is_direct`` is True if only its listeners get it. ``received_at`` is the time at which it was
+    answered, aware; None: now. Subscriptions made later do not get it.
     """
 
     source: str
@@ -30,6 +30,7 @@ class Entry(NamedTuple):
     step: str | None = None
     scope: str | None = None
     is_direct: bool = False
+    received_at: datetime | None = None
 
     @classmethod
     def of(
@@ -40,6 +41,7 @@ class Entry(NamedTuple):
         step: str | None = None,
         scope: str | None = None,
         is_direct: bool = False,
+        received_at: datetime | None = None,
     ) -> "Entry":
         """Make the entry of an event for the listeners with some keys."""
         return cls(
@@ -54,20 +56,29 @@ class Entry(NamedTuple):
             step,
             scope,
             is_direct,
+            received_at,
         )
 
 
-def entry_of(event: Event, listeners: Sequence[Listener]) -> Entry:
-    """Make the entry of an agent's event, with the step that it starts."""
-    step = event.experiment_step_execution if event.name == _STEP_STARTED else None
-    return Entry.of(event, [listener.key for listener in listeners], step=step.id if step else None)
+def entry_of(event: Event, keys: Sequence[str], received_at: datetime | None = None) -> Entry:
+    """Make the entry of an agent's event for the listeners with some keys, with the step that it starts."""
+    step = started_step(event)
+    return Entry.of(event, keys, step=step[1] if step else None, received_at=received_at)
+
+
+def started_step(event: Event) -> tuple[str, str] | None:
+    """Return the series and the id of the step that an event starts; None for other events."""
+    if event.name != _STEP_STARTED or (series := event.series) is None:
+        return None
+    step = event.experiment_step_execution
+    return (series, step.id) if step and step.id else None
 
 
 Match = Callable[[Connection, Sequence[Entry]], Sequence[Sequence[str]]]
 """Finds further listeners of events beside those in their entries: a list of listener keys for each entry.
 
-It is called once for a group, within the transaction that records it, with the entries of new events, each once. So a
-subscription made after an event was recorded does not get it when it is sent again.
+It is called once for a group, within the transaction that records it, with the entries of new events, each once. A
+subscription made after an event was received does not get it, nor when it is sent again.
 """
 
 

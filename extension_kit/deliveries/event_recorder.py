@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from extension_kit.deliveries.entries import Entry, entry_of
+from extension_kit.deliveries.entries import started_step
 from extension_kit.deliveries.group_commit import GroupCommit
-from extension_kit.deliveries.outbox import Outbox
+from extension_kit.deliveries.inbox import Accepted, Inbox
 from extension_kit.errors import StoreError
 from extension_kit.events.event import Event
 from extension_kit.events.registry import Listener
@@ -16,57 +16,48 @@ from extension_kit.observability import metrics
 logger = logging.getLogger("extension_kit.deliveries")
 
 
-class EventRecorder(GroupCommit[Entry, bool]):
+class EventRecorder(GroupCommit[Accepted, None]):
     """Group commit of events.
 
     Args:
-        outbox: commits entries.
+        inbox: takes the events.
         limit: maximum number of events waiting for their commit.
+        remembers_steps: True if immediate listeners may ask for the step of an event that is not filed yet.
         options: those of ``GroupCommit``.
     """
 
-    def __init__(self, outbox: Outbox, limit: int, **options: Any) -> None:
-        super().__init__(_EntryWriter(outbox), limit, **options)
+    def __init__(self, inbox: Inbox, limit: int, *, remembers_steps: bool = True, **options: Any) -> None:
+        super().__init__(_InboxWriter(inbox), limit, **options)
+        self._remembers_steps = remembers_steps
 
-    def record(
-        self,
-        event: Event,
-        listeners: Sequence[Listener],
-        tell: Callable[[bool], None],
-        known: Callable[[], None] = lambda: None,
-    ) -> bool:
+    def record(self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None]) -> bool:
         """Queue an event for its commit. ``tell`` is called with True if it was stored, False if not.
 
-        An event that is stored late is known as a duplicate when it is sent again. Before ``tell``, ``known`` is called
-        if the commit added no delivery: all its events had been recorded for these listeners before.
+        An event that is stored late, or sent to another process, too, is known as a duplicate when it is filed.
 
         Returns:
             True if ``tell`` will be called, or has been; False if too many events wait, or after ``close``.
         """
 
-        def told(added: bool | Exception) -> None:
-            if isinstance(added, Exception):
-                if not isinstance(added, StoreError):
-                    logger.error("1 events not stored", exc_info=added)
-                tell(False)
-                return
-            if listeners and not added:
-                known()
-            tell(True)
+        def told(failure: Exception | None) -> None:
+            if failure is not None and not isinstance(failure, StoreError):
+                logger.error("1 events not stored", exc_info=failure)
+            tell(failure is None)
 
-        return self.add(entry_of(event, listeners), told)
+        step = started_step(event) if self._remembers_steps else None
+        return self.add(Accepted(event.body, tuple([listener.key for listener in listeners]), step), told)
 
 
-class _EntryWriter:
-    """Commits entries; the result of each is True if its group added deliveries."""
+class _InboxWriter:
+    """Appends events to the inbox."""
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-        self.check_writable = outbox.check_writable
-        self.database_name = outbox.database_name
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self.check_writable = inbox.check_writable
+        self.database_name = inbox.database.name
 
-    def commit(self, items: Sequence[Entry]) -> Sequence[bool]:
+    def commit(self, items: Sequence[Accepted]) -> Sequence[None]:
         started = time.perf_counter()
-        added = self._outbox.record(items)
+        self._inbox.append(items)
         metrics.committed(len(items), time.perf_counter() - started)
-        return [added > 0] * len(items)
+        return [None] * len(items)

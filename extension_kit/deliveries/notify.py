@@ -1,11 +1,17 @@
-"""Notify: tells workers on PostgreSQL that there are deliveries to make; on SQLite they see every commit."""
+"""Notify: tells workers on PostgreSQL that there are deliveries to make, or events to file.
+
+On SQLite they see every commit, and a bell rings for events.
+"""
 
 from typing import Any
 
 from sqlalchemy import Connection
 
 CHANNEL = "extension_kit_deliveries"
-"""Channel of the notifications."""
+"""Channel of the notifications of deliveries."""
+
+INBOX_CHANNEL = "extension_kit_inbox"
+"""Channel of the notifications of events that are not filed yet."""
 
 _NOTIFY = f"NOTIFY {CHANNEL}"
 

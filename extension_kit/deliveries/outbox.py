@@ -1,13 +1,9 @@
 """Outbox: commits events once, with their places in a series and their deliveries, in one transaction."""
 
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-import psycopg
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from extension_kit.deliveries.delivery_rows import add_deliveries
 from extension_kit.deliveries.entries import Entry, Match, Recorded
@@ -15,8 +11,11 @@ from extension_kit.deliveries.event_rows import Key, keys_of, store_events
 from extension_kit.deliveries.notify import notify_workers
 from extension_kit.deliveries.trial import write_trial
 from extension_kit.store.database import Database
-from extension_kit.store.errors import refused
+from extension_kit.store.errors import refusals
 from extension_kit.store.types import driver_time
+
+# Of the space that has to be left, so that events are not accepted again for a moment only.
+_AHEAD = 1.5
 
 
 class Outbox:
@@ -48,17 +47,19 @@ class Outbox:
         """
         if not entries:
             return 0
-        with self._understood(), self._database.transaction() as connection:
+        with refusals(self._database.name), self._database.transaction() as connection:
             return sum(recorded.deliveries for recorded in self.write(connection, entries))
 
     def write(self, connection: Connection, entries: Sequence[Entry]) -> list[Recorded]:
         """Write entries, at least one, within the transaction of a connection, as ``record`` does.
 
+        They are stored with the time at which the first of them was received.
+
         Returns:
             The result for each entry. Deliveries are counted with the first entry of their event.
         """
         self._database.check_room(connection, sum([len(entry.body) for entry in entries]))
-        now = datetime.now(UTC)
+        now = entries[0].received_at or datetime.now(UTC)
         keys = keys_of(entries)
         first: dict[Key, Entry] = {}
         for key, entry in zip(keys, entries, strict=True):
@@ -90,19 +91,12 @@ class Outbox:
         Raises:
             StoreError: entries cannot be recorded.
         """
-        with self._understood(), self._database.transaction() as connection:
+        with refusals(self._database.name), self._database.transaction() as connection:
             self._database.rewrite_version(connection)
-            self._database.check_room(connection, ahead=True)
+            self._database.check_room(connection, share=_AHEAD)
             with connection.begin_nested() as written:
                 write_trial(connection, self._match, attempts=attempts)
                 written.rollback()
-
-    @contextmanager
-    def _understood(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
-            raise refused(error, self._database.name) from error
 
     def _match_others(self, connection: Connection, entries: Mapping[Key, Entry]) -> dict[Key, Sequence[str]]:
         wanted = {key: entry for key, entry in entries.items() if not entry.is_direct}

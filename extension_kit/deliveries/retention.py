@@ -21,6 +21,7 @@ _STATUS = deliveries.c.status.concat("")
 
 _BATCH = 100
 _VACUUM_PAGES = 500
+_LOW = 3.0  # times the space that has to be left: more than the inbox leaves
 
 
 class Cleaned(NamedTuple):
@@ -74,7 +75,7 @@ def is_low(database: Database) -> bool:
     """
     try:
         with database.read() as connection:
-            database.check_room(connection, ahead=True)
+            database.check_room(connection, share=_LOW)
     except StoreFull:
         return True
     return False

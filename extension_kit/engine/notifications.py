@@ -1,14 +1,13 @@
-"""Notifications: PostgreSQL tells a worker of new deliveries, on a connection of its own."""
+"""Notifications: PostgreSQL tells a worker of new deliveries and of events to file, on a connection of its own."""
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
-from extension_kit.deliveries.notify import CHANNEL
 from extension_kit.errors import StoreError
 from extension_kit.store.database import Database
 
@@ -24,10 +23,10 @@ class Notifications:
 
     Args:
         database: the database.
-        tell: called with each notification, and after each connection, because some may have been missed.
+        tell: by channel, called with each notification, and after each connection, because some may have been missed.
     """
 
-    def __init__(self, database: Database, tell: Callable[[], None]) -> None:
+    def __init__(self, database: Database, tell: Mapping[str, Callable[[], None]]) -> None:
         self._database = database
         self._tell = tell
         self._stopped = threading.Event()
@@ -53,14 +52,16 @@ class Notifications:
             driver: Any = connection.connection.driver_connection
             try:
                 driver.autocommit = True
-                driver.execute(f"LISTEN {CHANNEL}")
-                self._tell()
+                for channel, tell in self._tell.items():
+                    driver.execute(f"LISTEN {channel}")
+                    tell()
                 silent = 0.0
                 while not self._stopped.is_set():
                     heard = list(driver.notifies(timeout=_STEP, stop_after=1))
                     silent = 0.0 if heard else silent + _STEP
                     if heard:
-                        self._tell()
+                        for channel in {each.channel for each in heard}:
+                            self._tell[channel]()
                     elif silent >= _CHECK:
                         silent = 0.0
                         driver.execute("SELECT 1")

@@ -9,9 +9,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between attempts
 
 
 class Outages:
-    """The outages of a database, as one thread sees them."""
+    """The outages of a database, as one thread sees them.
 
-    def __init__(self) -> None:
+    Args:
+        paused: the work of the thread, in the plural or the singular, for the log.
+    """
+
+    def __init__(self, paused: str = "deliveries") -> None:
+        self._paused = paused
         self._since: float | None = None
         self._pause = _FIRST_PAUSE
 
@@ -19,12 +24,12 @@ class Outages:
         """Note that the database is unavailable, and return the seconds until the next attempt."""
         if self._since is None:
             self._since, self._pause = time.monotonic(), _FIRST_PAUSE
-            logger.error("Database unavailable, deliveries paused: %s", error)
+            logger.error("Database unavailable, %s paused: %s", self._paused, error)
         pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
         return pause
 
     def end(self) -> None:
         """Note that the database is available."""
         if self._since is not None:
-            logger.info("Deliveries resumed after %.1f s", time.monotonic() - self._since)
+            logger.info("%s resumed after %.1f s", self._paused.capitalize(), time.monotonic() - self._since)
             self._since = None

@@ -44,6 +44,7 @@ class Scribe:
         grace_period: seconds that attempts have to end after ``stop``.
         name: the worker's name in the log.
         alive: called in every turn, as a sign of life; None: nobody watches.
+        is_busy: True while nothing shall be claimed; it wakes this thread in the end.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Scribe:
         grace_period: float,
         name: str,
         alive: Callable[[], None] | None = None,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._queue = queue
         self._owner = owner
@@ -66,6 +68,7 @@ class Scribe:
         self._grace_period = grace_period
         self._name = name
         self._alive = alive
+        self._is_busy = is_busy
         self._outages = Outages()
         self._delays = Delays()
         self._changed = threading.Condition()
@@ -83,6 +86,7 @@ class Scribe:
         self._has_more = self._had_more = True
         self._due_at = math.inf
         self._is_uncertain = False
+        self._may_claim = True
 
     def tell(self, note: Note) -> None:
         """Take a note of a lane; from any thread."""
@@ -194,7 +198,9 @@ class Scribe:
         if began >= self._polled + _POLL:
             self._polled, self._has_more = began, True
         self._overdue += self._delays.overdue()
-        if not (self._holdings.unwritten or self._taken or self._is_uncertain or self._has_more or self._overdue):
+        self._may_claim = not self._is_busy()
+        claims = self._has_more and self._may_claim
+        if not (self._holdings.unwritten or self._taken or self._is_uncertain or claims or self._overdue):
             self._answered = began
             return
         if not (self._owner.shards or self._holdings.claims or self._holdings.unwritten):
@@ -219,8 +225,10 @@ class Scribe:
                 held = written.write(self._queue, connection)
                 if self._overdue:
                     self._queue.bring_back(connection, self._overdue, now)
-                claims = self._has_more or written.locks or self._overdue or self._owner.has_news()
-                if claims and not self._stop_asked and not self._is_uncertain and self._owner.shards:
+                if written.locks or self._overdue or self._owner.has_news():
+                    self._has_more = True
+                may_claim = self._may_claim and not self._stop_asked and not self._is_uncertain
+                if self._has_more and may_claim and self._owner.shards:
                     claimed = self._claim(connection, now)
         except BaseException:
             if not self._is_uncertain:  # else it has claimed nothing

@@ -3,9 +3,12 @@
 import logging
 from collections.abc import Callable, Iterable
 
+from extension_kit.deliveries.filing import Filing
 from extension_kit.deliveries.handler import FindHandler
 from extension_kit.deliveries.hung_runs import HungRuns
+from extension_kit.deliveries.notify import CHANNEL, INBOX_CHANNEL
 from extension_kit.engine.claiming import Claiming, TenantsOf
+from extension_kit.engine.filing_thread import FilingThread
 from extension_kit.engine.lanes import Lanes
 from extension_kit.engine.notifications import Notifications
 from extension_kit.engine.owner import Owner
@@ -48,6 +51,7 @@ class DeliveryWorker:
         experience: returns earlier attempts, to tell quick from slow listeners.
         alive: called at least once a second, and while the database does not answer, at least every two timeouts and
             four seconds; None: nobody watches.
+        filing: files accepted events while this worker makes deliveries; None: there is no inbox.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class DeliveryWorker:
         tenants_of: TenantsOf = no_tenants,
         experience: Experience = tuple,
         alive: Callable[[], None] | None = None,
+        filing: Filing | None = None,
     ) -> None:
         self._database = database
         self._experience = experience
@@ -79,9 +84,18 @@ class DeliveryWorker:
             grace_period=grace_period,
             name=name,
             alive=alive,
+            is_busy=self._is_filing,
         )
         self._lanes = Lanes(most(threads), self._scribe.tell, self._scribe.may_begin, hung_runs)
-        self._notifications = None if database.is_sqlite else Notifications(database, self._scribe.wake)
+        self._filing = None if filing is None else FilingThread(filing, self._scribe.wake, lambda: bool(owner.shards))
+        self._notifications = None if database.is_sqlite else Notifications(database, self._channels())
+
+    def _is_filing(self) -> bool:
+        return self._filing is not None and self._filing.has_priority()
+
+    def _channels(self) -> dict[str, Callable[[], None]]:
+        channels = {CHANNEL: self._scribe.wake}
+        return channels if self._filing is None else {**channels, INBOX_CHANNEL: self._filing.wake}
 
     def run(self) -> None:
         """Work until ``stop``, in any thread. The caller handles signals."""
@@ -93,9 +107,13 @@ class DeliveryWorker:
         self._lanes.open()
         if self._notifications:
             self._notifications.start()
+        if self._filing:
+            self._filing.start()
         try:
             self._scribe.run(self._lanes)
         finally:
+            if self._filing:
+                self._filing.stop()
             if self._notifications:
                 self._notifications.stop()
             self._lanes.close()

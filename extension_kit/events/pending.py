@@ -23,7 +23,7 @@ class Pending:
     longer. So they hold few objects and share one lock, held for moments only.
     """
 
-    __slots__ = ("_answer", "_event_id", "_known", "_path", "_recent", "_waiting")
+    __slots__ = ("_answer", "_event_id", "_path", "_recent", "_waiting")
     _lock = threading.Lock()
 
     def __init__(self, path: str, event_id: str, recent: "RecentEvents[Pending]") -> None:
@@ -31,7 +31,6 @@ class Pending:
         self._event_id = event_id
         self._recent = recent
         self._answer: Answer | None = None
-        self._known = False
         self._waiting: tuple[Callable[[Answer], None], ...] = ()
 
     def end(self, answer: Answer) -> None:
@@ -39,17 +38,11 @@ class Pending:
         event_id, self._event_id = self._event_id, ""  # the object is kept for a while, and ids may be long
         if answer is not ACCEPTED:
             self._recent.forget(self._path, event_id)
-        elif self._known:
-            answer = KNOWN
         with self._lock:
             self._answer = answer
             waiting, self._waiting = self._waiting, ()
         for tell in waiting:
             tell(answer)
-
-    def note_known(self) -> None:
-        """Mark the event as a duplicate of one received by another process or before a restart."""
-        self._known = True
 
     def again(self) -> "Answer | Pending":
         """Return the answer to a duplicate of this event: ``KNOWN`` if it was accepted, else the same as for this."""

@@ -25,25 +25,14 @@ logger = logging.getLogger("extension_kit.events")
 class Recorder(Protocol):
     """Commits events of durable listeners to the database."""
 
-    def record(
-        self,
-        event: Event,
-        listeners: Sequence[Listener],
-        tell: Callable[[bool], None],
-        known: Callable[[], None],
-    ) -> bool:
+    def record(self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None]) -> bool:
         """Queue an event for its commit; return False if too many events wait.
 
         Args:
             event: the event.
             listeners: its durable listeners.
             tell: called with True after the commit, with False if it failed.
-            known: called before ``tell`` if the event was recorded for these listeners before.
         """
-
-
-def _nothing() -> None:
-    """Do nothing: the callback for recorded duplicates of an event with immediate listeners, which run all the same."""
 
 
 class Receiver:
@@ -148,7 +137,7 @@ class Receiver:
             else:
                 pending.end(NOT_STORED)
 
-        if not recorder.record(event, durable, proceed, _nothing if immediate else pending.note_known):
+        if not recorder.record(event, durable, proceed):
             pending.end(BUSY)
 
     def _refused(self, route: Route, data: dict[str, object]) -> Answer:

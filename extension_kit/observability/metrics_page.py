@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from extension_kit.observability.metrics import DIRECTORY, REQUEST_SECONDS, is_installed
@@ -17,11 +18,25 @@ _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Backlog(NamedTuple):
-    """Deliveries that wait for their next attempt, or are in one."""
+    """Deliveries that wait for their next attempt, or are in one, and events that are not filed yet."""
 
     waiting: int
     oldest: float
-    """Seconds since the oldest of them was created; 0 if there is none."""
+    """Seconds since the oldest of the deliveries was created; 0 if there is none."""
+    unfiled: int = 0
+    oldest_unfiled: float = 0.0
+    """Seconds since the oldest of the events was received; 0 if there is none."""
+
+
+_LATE = 10.0  # seconds
+
+
+def lateness(backlog: Backlog | None, now: datetime) -> str:
+    """Return a sentence for readiness probes if events wait for a worker that files them, else ""."""
+    if backlog is None or backlog.oldest_unfiled < _LATE:
+        return ""
+    since = (now - timedelta(seconds=backlog.oldest_unfiled)).isoformat(timespec="seconds")
+    return f"Not filed: {backlog.unfiled} events, the oldest since {since}. See that a worker runs."
 
 
 ReadBacklog = Callable[[], Backlog | None]
@@ -71,6 +86,10 @@ class _Shown:
             yield GaugeMetricFamily("extension_deliveries_waiting", waiting, backlog.waiting)
             age = "Seconds since the oldest of the waiting deliveries came in."
             yield GaugeMetricFamily("extension_deliveries_oldest_waiting_seconds", age, backlog.oldest)
+            unfiled = "Events that were accepted and have no deliveries yet."
+            yield GaugeMetricFamily("extension_events_unfiled", unfiled, backlog.unfiled)
+            age = "Seconds since the oldest of the events without deliveries came in."
+            yield GaugeMetricFamily("extension_events_oldest_unfiled_seconds", age, backlog.oldest_unfiled)
 
 
 def _counted() -> "Collector":

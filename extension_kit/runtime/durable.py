@@ -19,10 +19,12 @@ from extension_kit.deliveries.adoption import describe_orphans, orphans
 from extension_kit.deliveries.attempt_rows import latest
 from extension_kit.deliveries.backlog import read_backlog
 from extension_kit.deliveries.event_recorder import EventRecorder
+from extension_kit.deliveries.filing import Filing
 from extension_kit.deliveries.function_handlers import function_handlers, listeners_by_key
 from extension_kit.deliveries.group_commit import GroupCommit
 from extension_kit.deliveries.handler import FindHandler, Handler
 from extension_kit.deliveries.hung_runs import HungRuns
+from extension_kit.deliveries.inbox import Inbox
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.sender_pool import Senders
 from extension_kit.deliveries.step_memory import find_step
@@ -60,6 +62,7 @@ class DurableRuntime:
         listeners: the listeners that get deliveries.
         protocols: other systems' event protocols, each with its settings.
         intervals: seconds between the runs of the kit's periodic tasks.
+        has_immediate: False if no immediate listener may ask for the step of an event that is not filed yet.
 
     Raises:
         ConfigurationError: the database's URL, or the file of trusted authorities, cannot be used.
@@ -72,6 +75,8 @@ class DurableRuntime:
         listeners: Sequence[Listener],
         protocols: Sequence[BoundProtocol[Any]] = (),
         intervals: Intervals | None = None,
+        *,
+        has_immediate: bool = True,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
@@ -82,11 +87,20 @@ class DurableRuntime:
         self.senders = Senders(settings)
         prepare(self.database, [each.protocol.tables for each in protocols if each.protocol.tables])
         self._outbox = outbox = Outbox(self.database, matching)
-        self.recorder = EventRecorder(outbox, settings.queue_limit, timeout=settings.store_timeout)
+        self._inbox = Inbox(self.database)
+        self._inbox.prepare()
+        # A durable function is run for events that are filed, and so are those before them.
+        self._remembers_steps = has_immediate
+        self.recorder = EventRecorder(
+            self._inbox,
+            settings.queue_limit,
+            remembers_steps=has_immediate,
+            timeout=settings.store_timeout,
+        )
         self._commits: list[GroupCommit[Any, Any]] = [self.recorder]
         names = (name for each in protocols for name in each.protocol.names)
         self.kit = Kit.of(settings, self.database, self.senders, outbox, listeners, names)
-        self.backlog = Cached(partial(read_backlog, self.database))
+        self.backlog = Cached(partial(read_backlog, self.database, self._inbox))
         self.is_writable = Cached(partial(self._is_writable, attempts=False))
         self.is_deliverable = Cached(partial(self._is_writable, attempts=True))
         self._periodic = PeriodicTasks(self.kit, outbox, protocols, _end_process, intervals or Intervals())
@@ -132,7 +146,13 @@ class DurableRuntime:
     @property
     def find_step(self) -> FindStep:
         """Finds the step for ``event.step``."""
-        return partial(find_step, self.database)
+        of_filed = partial(find_step, self.database)
+
+        def of_all(run: str, step_id: str) -> bytes | None:
+            # In this order: an event is removed from the inbox after it was filed.
+            return self._inbox.find_step(run, step_id) or of_filed(run, step_id)
+
+        return of_all if self._remembers_steps else of_filed
 
     @property
     def keys(self) -> list[str]:
@@ -167,7 +187,14 @@ class DurableRuntime:
             tenants_of=self._tenants_of,
             experience=self._experience,
             alive=alive,
+            filing=self._filing(),
         )
+
+    def _filing(self) -> Filing:
+        """Return the filing of the inbox. Its commits wait for the disk only where the inbox is another file."""
+        if self._inbox.has_own_file:
+            return Filing(Inbox(self._unflushed), self._outbox, self.database)
+        return Filing(Inbox(self._unflushed), Outbox(self._unflushed, matching), self._unflushed)
 
     def _experience(self) -> list[tuple[str, float, bool]]:
         with self._unflushed.read() as connection:
@@ -191,7 +218,10 @@ class DurableRuntime:
 
     def _is_writable(self, *, attempts: bool) -> bool:
         try:
-            self._outbox.check_writable(attempts=attempts)
+            self._inbox.check_writable()
+            # Events of agents need no more; requests of grouped routes and deliveries do.
+            if attempts or len(self._commits) > 1:
+                self._outbox.check_writable(attempts=attempts)
         except StoreError as error:
             logger.debug("Database not writable: %s", error)
             return False
@@ -228,6 +258,7 @@ class DurableRuntime:
         for close in (*(commit.close for commit in self._commits), self._embedded.stop, self._periodic.stop):
             close(max(ends_at - time.monotonic(), 0))
         self.senders.close()
+        self._inbox.close()
         self.database.dispose()
 
 

@@ -69,7 +69,8 @@ class Service:
             # Imported here: an extension with immediate listeners only needs neither a database nor its libraries.
             from extension_kit.runtime.durable import DurableRuntime
 
-            self.runtime = DurableRuntime(settings, delivered_to, self.protocols)
+            has_immediate = any(each.immediate for each in self.registry.listeners)
+            self.runtime = DurableRuntime(settings, delivered_to, self.protocols, has_immediate=has_immediate)
             if any(bound.protocol.delivery_format for bound in self.protocols):
                 self.registry.include_subscriptions(_CachedNames(self.runtime.wanted_names))
         self.receiver = Receiver(

@@ -14,11 +14,12 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from extension_kit.observability.metrics_page import ReadBacklog, no_backlog, page
+from extension_kit.observability.metrics_page import ReadBacklog, lateness, no_backlog, page
 from extension_kit.server import client_mistakes as mistakes
 
 logger = logging.getLogger("extension_kit.server")
@@ -153,7 +154,9 @@ class HealthPort:
             threading.Thread(target=work, name="health-port", daemon=True).start()
 
     def _readiness(self) -> _Answer:
-        return _Answer(200) if self._is_ready() else _BUSY
+        if not self._is_ready():
+            return _BUSY
+        return _Answer(200, lateness(self._read_backlog(), datetime.now(UTC)).encode())
 
     def _metrics(self) -> _Answer:
         status, content_type, body = page(self._read_backlog)

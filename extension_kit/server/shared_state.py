@@ -18,9 +18,9 @@ STORE_UNAVAILABLE = os.EX_TEMPFAIL
 
 _SLOTS = 1024  # more than there are web processes, even while a reload replaces them
 _HAS_FAILED, _HAS_DURABLE, _HAS_SERVED = range(_SLOTS, _SLOTS + 3)
-_BACKLOG = slice(_SLOTS + 8, _SLOTS + 8 + 28)
-_FIELDS = struct.Struct("=dQd")  # monotonic time of reading it, deliveries, seconds
+_FIELDS = struct.Struct("=dQdQd")  # monotonic time of reading it, deliveries, seconds, events, seconds
 _CHECKSUM = struct.Struct("=L")
+_BACKLOG = slice(_SLOTS + 8, _SLOTS + 8 + _FIELDS.size + _CHECKSUM.size)
 
 _INTERVAL = 3.0  # seconds between two readings of the backlog
 _MAX_LOAD = 0.1  # share of the time that reading it may take
@@ -69,8 +69,10 @@ class SharedState:
         """Return the delivery backlog; None without durable listeners, or if nobody could read it for 30 s."""
         if not self.has_durable_listeners or (found := self._last_backlog()) is None:
             return None
-        age, (waiting, oldest) = found
-        return Backlog(waiting, oldest + age if waiting else 0.0) if age < _MAX_AGE else None
+        age, (waiting, oldest, unfiled, oldest_unfiled) = found
+        if age >= _MAX_AGE:
+            return None
+        return Backlog(waiting, oldest + age if waiting else 0.0, unfiled, oldest_unfiled + age if unfiled else 0.0)
 
     def refresh_backlog(self, read_backlog: ReadBacklog, interval: float = 0.0) -> None:
         """Read the backlog and write it down, unless another process has done so less than ``interval`` seconds ago.
@@ -104,5 +106,5 @@ class SharedState:
         fields = record[: _FIELDS.size]
         if _CHECKSUM.pack(crc32(fields)) != record[_FIELDS.size :]:
             return None
-        read_at, waiting, oldest = _FIELDS.unpack(fields)
-        return time.monotonic() - read_at, Backlog(waiting, oldest)
+        read_at, *numbers = _FIELDS.unpack(fields)
+        return time.monotonic() - read_at, Backlog(*numbers)

@@ -19,7 +19,6 @@ from uvicorn_worker import UvicornWorker
 from extension_kit.errors import ConfigurationError, StoreError
 from extension_kit.events.registration_document import list_warnings
 from extension_kit.loading import open_service
-from extension_kit.observability import metrics
 from extension_kit.runtime.service import Service
 from extension_kit.server.asgi import AsgiApplication, failed_to_load
 from extension_kit.server.request_bodies import Application
@@ -80,7 +79,7 @@ class WebProcess:
         slot: number of this process in that state.
         is_first: True for the first process of the server, which logs what is served.
         reload: a handler file that cannot be loaded is answered with 500 until it has changed.
-        has_health_port: True if the arbiter serves metrics, for which it needs the backlog.
+        has_health_port: True if the arbiter serves readiness and metrics, for which it needs the backlog.
         listening_on: description of the port for the log.
     """
 
@@ -110,7 +109,7 @@ class WebProcess:
         if service.runtime is not None:
             self.shared.has_durable_listeners = True
             service.runtime.start_commits(self._on_writable_change)
-            if self.has_health_port and metrics.is_installed():
+            if self.has_health_port:
                 self.shared.keep_backlog_fresh(service.runtime.backlog)
         return application
 

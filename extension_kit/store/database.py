@@ -1,11 +1,13 @@
 """Database: the connections of each process, transactions, and errors for users."""
 
+import math
 import os
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import psycopg
@@ -16,13 +18,13 @@ from extension_kit.errors import StoreUnavailable
 from extension_kit.store import deadline, postgresql, sqlite, version
 from extension_kit.store.engines import READING, postgresql_engine, sqlite_engine
 from extension_kit.store.errors import translate
-from extension_kit.store.room import check_room
+from extension_kit.store.room import check_room, has_plenty
 from extension_kit.store.silence import Silence
 from extension_kit.store.spare_connection import SpareConnection
 from extension_kit.store.sqlite_file import FileReplaced, FileWatch
 from extension_kit.store.urls import parsed
 
-_AHEAD = 1.5  # times the space that has to be left
+_ROOM_KNOWN = 0.1  # seconds for which plenty of room is remembered
 
 
 class _Process(NamedTuple):
@@ -68,7 +70,7 @@ class Database:
     def __init__(self, url: str, *, flush: bool = True, timeout: float = 5.0) -> None:
         self.url = parsed(url)
         self.timeout = timeout
-        self._flush = flush
+        self.flush = flush
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.path = Path(self.url.database or "").absolute()
         """Path of a SQLite database's file."""
@@ -78,6 +80,7 @@ class Database:
         """Name in messages: the URL without secrets, with a file's absolute path."""
         self._processes: dict[int, _Process] = {}
         self._silence = Silence()
+        self._has_plenty, self._room_until = False, -math.inf
         if self.is_sqlite:
             _sqlite_databases.add(self)
 
@@ -108,6 +111,23 @@ class Database:
         process = self._process()
         with self._understood(self._silence), process.write_lock, process.spare.begin() as connection:
             yield connection
+
+    def execute_alone(self, statement: str, values: Sequence[Any]) -> None:
+        """Execute one statement of the driver in a transaction of its own, which costs much less than ``transaction``.
+
+        Args:
+            statement: in the driver's form, with a place for each value.
+            values: of the driver's types.
+
+        Raises:
+            StoreError: the database cannot be used; nothing was written.
+        """
+        process = self._process()
+        with self._understood(self._silence), process.write_lock, process.spare.driver() as driver:
+            if self.is_sqlite:
+                sqlite.execute_alone(driver, statement, values, deadline.limit().left())
+            else:
+                postgresql.execute_alone(driver, statement, values)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -141,20 +161,28 @@ class Database:
         written = text(f"UPDATE {version.TABLE} SET version_num = version_num RETURNING version_num")  # noqa: S608
         version.check(connection.execute(written).scalar(), self.name)
 
-    def check_room(self, connection: Connection, more: int = 0, *, ahead: bool = False) -> None:
+    def check_room(self, connection: Connection, more: int = 0, *, share: float = 1.0) -> None:
         """Check, within a transaction, that a SQLite database may grow; PostgreSQL's disk is not checked.
 
         Args:
             connection: in the transaction.
             more: bytes to be added.
-            ahead: True: ask for space for more than one group of events, so that events are not accepted again for a
-                moment only.
+            share: multiple of the space that has to be left.
 
         Raises:
             StoreFull: the disk is almost full; ended events have to be deleted first.
         """
         if self.is_sqlite:
-            check_room(connection, self.path, self.name, more, _AHEAD if ahead else 1.0)
+            check_room(connection, self.path, self.name, more, share)
+
+    def has_plenty_of_room(self) -> bool:
+        """Return True if ``check_room`` need not be asked, as of a moment ago; always on PostgreSQL."""
+        if not self.is_sqlite:
+            return True
+        now = time.monotonic()
+        if now >= self._room_until:
+            self._has_plenty, self._room_until = has_plenty(self.path), now + _ROOM_KNOWN
+        return self._has_plenty
 
     def shrink_log(self) -> None:
         """Give the space of a SQLite file's write-ahead log back to the file system, unless others are reading it.
@@ -188,12 +216,12 @@ class Database:
             return process
         if self.is_sqlite:
             watch = FileWatch(self.path)
-            engine = sqlite_engine(self.path, watch, flush=self._flush)
+            engine = sqlite_engine(self.path, watch, flush=self.flush)
             # A commit to a removed file is lost.
-            spare = SpareConnection(engine, after_commit=watch.check_names)
+            spare = SpareConnection(engine, after_commit=watch.glance)
             made = _Process(engine, spare, _WriteLock(self.path, self.name))
         else:
-            engine = postgresql_engine(self.url, flush=self._flush, timeout=self.timeout)
+            engine = postgresql_engine(self.url, flush=self.flush, timeout=self.timeout)
             made = _Process(engine, SpareConnection(engine, postgresql.is_gone), nullcontext())
         return self._processes.setdefault(pid, made)
 

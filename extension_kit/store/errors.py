@@ -2,10 +2,12 @@
 
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from extension_kit.errors import OlderSchema, StoreError, StoreFull, StoreSilent, StoreUnavailable
@@ -80,18 +82,24 @@ def translate(error: Exception, database: str) -> StoreError | None:
     return None
 
 
-def refused(error: Exception, database: str) -> StoreError:
-    """Return the error for a refused statement of the kit, for example because of a user's trigger.
+@contextmanager
+def refusals(database: str) -> Iterator[None]:
+    """Raise the error for a refused statement of the kit that stores events, for example because of a user's trigger.
 
     Args:
-        error: an error of SQLAlchemy, psycopg or sqlite3 for which ``translate`` returns None.
         database: the database's name.
+
+    Raises:
+        StoreError: in place of an error of SQLAlchemy, psycopg or sqlite3 for which ``translate`` returns None.
     """
-    cause = error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, Exception) else error
-    said = _said(cause) if isinstance(cause, psycopg.Error) else str(cause).partition("\n")[0][:_SAID_CHARACTERS]
-    return StoreError(
-        f"The database {database} refuses to store an event ({said}): check the changes made to its tables"
-    )
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, Exception) else error
+        said = _said(cause) if isinstance(cause, psycopg.Error) else str(cause).partition("\n")[0][:_SAID_CHARACTERS]
+        raise StoreError(
+            f"The database {database} refuses to store an event ({said}): check the changes made to its tables"
+        ) from error
 
 
 def _of_sqlite(error: sqlite3.Error, database: str) -> StoreError | None:

@@ -14,6 +14,12 @@ _LEAST, _MOST, _SHARE = 1024**2, 64 * 1024**2, 1 / 10
 """Bytes reserved for cleaning up and for attempts of waiting deliveries: a share of the disk, within two limits."""
 
 
+def has_plenty(path: Path) -> bool:
+    """Return True if the disk of a file has so much room that ``check_room`` looks no closer."""
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize > _PLENTY
+
+
 def check_room(connection: Connection, path: Path, database: str, more: int, share: float) -> None:
     """Check that a SQLite file may grow.
 
@@ -37,7 +43,7 @@ def check_room(connection: Connection, path: Path, database: str, more: int, sha
         connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "page_size")
     )
     to_grow = max(pages * page_size - path.stat().st_size, 0)
-    if free < to_grow + more + share * min(max(disk.f_blocks * disk.f_frsize * _SHARE, _LEAST), _MOST):
+    if free < to_grow + 2 * more + share * min(max(disk.f_blocks * disk.f_frsize * _SHARE, _LEAST), _MOST):
         raise StoreFull(
             f"The database {database} cannot grow: its disk is almost full, and the rest is reserved for cleaning up. "
             "Free disk space, or lower EXTENSION_RETENTION_MEGABYTES"

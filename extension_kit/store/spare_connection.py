@@ -46,6 +46,21 @@ class SpareConnection:
             raise
         self._keep(connection)
 
+    @contextmanager
+    def driver(self) -> Iterator[Any]:
+        """Lend the connection of the driver, for a statement that begins and ends its transaction itself."""
+        connection = self._take()
+        try:
+            driver = connection.connection.driver_connection
+            yield driver
+            self._after_commit(driver)
+        except BaseException:
+            if self._is_gone(connection.connection.driver_connection):
+                connection.invalidate()  # SQLAlchemy has not seen the error
+            self._give_back(connection)
+            raise
+        self._keep(connection)
+
     def close(self) -> None:
         """Give the connection back to the pool, as from now on all others."""
         with self._lock:

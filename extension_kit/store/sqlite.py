@@ -5,9 +5,11 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from random import SystemRandom
+from typing import Any
 from weakref import WeakValueDictionary
 
 from extension_kit.store.sqlite_file import FileConnection, files_at, opened_files
@@ -104,6 +106,16 @@ def begin(connection: sqlite3.Connection, wait: float = math.inf) -> None:
     _execute_in_turn(connection, "BEGIN IMMEDIATE", wait)
 
 
+def execute_alone(
+    connection: sqlite3.Connection, statement: str, values: Sequence[Any], wait: float = math.inf
+) -> None:
+    """Execute one statement in a transaction of its own, as soon as no other one is open; as ``begin`` waits.
+
+    It releases Python's lock once; after each release a busy thread lets others wait.
+    """
+    _execute_in_turn(connection, statement, wait, values)
+
+
 def vacuum(path: Path, pages: int) -> None:
     """Give at most ``pages`` free pages at the end of the file back to the file system."""
     with closing(connect(path)) as connection:
@@ -119,7 +131,9 @@ def shrink_log(path: Path) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
-def _execute_in_turn(connection: sqlite3.Connection, statement: str, wait: float = math.inf) -> None:
+def _execute_in_turn(
+    connection: sqlite3.Connection, statement: str, wait: float = math.inf, values: Sequence[Any] = ()
+) -> None:
     """Execute a statement that needs the file's write lock, trying often.
 
     SQLite's own waiting pauses longer and longer, up to 0.1 s: beside a process that writes all the time it finds the
@@ -128,7 +142,7 @@ def _execute_in_turn(connection: sqlite3.Connection, statement: str, wait: float
     deadline = time.monotonic() + min(wait, WAIT)
     while True:
         try:
-            connection.execute(statement)
+            connection.execute(statement, values)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise

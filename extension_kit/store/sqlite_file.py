@@ -1,7 +1,9 @@
 """SQLite file check: detects a file that was removed, replaced or cut off; SQLite itself would go on with it."""
 
+import math
 import os
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +12,9 @@ Identity = tuple[int, int]
 
 _CHECKED = 64 * 1024**2  # bytes up to which a shrunken file is checked whole
 _FRAME_HEADER = 24  # bytes before each page in the write-ahead log
+
+_CHECK = 1.0  # seconds between two checks while the folder does not change
+_TICK = 1_000_000_000  # nanoseconds, more than one of any file system's clock
 
 _ADVICE = (
     "put the same file back; or stop the extension, put a backup in its place, remove the files with its name and "
@@ -66,7 +71,7 @@ def opened_files(path: Path, before: Files) -> Files:
 
 
 class FileWatch:
-    """Compares the open files with those at the path, at the cost of two ``stat`` calls.
+    """Compares the open files with those at the path, at the cost of two ``stat`` calls, or of one for a glance.
 
     Args:
         path: of the file.
@@ -75,8 +80,11 @@ class FileWatch:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._main, self._log = str(path), f"{path}-wal"
+        self._folder = str(path.parent)
         self._size = 0
         self._cut: Identity | None = None
+        self._glanced: tuple[object, ...] = ()
+        self._checks_at = -math.inf
 
     def check(self, connection: FileConnection) -> None:
         """Check that a connection's files are those at the path, and whole; in a transaction that writes.
@@ -89,6 +97,26 @@ class FileWatch:
         if main.st_size < self._size:
             self._check_size(connection)
         self._size = main.st_size
+
+    def glance(self, connection: FileConnection) -> None:
+        """Check as ``check`` does, but only once a second as long as no file in the folder was added or removed.
+
+        Raises:
+            FileLost, FileReplaced: as for ``check``.
+        """
+        now = time.monotonic()
+        try:
+            folder = os.stat(self._folder)
+        except FileNotFoundError:
+            seen: tuple[object, ...] = ()
+        else:
+            seen = (connection, folder.st_dev, folder.st_ino, folder.st_mtime_ns)
+            if seen == self._glanced and now < self._checks_at:
+                return
+            if time.time_ns() - folder.st_mtime_ns < _TICK:  # another change may have the same time
+                seen = ()
+        self.check(connection)
+        self._glanced, self._checks_at = seen, now + _CHECK
 
     def explain(self, connection: FileConnection, error: sqlite3.DatabaseError) -> None:
         """Raise ``FileLost`` if a transaction could not begin because the file was cut off or replaced.

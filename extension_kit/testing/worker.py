@@ -42,11 +42,9 @@ class InMemoryWorker:
         self._steps: dict[tuple[str, str], bytes] = {}
         self._refs = count(1)
 
-    def record(
-        self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None], known: Callable[[], None]
-    ) -> bool:
+    def record(self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None]) -> bool:
         """Take an event as the server's recorder does, but without detection of duplicates."""
-        self._take(entry_of(event, listeners), listeners)
+        self._take(entry_of(event, [listener.key for listener in listeners]), listeners)
         tell(True)
         return True
 

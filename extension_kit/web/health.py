@@ -1,7 +1,10 @@
 """Health views: liveness and readiness for Kubernetes probes."""
 
+from datetime import UTC, datetime
+
 from flask import Blueprint, Response
 
+from extension_kit.observability.metrics_page import lateness
 from extension_kit.runtime.service import Service
 
 _TEXT = "text/plain; charset=utf-8"
@@ -10,8 +13,8 @@ _TEXT = "text/plain; charset=utf-8"
 def health_blueprint(service: Service) -> Blueprint:
     """Make the blueprint ``/health``.
 
-    Liveness is always 200. Readiness is 503 while the database of durable listeners cannot be written. The health port
-    of ``extension-kit serve`` checks more.
+    Liveness is always 200. Readiness is 503 while the database of durable listeners cannot be written, and tells since
+    when events wait for a worker. The health port of ``extension-kit serve`` checks more.
     """
     health = Blueprint("health", __name__, url_prefix="/health")
 
@@ -21,8 +24,10 @@ def health_blueprint(service: Service) -> Blueprint:
 
     @health.get("/readiness")
     def ready() -> Response:
-        if service.runtime is None or service.runtime.is_writable():
+        if service.runtime is None:
             return Response(content_type=_TEXT)
+        if service.runtime.is_writable():
+            return Response(lateness(service.runtime.backlog(), datetime.now(UTC)), content_type=_TEXT)
         return Response("Service Unavailable", 503, content_type=_TEXT)
 
     return health

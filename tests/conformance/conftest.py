@@ -1,6 +1,7 @@
 """Both stores, real ones: a SQLite file, and a database of its own in PostgreSQL."""
 
 import itertools
+import random
 
 import pytest
 
@@ -21,6 +22,14 @@ def own_postgresql():
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture
+def moments():
+    """Random moments, by a seed that is told."""
+    seed = random.SystemRandom().randrange(1_000_000)
+    print(f"seed {seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture

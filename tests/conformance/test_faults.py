@@ -19,6 +19,7 @@ import pytest
 
 from tests.conformance.load import load
 from tests.support.durable import prepared, statuses
+from tests.support.filing import filed_at
 from tests.support.ledgers import ended, lines, run_event, strictly_ordered
 from tests.support.proxies import proxy
 from tests.support.servers import ready
@@ -120,14 +121,33 @@ class TestConnectionsDropped:
         with serve() as server:
             ready(server)
             with psycopg.connect(database_url) as holder, ThreadPoolExecutor() as pool:
-                holder.execute("LOCK TABLE deliveries IN ROW EXCLUSIVE MODE")
-                holder.execute("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
+                holder.execute("LOCK TABLE inbox IN ROW EXCLUSIVE MODE")
+                holder.execute("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE")
                 reply = pool.submit(server.post, "/events/plain", body)
-                wait_until(lambda: drop("Lock"))
-                assert_asked_to_come_again([reply.result(30)])
+
+                def is_answered():
+                    drop("Lock")  # also that of the worker, which looks for events
+                    return reply.done()
+
+                wait_until(is_answered)
+                assert_asked_to_come_again([reply.result()])
+            assert filed_at(database_url) == 0
             assert statuses(database_url) == {}
             assert server.post("/events/plain", body).status == 200
             wait_until(lambda: ended(ledger) == ["1-0"])
+
+    def test_while_an_event_is_filed(self, serve, ledger, event, database_url, drop):
+        with serve() as server:
+            delivering(server, ledger, event)
+            with psycopg.connect(database_url) as holder:
+                holder.execute("LOCK TABLE deliveries IN ROW EXCLUSIVE MODE")
+                holder.execute("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
+                for number in range(3):
+                    assert server.post("/events/plain", run_event(event, 1, number)).status == 200
+                    wait_until(lambda: drop("Lock"))
+            wait_until(lambda: ended(ledger) == ["100-0", "1-0", "1-1", "1-2"])
+            wait_until(lambda: statuses(database_url) == {"delivered": 4})
+            assert_no_mistakes(server.log)
 
     def test_again_and_again_under_load(self, serve, ledger, event, database_url, drop):
         with serve() as server:
@@ -152,7 +172,10 @@ class Way(NamedTuple):
 
 
 class TestDatabaseThatHangs:
-    """It neither answers nor fails: what comes is refused in time, then at once, and goes on when it is back."""
+    """It neither answers nor fails: what comes is refused in time, then at once, and goes on when it is back.
+
+    On SQLite this is the file of the inbox.
+    """
 
     LIMIT = 2
 
@@ -165,7 +188,7 @@ class TestDatabaseThatHangs:
                 yield Way(url, {**environment, "EXTENSION_DATABASE_URL": made.url}, made.hanging)
             return
         url = f"sqlite:///{tmp_path}/extension.db"
-        yield Way(url, prepared(url, ledger), partial(frozen_writer, url))
+        yield Way(url, prepared(url, ledger), partial(frozen_writer, f"{tmp_path}/extension.db-inbox"))
 
     @pytest.fixture
     def environment(self, way):
@@ -205,13 +228,13 @@ class TestDatabaseThatHangs:
 
 
 @contextmanager
-def frozen_writer(url):
-    """A process that stands still in the middle of a transaction."""
+def frozen_writer(path):
+    """A process that stands still in the middle of a transaction of a SQLite file."""
     writes = f"""
 import sqlite3, sys
-connection = sqlite3.connect({url.removeprefix("sqlite:///")!r}, isolation_level=None, timeout=30)
+connection = sqlite3.connect({path!r}, isolation_level=None, timeout=30)
 connection.execute("BEGIN IMMEDIATE")
-connection.execute("UPDATE series SET last_count = last_count")
+connection.execute("CREATE TABLE unfinished (number INTEGER)")
 print("writing", flush=True)
 sys.stdin.read()
 """
@@ -224,58 +247,46 @@ sys.stdin.read()
             process.kill()
 
 
-class TestSqliteFile:
+class TestFileOfTheInbox:
+    """On SQLite: without it no event is accepted."""
+
     @pytest.fixture
     def database_url(self, tmp_path):
         return f"sqlite:///{tmp_path}/extension.db"
 
-    @contextmanager
-    def locked(self, database_url):
-        with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield
-            connection.execute("ROLLBACK")
+    @pytest.fixture
+    def path(self, tmp_path):
+        return tmp_path / "extension.db-inbox"
 
-    def test_removed_and_replaced(self, serve, ledger, event, database_url, tmp_path):
-        """What is in no file is not said to be stored, and another file is taken by all processes."""
+    def test_removed_and_put_back(self, serve, ledger, event, path):
+        """What is in no file is not said to be stored."""
         with serve() as server:
             delivering(server, ledger, event)
-            assert server.post("/events/plain", run_event(event, 1, 0)).status == 200
-            wait_until(lambda: statuses(database_url) == {"delivered": 2})
-            with closing(sqlite3.connect(tmp_path / "backup.db")) as backup:
-                with closing(sqlite3.connect(tmp_path / "extension.db")) as connection:
-                    connection.backup(backup)
-                backup.execute("DELETE FROM events")
-                backup.commit()
             with load(server, event, "/events/plain", pause=0.01) as senders:
                 senders.wait_for_more(20)
                 for ending in ("", "-wal", "-shm"):
-                    (tmp_path / f"extension.db{ending}").rename(tmp_path / f"gone.db{ending}")
+                    path.with_name(f"{path.name}{ending}").rename(path.with_name(f"gone.db{ending}"))
                 refused = len(senders.refused)
                 wait_until(lambda: len(senders.refused) > refused + 20)
                 wait_until(lambda: server.health("readiness") == 503)
+                assert "extension.db-inbox was removed while it was in use: put the same file back; or" in server.log
+                for ending in ("", "-wal", "-shm"):
+                    path.with_name(f"gone.db{ending}").rename(path.with_name(f"{path.name}{ending}"))
+                senders.wait_for_more(20)
+                wait_until(lambda: server.health("readiness") == 200)
             assert_asked_to_come_again(senders.refused)
             assert server.log.count("stored: The database") == 1
-            assert "extension.db was removed while it was in use: put the same file back; or stop" in server.log
-            accepted = set(senders.accepted)
-            with closing(sqlite3.connect(tmp_path / "gone.db")) as gone:
-                assert accepted <= {event_id for (event_id,) in gone.execute("SELECT event_id FROM events")}
-            (tmp_path / "backup.db").rename(tmp_path / "extension.db")
-            wait_until(lambda: server.health("readiness") == 200)
-            wait_until(lambda: "was replaced, restarting this process" in server.log)
-            assert server.post("/events/plain", run_event(event, 9, 0)).status == 200
-            wait_until(lambda: "9-0" in ended(ledger))
+            wait_until(lambda: set(senders.accepted) <= set(ended(ledger)))
+            assert strictly_ordered(ledger)
             assert_no_mistakes(server.log)
 
-    def test_that_refuses_events(self, serve, work, ledger, event, database_url):
+    def test_that_refuses_events(self, serve, work, ledger, event, path):
         """Without an event, readiness says so; of the server and of a worker."""
         with serve("--no-worker") as server, work() as worker:
             ready(server)
             wait_until(lambda: worker.health("readiness") == 200)
-            with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), timeout=30)) as connection:
-                connection.execute(
-                    "CREATE TRIGGER strict BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'not today'); END"
-                )
+            with closing(sqlite3.connect(path, timeout=30)) as connection:
+                connection.execute(STRICT.format(table="inbox"))
                 wait_until(lambda: server.health("readiness") == worker.health("readiness") == 503)
                 assert_asked_to_come_again([server.post("/events/plain", run_event(event, 1, 0)) for _ in range(3)])
                 assert server.log.count("refuses to store an event (not today)") == 1
@@ -287,17 +298,17 @@ class TestSqliteFile:
             wait_until(lambda: ended(ledger) == ["1-0"])
             assert_no_mistakes(server.log)
 
-    def test_locked_by_another_process(self, serve, ledger, event, database_url):
+    def test_locked_by_another_process(self, serve, ledger, event, database_url, path):
         """Before the first event, and under load."""
         with serve() as server:
             ready(server)
-            with self.locked(database_url):
+            with locked(path):
                 wait_until(lambda: server.health("readiness") == 503)
                 assert "Events cannot be stored: The database sqlite:///" in server.log
             delivering(server, ledger, event)
             with load(server, event, "/events/fails-first", pause=0.02) as senders:
                 wait_until(lambda: len(ended(ledger)) > 5)
-                with self.locked(database_url):
+                with locked(path):
                     accepted = len(senders.accepted)
                     wait_until(lambda: senders.refused)
                     wait_until(lambda: server.health("readiness") == 503)
@@ -310,6 +321,111 @@ class TestSqliteFile:
             wait_until(lambda: statuses(database_url).keys() == {"delivered"})
             assert strictly_ordered(ledger)
             assert_no_mistakes(server.log)
+
+
+class TestSqliteFile:
+    """The file of the database: without it events are accepted all the same, and filed and delivered later."""
+
+    @pytest.fixture
+    def database_url(self, tmp_path):
+        return f"sqlite:///{tmp_path}/extension.db"
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        return tmp_path / "extension.db"
+
+    def test_removed_and_replaced(self, serve, ledger, event, path):
+        """What is in no file is not taken for filed, and another file is taken by all processes."""
+        with serve() as server:
+            delivering(server, ledger, event)
+            with closing(sqlite3.connect(path.with_name("backup.db"))) as backup:
+                with closing(sqlite3.connect(path)) as connection:
+                    connection.backup(backup)
+                backup.execute("DELETE FROM events")
+                backup.commit()
+            with load(server, event, "/events/plain", pause=0.01) as senders:
+                senders.wait_for_more(20)
+                for ending in ("", "-wal", "-shm"):
+                    path.with_name(f"{path.name}{ending}").rename(path.with_name(f"gone.db{ending}"))
+                wait_until(lambda: "Database unavailable, filing of events paused" in server.log)
+                senders.wait_for_more(20)
+                assert server.health("readiness") == server.request("GET", "/health/readiness").status == 200
+                assert "extension.db was removed while it was in use: put the same file back; or stop" in server.log
+                path.with_name("backup.db").rename(path)
+                wait_until(lambda: "was replaced, restarting this process" in server.log)
+                senders.wait_for_more(20)
+            assert senders.refused == []
+            with closing(sqlite3.connect(path.with_name("gone.db"))) as gone:
+                before = {event_id for (event_id,) in gone.execute("SELECT event_id FROM events")}
+            wait_until(lambda: set(senders.accepted) <= set(ended(ledger)) | before)
+            assert server.post("/events/plain", run_event(event, 9, 0)).status == 200
+            wait_until(lambda: "9-0" in ended(ledger))
+            assert_no_mistakes(server.log)
+
+    def test_that_refuses_events(self, serve, work, ledger, event, database_url, path):
+        """They are set aside and filed later, and the worker is not ready."""
+        with serve("--no-worker") as server, work() as worker:
+            ready(server)
+            wait_until(lambda: worker.health("readiness") == 200)
+            with closing(sqlite3.connect(path, timeout=30)) as connection:
+                connection.execute(STRICT.format(table="deliveries"))
+                assert server.post("/events/plain", run_event(event, 1, 0)).status == 200
+                wait_until(lambda: "of the inbox cannot be filed, again in a minute" in worker.log)
+                wait_until(lambda: worker.health("readiness") == 503)
+                assert "refuses to store an event (not today)" in worker.log
+                assert server.health("readiness") == server.request("GET", "/health/readiness").status == 200
+                connection.execute("DROP TRIGGER strict")
+            wait_until(lambda: worker.health("readiness") == 200)
+            assert server.post("/events/plain", run_event(event, 1, 1)).status == 200
+            wait_until(lambda: ended(ledger) == ["1-1"])
+            with closing(sqlite3.connect(f"{path}-inbox", timeout=30)) as connection:
+                connection.execute("UPDATE inbox SET set_aside_at = '2026-01-01 00:00:00'")  # a minute is long
+                connection.commit()
+            wait_until(lambda: ended(ledger) == ["1-1", "1-0"])
+            wait_until(lambda: statuses(database_url) == {"delivered": 2})
+
+    def test_locked_by_another_process_for_long(self, serve, ledger, event, database_url, path):
+        """Longer than a transaction may take."""
+        with serve(EXTENSION_STORE_TIMEOUT=0.5) as server:
+            delivering(server, ledger, event)
+            with load(server, event, "/events/fails-first", pause=0.02) as senders:
+                wait_until(lambda: len(ended(ledger)) > 5)
+                with locked(path):
+                    wait_until(lambda: "Database unavailable, filing of events paused" in server.log)
+                    before = len(ended(ledger))
+                    senders.wait_for_more(50)
+                    assert server.health("readiness") == server.request("GET", "/health/readiness").status == 200
+                    assert len(ended(ledger)) <= before + 3
+                wait_until(lambda: "Filing of events resumed after" in server.log)
+                senders.wait_for_more(20)
+            assert senders.refused == []
+            wait_until(lambda: set(senders.accepted) <= set(ended(ledger)))
+            wait_until(lambda: statuses(database_url).keys() == {"delivered"})
+            assert strictly_ordered(ledger)
+            assert_no_mistakes(server.log)
+
+    def test_that_another_process_holds_while_the_server_ends(self, serve, ledger, event, database_url, path):
+        with serve() as server:
+            delivering(server, ledger, event)
+            wait_until(lambda: statuses(database_url) == {"delivered": 1})  # else it is made again
+            with locked(path):
+                assert server.post("/events/plain", run_event(event, 1, 0)).status == 200
+                assert server.stop() == 143
+        with serve() as server:
+            wait_until(lambda: ended(ledger)[1:] == ["1-0"])
+            wait_until(lambda: statuses(database_url) == {"delivered": 2})
+
+
+STRICT = "CREATE TRIGGER strict BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'not today'); END"
+
+
+@contextmanager
+def locked(path):
+    """Another process writes to a SQLite file, and does not end."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
 
 
 @pytest.fixture
@@ -475,6 +591,7 @@ class TestBacklog:
             with load(server, event, "/events/slow", keys=8, most=15) as senders:
                 senders.wait()
         assert ended(ledger) == []
+        assert filed_at(database_url) == 120
         assert statuses(database_url) == {"waiting": 120}
         with serve(SLOW=0.05) as server:
             wait_until(lambda: len(ended(ledger)) > 12)

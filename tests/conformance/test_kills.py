@@ -4,7 +4,6 @@ KILLS and CRASHES in the environment say how often; ``KILLS=300 CRASHES=50`` is 
 """
 
 import os
-import random
 import signal
 import time
 from contextlib import ExitStack, suppress
@@ -22,14 +21,6 @@ CRASHES = int(os.environ.get("CRASHES", "3"))
 RETRY = ",".join(["0.02"] * 200)  # so that no run of bad luck makes a dead letter
 
 pytestmark = pytest.mark.timeout(180 + 20 * max(KILLS, CRASHES))
-
-
-@pytest.fixture
-def moments():
-    """Random moments, by a seed that is told."""
-    seed = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {seed}")
-    return random.Random(seed)
 
 
 def all_delivered(senders, ledger, url):

@@ -122,25 +122,38 @@ class TestFrozenWorker:
         assert strictly_ordered(ledger)
 
     def test_is_replaced_with_the_database_locked(self, serve, ledger, event, frozen, path):
+        """Events are accepted all the time."""
         with serve(**SOON) as server:
             ready(server)
             with load(server, event, "/events/plain", pause=0.01) as senders:
-                first = worker_of(server)
-                wait_until(lambda: ended(ledger))
-                frozen(first)
-                while not is_locked(path):
-                    os.kill(first, signal.SIGCONT)
-                    os.kill(first, signal.SIGSTOP)
-                refused = len(senders.refused)
-                wait_until(lambda: len(senders.refused) > refused)
-                assert KILLED not in server.log
-                replaced(server, first)
-                accepted = len(senders.accepted)
-                wait_until(lambda: len(senders.accepted) > accepted + 5)
+                self.freeze_with_lock(server, ledger, frozen, path)
+                senders.wait_for_more(5)
+            assert senders.refused == []
+            wait_for_all(senders.accepted, ledger)
+            assert server.log.count(KILLED) == 1
+        assert strictly_ordered(ledger)
+
+    def test_is_replaced_with_the_inbox_locked(self, serve, ledger, event, frozen, path):
+        with serve(**SOON) as server:
+            ready(server)
+            with load(server, event, "/events/plain", pause=0.01) as senders:
+                self.freeze_with_lock(server, ledger, frozen, f"{path}-inbox")
+                senders.wait_for_more(5)
             assert {reply.status for reply in senders.refused} == {503}
             wait_for_all(senders.accepted, ledger)
             assert server.log.count(KILLED) == 1
         assert strictly_ordered(ledger)
+
+    def freeze_with_lock(self, server, ledger, frozen, path):
+        """Freeze the worker while it writes to a file, and wait until another has taken its place."""
+        first = worker_of(server)
+        wait_until(lambda: ended(ledger))
+        frozen(first)
+        while not is_locked(path):
+            os.kill(first, signal.SIGCONT)
+            os.kill(first, signal.SIGSTOP)
+        assert KILLED not in server.log
+        replaced(server, first)
 
     def test_is_one_of_which_the_scribe_hangs(self, serve, ledger, event, hanging):
         with serve(app=hanging, **SOON) as server:

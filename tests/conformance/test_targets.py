@@ -29,6 +29,7 @@ from tests.support.broker import URL as AMQP_URL
 from tests.support.broker import Exchange, rabbitmq
 from tests.support.commands import extension_kit
 from tests.support.durable import prepared, store_of
+from tests.support.filing import filed
 from tests.support.ledgers import run_event
 from tests.support.mailbox import Mailbox, smtp
 from tests.support.paths import KIT
@@ -294,6 +295,7 @@ class TestRetrying:
         hook = Hook(receiver)
         gone, there = (subscribe(without_worker, {"url": hook.url}) for _ in range(2))
         assert server.post("/events", event("killswitch.engaged", id="a")).status == 200
+        assert filed(database) == 1
         with database.transaction() as connection:
             assert subscriptions.remove(connection, gone.ref)
         with work(app="forwards.py"):

@@ -8,6 +8,7 @@ import pytest
 from extension_kit.agent import Agent
 from extension_kit.agent.recording import open_recording
 from extension_kit.testing import EventFactory
+from tests.support.filing import unfiled_at
 from tests.support.waiting import wait_until
 
 RUNS = Path(__file__).parents[1] / "data" / "runs.jsonl"
@@ -54,7 +55,9 @@ def test_events_that_come_twice_are_run_once(answers, calls):
     assert calls()["fine"] == 30
 
 
-def test_what_is_known_already_is_told_even_after_a_restart(served, tmp_path):
+def test_what_is_known_already_is_told_and_not_made_again_even_after_a_restart(served, tmp_path):
+    """A server that was restarted does not know it before it is filed, and so does not tell."""
+    url = f"sqlite:///{tmp_path}/x.db"
     (tmp_path / "twice.py").write_text(
         "from extension_kit import Extension\nextension = Extension('x')\n"
         "@extension.listen_to('*')\ndef durable(): print('made', flush=True)\n"
@@ -68,13 +71,13 @@ def test_what_is_known_already_is_told_even_after_a_restart(served, tmp_path):
         return {endpoint: tally.known for endpoint, tally in report.tallies.items()}
 
     for restart in range(2):
-        with served(str(tmp_path / "twice"), EXTENSION_DATABASE_URL=f"sqlite:///{tmp_path}/x.db") as server:
+        with served(str(tmp_path / "twice"), EXTENSION_DATABASE_URL=url) as server:
             for played in range(2):
-                first = restart == played == 0
-                expected = {"POST /events/durable": 0 if first else 2, "POST /events/immediate": played}
+                expected = {"POST /events/durable": 2 * played, "POST /events/immediate": played}
                 assert known(Agent(server.url, fast=True).play(events)) == expected
             if restart == 0:
                 wait_until(lambda log=server: log.log.count("made") == 2)
+            wait_until(lambda: unfiled_at(url) == 0)
     assert server.log.count("made") == 0
 
 

@@ -1,5 +1,6 @@
 """The database as its owner meets it: made, looked at, moved from a file to a server."""
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import insert, make_url, select, text, update
 
 from extension_kit.deliveries.entries import Entry
+from extension_kit.deliveries.inbox import Accepted, Inbox
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.tables import DEAD, DELIVERED, deliveries, events
 from extension_kit.store.database import Database
@@ -18,6 +20,7 @@ from extension_kit.store.version import LATEST, TABLE
 from extensions.tapis.tables import TABLES as TAPIS
 from tests.support.commands import extension_kit
 from tests.support.databases import opened, postgresql_schema, postgresql_server
+from tests.support.filing import filed_at
 from tests.support.paths import APPS, BIN
 from tests.support.recording import queued
 from tests.support.release_0_1 import write_database
@@ -83,6 +86,16 @@ def record(url: str, *series: str) -> None:
         )
 
 
+def accept(url: str, *names: str) -> None:
+    """What a server does for events that come in while no worker runs."""
+    with opened(url, upgraded=False) as database:
+        inbox = Inbox(database)
+        inbox.prepare()
+        for name in names:
+            inbox.append([Accepted(json.dumps({"id": name, "eventName": "a.b"}).encode(), ("oncall:page",))])
+        inbox.close()
+
+
 def change(url: str, **values: object) -> None:
     """Give the first delivery an end."""
     with opened(url, upgraded=False) as database, database.transaction() as connection:
@@ -125,6 +138,18 @@ def test_the_status_counts(url: str) -> None:
         "waiting": "5",
         "dead": "1",
     }
+
+
+def test_the_status_counts_what_is_not_filed_yet(url: str) -> None:
+    record(url, "a")
+    accept(url, "one", "two")
+
+    found = lines(db("status", url=url))
+
+    assert (found["events"], found["deliveries"], found["unfiled"]) == ("1", "2", "2")
+    assert filed_at(url) == 2
+    found = lines(db("status", url=url))
+    assert (found["events"], found["deliveries"], found["unfiled"]) == ("3", "4", "0")
 
 
 @pytest.mark.parametrize("command", ["status", "upgrade"])
@@ -249,6 +274,42 @@ def test_a_database_that_is_not_empty_is_not_copied_to(pair: tuple[str, str]) ->
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"Error: The database {Database(new).name} is not empty: name another one\n"
     assert lines(db("status", url=new))["events"] == "1"
+
+
+def test_events_that_are_not_filed_are_filed_in_the_copy(pair: tuple[str, str], tmp_path: Path) -> None:
+    old, new = pair
+    record(old, "a")
+    accept(old, "one", "two", "0")  # the last is in the tables of events, too
+
+    done = db("copy", old, new, by=process)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"Copied 4 rows to {Database(new).name}, where 2 deliveries wait now.\n"
+        "Filed 3 events that had not been filed yet.\n"
+        "Set EXTENSION_DATABASE_URL to it before you start the extension again.\n"
+    )
+    found = lines(db("status", url=new))
+    assert (found["events"], found["deliveries"], found["unfiled"]) == ("3", "4", "0")
+    assert lines(db("status", url=old))["unfiled"] == "3"
+    with opened(new, upgraded=False) as database, database.read() as connection:
+        ids = connection.execute(select(events.c.event_id).order_by(events.c.ref)).scalars().all()
+    assert ids == ["0", "one", "two"]
+    if new.startswith("sqlite"):
+        assert list(tmp_path.glob("*-inbox*")) == []
+
+
+def test_events_that_are_not_filed_are_enough_not_to_be_empty(pair: tuple[str, str]) -> None:
+    old, new = pair
+    record(old, "a")
+    db("upgrade", url=new)
+    accept(new, "one")
+
+    done = db("copy", old, new)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: The database {Database(new).name} is not empty: name another one\n"
+    assert lines(db("status", url=new))["unfiled"] == "1"
 
 
 def test_a_database_that_is_not_there_is_not_copied(pair: tuple[str, str]) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, insert, make_url, select, update
 from extension_kit.deliveries.adoption import AdoptionError, adopt
 from extension_kit.deliveries.entries import Entry
 from extension_kit.deliveries.handler import Due, Handler
+from extension_kit.deliveries.inbox import Accepted, Inbox
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.queries import Filter
 from extension_kit.deliveries.retry import RetrySchedule
@@ -38,6 +39,7 @@ from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from tests.support.commands import extension_kit
 from tests.support.databases import opened, postgresql_schema, postgresql_server
+from tests.support.filing import filed_at
 from tests.support.paths import BIN
 from tests.support.recording import queued
 from tests.support.servers import run_server
@@ -243,6 +245,23 @@ def test_an_empty_list_says_so(sqlite_url: str) -> None:
     assert records(sqlite_url, "list") == []
     record(sqlite_url, "a.b")
     assert invoke(sqlite_url, "list", "--status", "dead") == (f"No delivery in {name} matches, of 2.\n")
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 event not filed yet"), (2, "2 events not filed yet")])
+def test_a_list_says_how_many_events_have_no_deliveries_yet(url: str, number: int, said: str) -> None:
+    record(url, "a.b")
+    with opened(url, upgraded=False) as database:
+        inbox = Inbox(database)
+        inbox.prepare()
+        inbox.append(
+            [Accepted(json.dumps({"id": f"{each}", "eventName": "a.b"}).encode(), ()) for each in range(number)]
+        )
+        inbox.close()
+    last = invoke(url, "list").splitlines()[-1]
+    assert last == f"{said}: a worker makes their deliveries."
+    assert len(records(url, "list")) == 2
+    assert filed_at(url) == number
+    assert "not filed yet" not in invoke(url, "list")
 
 
 def test_what_waits_behind_another_says_so(url: str) -> None:

@@ -9,12 +9,14 @@ import signal
 import socket
 import sqlite3
 from contextlib import ExitStack, closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from extension_kit.settings.kit import Settings
+from tests.support.filing import filed_at
 from tests.support.paths import APPS, BIN
 from tests.support.servers import SERVE, listens, run_server
 from tests.support.waiting import wait_until
@@ -60,6 +62,18 @@ def received(server, status="200", path=PAGE):
 def backlog(server):
     found = metrics(server)
     return found["extension_deliveries_waiting",], found["extension_deliveries_oldest_waiting_seconds",]
+
+
+def unfiled(server):
+    found = metrics(server)
+    return found["extension_events_unfiled",], found["extension_events_oldest_unfiled_seconds",]
+
+
+def lateness(answer):
+    """The status of a readiness probe and the time in its sentence; None without one."""
+    status, text = answer
+    since = re.fullmatch(r"Not filed: 2 events, the oldest since (\S+)\. See that a worker runs\.", text)
+    return since and (status, since[1])
 
 
 def is_ready(server):
@@ -255,11 +269,15 @@ class TestDeliveries:
     """Those of ``tests/apps/ledger.py``, which says how each of its functions ends."""
 
     @pytest.fixture
-    def run(self, tmp_path):
+    def database_url(self, tmp_path):
+        return f"sqlite:///{tmp_path}/extension.db"
+
+    @pytest.fixture
+    def run(self, tmp_path, database_url):
         """Run a command on the ledger, without waiting for anything."""
         (tmp_path / "ledger").touch()
         environment = {
-            "EXTENSION_DATABASE_URL": f"sqlite:///{tmp_path}/extension.db",
+            "EXTENSION_DATABASE_URL": database_url,
             "LEDGER": tmp_path / "ledger",
             "EXTENSION_STALLED_AFTER": 1,
         }
@@ -310,13 +328,18 @@ class TestDeliveries:
                 (worker,) = server.children("worker")
                 os.kill(worker, signal.SIGKILL)
 
-    def test_how_much_waits_is_known_without_a_worker_and_to_a_worker_by_itself(self, run, event):
+    def test_how_much_waits_is_known_without_a_worker_and_to_a_worker_by_itself(self, run, event, database_url):
         with run("serve", "--no-worker") as server:
             wait_until(lambda: is_ready(server))
             for _ in range(3):
                 assert server.post("/events/plain", event("experiment.execution.created")).status == 200
+            wait_until(lambda: unfiled(server)[0] == 3)
+            assert unfiled(server)[1] > 0
+            assert backlog(server) == (0, 0)
+            assert filed_at(database_url) == 3
             wait_until(lambda: backlog(server)[0] == 3)
             assert backlog(server)[1] > 0
+            assert unfiled(server) == (0, 0)
             with run("worker") as worker:
                 wait_until(lambda: is_ready(worker))
                 assert worker.health("liveness") == 200
@@ -324,6 +347,26 @@ class TestDeliveries:
                 for known in (worker, server):
                     wait_until(lambda known=known: backlog(known) == (0, 0))
                 assert worker.stop() == 143
+
+    def test_a_server_is_ready_and_says_since_when_events_are_not_filed(self, run, event, tmp_path):
+        with run("serve", "--no-worker") as server:
+            wait_until(lambda: is_ready(server))
+            for _ in range(2):
+                assert server.post("/events/plain", event("experiment.execution.created")).status == 200
+            wait_until(lambda: unfiled(server)[0] == 2)
+            assert fetch(server.health_port, "/health/readiness") == (200, "")
+            since = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=100)
+            with closing(sqlite3.connect(tmp_path / "extension.db-inbox", timeout=30)) as inbox:
+                inbox.execute("UPDATE inbox SET received_at = ?", [since.replace(tzinfo=None).isoformat(" ")])
+                inbox.commit()
+            for port in (server.health_port, server.port):
+                status, said = wait_until(lambda port=port: lateness(fetch(port, "/health/readiness")))
+                assert status == 200
+                assert abs(datetime.fromisoformat(said) - since) < timedelta(seconds=10)
+            with run("worker") as worker:
+                wait_until(lambda: is_ready(worker))
+                for port in (server.health_port, server.port):
+                    wait_until(lambda port=port: fetch(port, "/health/readiness") == (200, ""))
 
     def test_a_worker_is_not_ready_while_the_database_cannot_be_written(self, run, tmp_path):
         with run("worker") as worker:

@@ -3,6 +3,8 @@
 import os
 import sqlite3
 from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -76,9 +78,42 @@ def store_of(request, directory, tables=None):
 
 def statuses(database_url):
     """How many deliveries there are of each status."""
-    counted = "SELECT status, count(*) FROM deliveries GROUP BY status"
+    return dict(_rows(database_url, "SELECT status, count(*) FROM deliveries GROUP BY status"))
+
+
+class Delivery(NamedTuple):
+    event_id: str
+    listener: str
+    status: str
+
+
+def all_deliveries(database_url):
+    """The deliveries in a database."""
+    joined = "FROM deliveries JOIN events ON events.ref = deliveries.event_ref"
+    return [Delivery(*row) for row in _rows(database_url, f"SELECT event_id, listener, status {joined}")]
+
+
+class Attempt(NamedTuple):
+    event_id: str
+    result: str
+    ended_at: datetime
+
+
+def all_attempts(database_url):
+    """The attempts of deliveries in a database, in the order in which they were written down."""
+    joined = "FROM attempts a JOIN deliveries d ON d.ref = a.delivery_ref JOIN events e ON e.ref = d.event_ref"
+    rows = _rows(database_url, f"SELECT e.event_id, a.result, a.ended_at {joined} ORDER BY a.ref")
+    return [Attempt(event_id, result, _in_utc(ended_at)) for event_id, result, ended_at in rows]
+
+
+def _in_utc(time):
+    """A time as drivers return it: of PostgreSQL aware, of SQLite a text."""
+    return datetime.fromisoformat(f"{time}+00:00") if isinstance(time, str) else time
+
+
+def _rows(database_url, statement):
     if database_url.startswith("sqlite"):
         with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
-            return dict(connection.execute(counted).fetchall())
+            return connection.execute(statement).fetchall()
     with psycopg.connect(database_url) as connection:
-        return dict(connection.execute(counted).fetchall())
+        return connection.execute(statement).fetchall()

@@ -97,6 +97,22 @@ class Served:
                     found |= {int(entry)} if command in arguments else set()
         return found
 
+    def kill_all(self) -> None:
+        """Kill the server and all processes of its group at once, and wait until none of them runs any more."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+        wait_until(lambda: not self._group())
+
+    def _group(self) -> set[int]:
+        """The running processes of its group. Those that have ended may stay until their new parent looks at them."""
+        found = set()
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError):  # it has ended meanwhile
+                state, _, group = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self.process.pid and state not in "ZX":
+                    found.add(int(entry))
+        return found
+
     def stop(self, number=signal.SIGTERM, timeout: float = 30) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)

@@ -1,4 +1,4 @@
-"""How much there is to deliver, on both stores."""
+"""The numbers of events to be filed and of deliveries to be made, on both stores."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,9 +6,19 @@ import pytest
 from sqlalchemy import insert, update
 
 from extension_kit.deliveries.backlog import read_backlog
+from extension_kit.deliveries.inbox import Accepted, Inbox
+from extension_kit.deliveries.inbox_tables import inbox as inbox_table
 from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING, deliveries, events
 from extension_kit.errors import StoreError
 from tests.support.databases import opened
+
+
+@pytest.fixture
+def inbox(database):
+    inbox = Inbox(database)
+    inbox.prepare()
+    yield inbox
+    inbox.close()
 
 
 @pytest.fixture
@@ -28,25 +38,46 @@ def deliver(database):
     return deliver
 
 
-def test_nothing_waits_in_an_empty_database(database):
-    assert read_backlog(database) == (0, 0.0)
+def test_nothing_waits_in_an_empty_database(database, inbox):
+    assert read_backlog(database, inbox) == (0, 0.0, 0, 0.0)
 
 
-def test_what_has_ended_does_not_wait(database, deliver):
+def test_what_has_ended_does_not_wait(database, inbox, deliver):
     deliver((DELIVERED, 50), (DEAD, 60), (DISCARDED, 70))
-    assert read_backlog(database) == (0, 0.0)
+    assert read_backlog(database, inbox) == (0, 0.0, 0, 0.0)
 
 
-def test_the_age_is_that_of_the_oldest_one_waiting_however_often_it_was_tried(database, deliver):
+def test_the_age_is_that_of_the_oldest_one_waiting_however_often_it_was_tried(database, inbox, deliver):
     deliver((DELIVERED, 5000), (WAITING, 1000), (WAITING, 10))
     later = datetime.now(UTC) + timedelta(hours=1)
     with database.transaction() as connection:
         connection.execute(update(deliveries).values(attempts=7, due_at=later))
-    backlog = read_backlog(database)
+    backlog = read_backlog(database, inbox)
     assert backlog.waiting == 2
     assert 1000 <= backlog.oldest < 1100
 
 
 def test_a_database_without_tables_is_an_error_and_not_an_empty_backlog(url):
     with opened(url, upgraded=False) as database, pytest.raises(StoreError):
-        read_backlog(database)
+        read_backlog(database, Inbox(database))
+
+
+def test_events_that_are_not_filed_are_counted_however_many_came_together(database, inbox):
+    inbox.append([Accepted(b"{}", ())])
+    with inbox.database.transaction() as connection:
+        connection.execute(update(inbox_table).values(received_at=datetime.now(UTC) - timedelta(seconds=1000)))
+    inbox.append([Accepted(b"{}", ()), Accepted(b"{}", ())])
+    backlog = read_backlog(database, inbox)
+    assert (backlog.waiting, backlog.oldest, backlog.unfiled) == (0, 0.0, 3)
+    assert 1000 <= backlog.oldest_unfiled < 1100
+
+
+def test_an_event_from_a_clock_that_is_fast_has_no_age(database, inbox):
+    inbox.append([Accepted(b"{}", ())])
+    with inbox.database.transaction() as connection:
+        connection.execute(update(inbox_table).values(received_at=datetime.now(UTC) + timedelta(hours=1)))
+    assert read_backlog(database, inbox) == (0, 0.0, 1, 0.0)
+
+
+def test_a_missing_file_of_the_inbox_has_no_events(sqlite):
+    assert read_backlog(sqlite, Inbox(sqlite)) == (0, 0.0, 0, 0.0)

@@ -9,12 +9,13 @@ import pytest
 
 from extension_kit.agent.factory import EventFactory
 from extension_kit.deliveries.event_recorder import EventRecorder
-from extension_kit.deliveries.outbox import Outbox
+from extension_kit.deliveries.inbox import Inbox
 from extension_kit.deliveries.step_memory import find_step
 from extension_kit.deliveries.tables import events
 from extension_kit.errors import StoreSilent, StoreUnavailable
 from extension_kit.events.event import Event
 from extension_kit.events.registry import Listener
+from tests.support.filing import filed
 from tests.support.recording import rows, stored
 from tests.support.waiting import wait_until
 
@@ -32,8 +33,8 @@ def made(name="experiment.execution.created", **changes):
     return Event.from_body(FACTORY.event(name, **changes))
 
 
-class HeldOutbox(Outbox):
-    """An outbox that tells how it is asked to record, and can be held up and made to fail."""
+class HeldInbox(Inbox):
+    """An inbox that tells how it is asked to append, and can be held up and made to fail."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -51,12 +52,12 @@ class HeldOutbox(Outbox):
         finally:
             self._gate.set()
 
-    def record(self, entries):
-        self.sizes.append(len(entries))
+    def append(self, items):
+        self.sizes.append(len(items))
         assert self._gate.wait(30)
         if self.failures and (failure := self.failures.pop(0)):
             raise failure
-        return super().record(entries)
+        super().append(items)
 
     def check_writable(self):
         if self.writable is None:
@@ -74,16 +75,19 @@ class Told(list):
 
 
 @pytest.fixture
-def outbox(database):
-    return HeldOutbox(database)
+def inbox(database):
+    inbox = HeldInbox(database)
+    inbox.prepare()
+    yield inbox
+    inbox.close()
 
 
 @pytest.fixture
-def open_group(outbox):
+def open_group(inbox):
     opened = []
 
     def open_group(limit=100, **options):
-        opened.append(EventRecorder(outbox, limit, **options))
+        opened.append(EventRecorder(inbox, limit, **options))
         return opened[-1]
 
     yield open_group
@@ -95,11 +99,12 @@ def add(commit, told, number=1):
     return [commit.record(made(), [LISTENER], told.append) for _ in range(number)]
 
 
-def test_an_event_is_there_when_it_is_told(database, open_group):
+def test_an_event_is_there_when_it_is_told(database, open_group, inbox):
     seen = Told()
     event = made("experiment.execution.failed")
-    assert open_group().record(event, [LISTENER], lambda ok: seen.append((ok, rows(database, "events"))))
-    assert seen.wait(1) == [(True, [1])]
+    assert open_group().record(event, [LISTENER], lambda ok: seen.append((ok, inbox.unfiled().events)))
+    assert seen.wait(1) == [(True, 1)]
+    assert filed(database) == 1
     with database.read() as connection:
         row = connection.execute(events.select()).one()
     assert (row.source, row.event_id, row.name) == ("steadybit", event.id, "experiment.execution.failed")
@@ -107,90 +112,92 @@ def test_an_event_is_there_when_it_is_told(database, open_group):
     assert stored(database) == [(event.id, LISTENER.key, event.series, 1)]
 
 
-def test_what_comes_in_during_a_commit_is_committed_together(open_group, outbox):
+def test_what_comes_in_during_a_commit_is_committed_together(open_group, inbox):
     commit, told = open_group(), Told()
-    with outbox.held():
+    with inbox.held():
         add(commit, told)
-        wait_until(lambda: outbox.sizes == [1])
+        wait_until(lambda: inbox.sizes == [1])
         assert all(add(commit, told, 7))
         assert told == []
     assert told.wait(8) == [True] * 8
-    assert outbox.sizes == [1, 7]
+    assert inbox.sizes == [1, 7]
 
 
-def test_a_group_has_a_size(open_group, outbox):
+def test_a_group_has_a_size(open_group, inbox):
     commit, told = open_group(group=3), Told()
-    with outbox.held():
+    with inbox.held():
         add(commit, told)
-        wait_until(lambda: outbox.sizes == [1])
+        wait_until(lambda: inbox.sizes == [1])
         add(commit, told, 7)
     told.wait(8)
-    assert outbox.sizes == [1, 3, 3, 1]
+    assert inbox.sizes == [1, 3, 3, 1]
 
 
-def test_too_many_may_not_wait(open_group, outbox):
+def test_too_many_may_not_wait(open_group, inbox):
     commit, told = open_group(limit=2), Told()
-    with outbox.held():
+    with inbox.held():
         add(commit, told)
-        wait_until(lambda: outbox.sizes == [1])
+        wait_until(lambda: inbox.sizes == [1])
         assert add(commit, told, 4) == [True, True, False, False]
     assert told.wait(3) == [True] * 3
     assert add(commit, told) == [True]
     assert told.wait(4) == [True] * 4
 
 
-def held_group(commit, outbox, told):
+def held_group(commit, inbox, told):
     """Have three events arrive during a commit, so that they are one group."""
-    with outbox.held():
+    with inbox.held():
         add(commit, Told())
-        wait_until(lambda: outbox.sizes == [1])
+        wait_until(lambda: inbox.sizes == [1])
         add(commit, told, 3)
 
 
-def test_a_group_with_a_bad_event_is_committed_one_by_one(database, open_group, outbox):
+def test_a_group_with_a_bad_event_is_committed_one_by_one(database, open_group, inbox):
     commit, told = open_group(), Told()
-    outbox.failures = [None, ZeroDivisionError(), None, ZeroDivisionError()]
-    held_group(commit, outbox, told)
+    inbox.failures = [None, ZeroDivisionError(), None, ZeroDivisionError()]
+    held_group(commit, inbox, told)
     assert told.wait(3) == [True, False, True]
-    assert outbox.sizes == [1, 3, 1, 1, 1]
+    assert inbox.sizes == [1, 3, 1, 1, 1]
+    assert filed(database) == 3
     assert rows(database, "events") == [3]
     assert commit.works
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("The database is full"), StoreSilent("The database is locked")])
-def test_a_database_that_fails_meanwhile_is_not_asked_for_each(open_group, outbox, error):
+def test_a_database_that_fails_meanwhile_is_not_asked_for_each(open_group, inbox, error):
     commit, told = open_group(), Told()
-    outbox.failures = [None, ZeroDivisionError(), None, error]
-    held_group(commit, outbox, told)
+    inbox.failures = [None, ZeroDivisionError(), None, error]
+    held_group(commit, inbox, told)
     assert told.wait(3) == [True, False, False]
-    assert outbox.sizes == [1, 3, 1, 1]
+    assert inbox.sizes == [1, 3, 1, 1]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("The database is gone"), ZeroDivisionError()])
-def test_a_commit_that_fails_is_told_to_all_of_it_and_to_nobody_else(database, open_group, outbox, caplog, error):
+def test_a_commit_that_fails_is_told_to_all_of_it_and_to_nobody_else(database, open_group, inbox, caplog, error):
     commit, told, later = open_group(), Told(), Told()
-    outbox.failures = [error]
-    with outbox.held():
+    inbox.failures = [error]
+    with inbox.held():
         add(commit, told)
-        wait_until(lambda: outbox.sizes == [1])
+        wait_until(lambda: inbox.sizes == [1])
         add(commit, later, 3)
     assert told.wait(1) == [False]
     assert later.wait(3) == [True] * 3
+    assert filed(database) == 3
     assert rows(database, "events") == [3]
     (line,) = [record for record in caplog.records if record.name == "extension_kit.deliveries"]
     assert line.getMessage().startswith("1 events not stored")
     assert bool(line.exc_info) == isinstance(error, ZeroDivisionError)
 
 
-def test_who_cannot_be_told_keeps_nobody_else_from_it(open_group, outbox, caplog):
+def test_who_cannot_be_told_keeps_nobody_else_from_it(open_group, inbox, caplog):
     commit, told = open_group(), Told()
 
     def tell(ok):
         raise RuntimeError("Event loop is closed")
 
-    with outbox.held():
+    with inbox.held():
         add(commit, told)
-        wait_until(lambda: outbox.sizes == [1])
+        wait_until(lambda: inbox.sizes == [1])
         commit.record(made(), [LISTENER], tell)
         add(commit, told)
     assert told.wait(2) == [True, True]
@@ -199,19 +206,20 @@ def test_who_cannot_be_told_keeps_nobody_else_from_it(open_group, outbox, caplog
     assert "Event stored, but its request had gone" in caplog.text
 
 
-def test_closing_commits_what_waits_and_takes_nothing_more(database, open_group, outbox):
+def test_closing_commits_what_waits_and_takes_nothing_more(database, open_group, inbox):
     commit, told = open_group(group=2), Told()
-    with outbox.held():
+    with inbox.held():
         add(commit, told)
-        wait_until(lambda: outbox.sizes == [1])
+        wait_until(lambda: inbox.sizes == [1])
         add(commit, told, 4)
         closing = threading.Thread(target=commit.close, args=(30,))
         closing.start()
         wait_until(lambda: add(commit, told) == [False])
     closing.join(30)
-    waited = outbox.sizes[1:]
-    assert told == [True] * sum(outbox.sizes)
+    waited = inbox.sizes[1:]
+    assert told == [True] * sum(inbox.sizes)
     assert waited[0] == 2
+    assert filed(database) == len(told)
     assert rows(database, "events") == [len(told)]
     assert add(commit, told) == [False]
 
@@ -223,11 +231,11 @@ def test_closing_what_was_never_used_or_is_closed_takes_no_time(open_group):
     commit.close(0)
 
 
-def test_closing_does_not_wait_longer_than_it_may(open_group, outbox):
+def test_closing_does_not_wait_longer_than_it_may(open_group, inbox):
     commit, told = open_group(), Told()
-    with outbox.held():
+    with inbox.held():
         add(commit, told)
-        wait_until(lambda: outbox.sizes == [1])
+        wait_until(lambda: inbox.sizes == [1])
         commit.close(0.01)
         assert told == []
     assert told.wait(1) == [True]
@@ -236,7 +244,7 @@ def test_closing_does_not_wait_longer_than_it_may(open_group, outbox):
 class TestForALoop:
     """With an event loop, what it brings together is committed together, and told in its thread."""
 
-    def test_what_the_loop_brings_is_one_group(self, open_group, outbox):
+    def test_what_the_loop_brings_is_one_group(self, open_group, inbox):
         commit, told = open_group(), Told()
 
         async def bring():
@@ -255,23 +263,23 @@ class TestForALoop:
 
         asyncio.run(bring())
         assert told == [(True, threading.get_ident())] * 9
-        assert outbox.sizes == [5, 1, 3]
+        assert inbox.sizes == [5, 1, 3]
 
-    def test_what_comes_during_a_commit_follows_it(self, open_group, outbox):
+    def test_what_comes_during_a_commit_follows_it(self, open_group, inbox):
         commit, told = open_group(group=3), Told()
 
         async def bring():
             commit.attach_loop(asyncio.get_running_loop())
-            with outbox.held():
+            with inbox.held():
                 add(commit, told)
-                while not outbox.sizes:
+                while not inbox.sizes:
                     await asyncio.sleep(0)
                 add(commit, told, 7)
             while len(told) < 8:
                 await asyncio.sleep(0)
 
         asyncio.run(asyncio.wait_for(bring(), 30))
-        assert outbox.sizes == [1, 3, 3, 1]
+        assert inbox.sizes == [1, 3, 3, 1]
 
     def test_another_thread_may_bring_some(self, open_group):
         commit, told = open_group(), Told()
@@ -294,6 +302,7 @@ class TestForALoop:
         asyncio.run(bring())
         add(commit, told)
         commit.close(30)
+        assert filed(database) == 3
         assert rows(database, "events") == [3]
         assert told.wait(1)[-1] is True
 
@@ -307,8 +316,8 @@ class TestNotice:
         self.commit.on_writable_change = noticed.append
         return noticed
 
-    def test_by_commits(self, outbox, noticed):
-        outbox.failures = [StoreUnavailable("gone"), StoreUnavailable("gone")]
+    def test_by_commits(self, inbox, noticed):
+        inbox.failures = [StoreUnavailable("gone"), StoreUnavailable("gone")]
         for number, expected in enumerate([False, False, True, True], 1):
             told = Told()
             add(self.commit, told)
@@ -316,9 +325,9 @@ class TestNotice:
         assert noticed.wait(2) == [False, True]
 
     @pytest.mark.parametrize("noticed", [0.01], indirect=True)
-    def test_without_an_event_and_said_once(self, outbox, noticed, caplog):
+    def test_without_an_event_and_said_once(self, inbox, noticed, caplog):
         states = iter([True, False, False, True])
-        outbox.writable = lambda: next(states, True)
+        inbox.writable = lambda: next(states, True)
         self.commit.start()
         self.commit.start()
         assert noticed.wait(2) == [False, True]
@@ -327,33 +336,33 @@ class TestNotice:
         assert told.wait(1) == [True]
 
     @pytest.mark.parametrize("noticed", [60], indirect=True)
-    def test_each_reason_is_said_once(self, outbox, noticed, caplog):
-        outbox.failures = [StoreUnavailable(why) for why in ("gone", "gone", "full", "full")]
+    def test_each_reason_is_said_once(self, inbox, noticed, caplog):
+        inbox.failures = [StoreUnavailable(why) for why in ("gone", "gone", "full", "full")]
         for _ in range(4):
             add(self.commit, told := Told())
             assert told.wait(1) == [False]
         assert caplog.messages == ["1 events not stored: gone", "1 events not stored: full"]
 
-    def test_a_database_that_others_have_upgraded_takes_no_events_although_it_could(self, outbox, noticed):
-        outbox.failures = [StoreUnavailable("gone")]
-        outbox.writable = lambda: False
+    def test_a_database_that_others_have_upgraded_takes_no_events_although_it_could(self, inbox, noticed):
+        inbox.failures = [StoreUnavailable("gone")]
+        inbox.writable = lambda: False
         for number in (1, 2):
             add(self.commit, told := Told())
             assert told.wait(1) == [False], number
-        assert outbox.sizes == [1]
-        outbox.writable = None
+        assert inbox.sizes == [1]
+        inbox.writable = None
         add(self.commit, told := Told())
         assert told.wait(1) == [True]
 
     @pytest.mark.parametrize("noticed", [0.01], indirect=True)
-    def test_in_a_database_that_is_damaged(self, outbox, noticed, caplog):
+    def test_in_a_database_that_is_damaged(self, inbox, noticed, caplog):
         def damaged():
             raise ZeroDivisionError
 
-        outbox.writable = damaged
+        inbox.writable = damaged
         add(self.commit, Told())
         wait_until(lambda: caplog.text.count("Commit thread failed, continuing") > 1)
-        outbox.writable = None
+        inbox.writable = None
         assert add(self.commit, told := Told()) == [True]
         assert told.wait(1) == [True]
 
@@ -367,32 +376,33 @@ class TestSilence:
         self.commit.on_writable_change = noticed.append
         return noticed
 
-    def test_of_a_commit_that_does_not_return(self, database, outbox, silent, caplog):
+    def test_of_a_commit_that_does_not_return(self, database, inbox, silent, caplog):
         caplog.set_level("INFO", "extension_kit.deliveries")
         told = Told()
-        with outbox.held():
+        with inbox.held():
             add(self.commit, told)
-            wait_until(lambda: outbox.sizes == [1])
+            wait_until(lambda: inbox.sizes == [1])
             add(self.commit, told, 2)
             assert told.wait(3) == [False] * 3
             assert silent.wait(1) == [False]
             for number in range(4, 8):
                 assert add(self.commit, told) == [True]
                 assert len(told) == number  # told at once
-            assert outbox.sizes == [1]
+            assert inbox.sizes == [1]
         assert silent.wait(2) == [False, True]
         add(self.commit, again := Told())
         assert again.wait(1) == [True]
-        assert rows(database, "events") == [2]  # the first one, too: it is known when it comes again
+        assert filed(database) == 2  # the first one, too: it is known when it comes again
+        assert rows(database, "events") == [2]
         lines = [record.getMessage() for record in caplog.records if record.name == "extension_kit.deliveries"]
         assert lines == [
-            f"3 events not stored: The database {database.name} has not answered for 0.5 s",
+            f"3 events not stored: The database {inbox.database.name} has not answered for 0.5 s",
             "Events are stored again",
         ]
 
-    def test_of_a_look_that_does_not_return(self, outbox, silent):
+    def test_of_a_look_that_does_not_return(self, inbox, silent):
         gate = threading.Event()
-        outbox.writable = lambda: gate.wait(30)
+        inbox.writable = lambda: gate.wait(30)
         self.commit.start()
         assert silent.wait(1) == [False]
         add(self.commit, told := Told())
@@ -400,24 +410,24 @@ class TestSilence:
         gate.set()
         assert silent.wait(2) == [False, True]
 
-    def test_that_the_database_itself_says(self, outbox, silent, caplog):
-        outbox.failures = [StoreSilent("The database is locked")]
-        outbox.writable = lambda: False
+    def test_that_the_database_itself_says(self, inbox, silent, caplog):
+        inbox.failures = [StoreSilent("The database is locked")]
+        inbox.writable = lambda: False
         told = Told()
-        with outbox.held():
+        with inbox.held():
             add(self.commit, told)
-            wait_until(lambda: outbox.sizes == [1])
+            wait_until(lambda: inbox.sizes == [1])
             add(self.commit, told, 3)
         assert told.wait(4) == [False] * 4
         assert silent.wait(1) == [False]
-        assert outbox.sizes == [1]
+        assert inbox.sizes == [1]
 
-    def test_in_the_thread_of_the_loop(self, outbox, silent):
+    def test_in_the_thread_of_the_loop(self, inbox, silent):
         told = Told()
 
         async def bring():
             self.commit.attach_loop(asyncio.get_running_loop())
-            with outbox.held():
+            with inbox.held():
                 self.commit.record(made(), [LISTENER], lambda ok: told.append((ok, threading.get_ident())))
                 while not told:
                     await asyncio.sleep(0.01)
@@ -435,6 +445,7 @@ def test_the_step_that_an_event_starts_is_found_by_the_events_of_its_targets(dat
     for event in (Event.from_body(step), made("experiment.execution.step-completed", **run)):
         commit.record(event, [LISTENER], told.append)
     told.wait(2)
+    assert filed(database) == 2
     assert rows(database, "steps") == [1]
     target = FACTORY.event("experiment.execution.target-started", **run, step_execution_id="s" * 300)
     found = Event.from_body(target, find_step=partial(find_step, database)).step

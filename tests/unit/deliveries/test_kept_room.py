@@ -12,6 +12,7 @@ from extension_kit.deliveries.kept_room import KeptRoom
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.errors import StoreFull
 from tests.support.databases import opened
+from tests.support.disks import small_disk
 from tests.support.recording import entry, rows
 
 LIMIT = 10  # megabytes
@@ -19,13 +20,8 @@ LIMIT = 10  # megabytes
 
 @pytest.fixture
 def disk(tmp_path: Path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", disk]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a file system is not allowed")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+    with small_disk(tmp_path / "disk", "30m") as disk:
+        yield disk
 
 
 def fill(outbox, size=200_000, most=1000):

@@ -59,12 +59,6 @@ def test_an_event_that_failed_may_be_sent_again(pending, recent):
     assert not is_remembered(recent)
 
 
-def test_an_event_that_was_recorded_before_is_answered_as_a_duplicate(pending):
-    pending.note_known()
-    pending.end(ACCEPTED)
-    assert pending.wait(0) is KNOWN
-
-
 async def waits(event):
     pass
 

@@ -33,7 +33,7 @@ class Recorder:
         self.recorded = []
         self.stored, self.takes = stored, takes
 
-    def record(self, event, listeners, tell, known):
+    def record(self, event, listeners, tell):
         if self.takes:
             self.recorded.append((event.name, event.id, [listener.name for listener in listeners]))
             tell(self.stored)

@@ -9,8 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, MetaData, inspect, text
 
+from extension_kit.deliveries import inbox_tables
 from extension_kit.deliveries.tables import metadata
 from extension_kit.errors import NewerSchema, OlderSchema, StoreError, StoreUnavailable
 from extension_kit.store import migrate, version
@@ -19,6 +20,11 @@ from extension_kit.store.migrate import current, upgrade
 from tests.support.databases import opened
 
 PROCESSES = 4
+
+
+def metadatas(database: Database) -> list[MetaData]:
+    """The tables of a database; on SQLite the inbox has a file of its own."""
+    return [metadata] if database.is_sqlite else [metadata, inbox_tables.metadata]
 
 
 def set_version(database: Database, number: str) -> None:
@@ -32,27 +38,29 @@ def test_an_empty_database_gets_all_tables(url: str) -> None:
 
         assert current(database) == version.LATEST
         with database.read() as connection:
-            assert set(inspect(connection).get_table_names()) - {"sqlite_sequence"} == {*metadata.tables, version.TABLE}
+            made = set(inspect(connection).get_table_names()) - {"sqlite_sequence"}
+        assert made == {version.TABLE}.union(*[each.tables for each in metadatas(database)])
 
 
 def test_migrations_and_models_agree(database: Database) -> None:
     with database.read() as connection:
         ours = {"include_name": lambda name, kind, _: kind != "table" or name != version.TABLE}
         migrated = MigrationContext.configure(connection, opts={"compare_type": True, **ours})
-        assert compare_metadata(migrated, metadata) == []
+        assert compare_metadata(migrated, metadatas(database)) == []
 
 
 def test_migrations_and_models_agree_in_what_alembic_does_not_compare(url: str, database: Database) -> None:
     with database.read() as connection:
-        migrated = _details(connection)
+        migrated = _details(connection, metadatas(database))
     with database.transaction() as connection:
-        metadata.drop_all(connection)
-        metadata.create_all(connection)
+        for each in metadatas(database):
+            each.drop_all(connection)
+            each.create_all(connection)
     with database.read() as connection:
-        assert _details(connection) == migrated
+        assert _details(connection, metadatas(database)) == migrated
 
 
-def _details(connection: Connection) -> dict[str, object]:
+def _details(connection: Connection, compared: list[MetaData]) -> dict[str, object]:
     found = inspect(connection)
     return {
         table: (
@@ -60,7 +68,8 @@ def _details(connection: Connection) -> dict[str, object]:
             found.get_foreign_keys(table),
             found.get_unique_constraints(table),
         )
-        for table in metadata.tables
+        for each in compared
+        for table in each.tables
     }
 
 

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from extension_kit import Extension
+from extension_kit.deliveries.inbox import Inbox
 from extension_kit.runtime.service import Service
 from extension_kit.settings.kit import Settings
 from extension_kit.web.app import create_app
@@ -19,13 +20,14 @@ def service(tmp_path):
     made.runtime.close(5)
 
 
-def test_it_is_that_of_the_database(service):
+def test_it_is_that_of_the_inbox(service):
+    inbox = Inbox(service.runtime.database)
     client = create_app(service, embed_worker=False).test_client()
     assert client.get("/health/readiness").status_code == 200
-    with service.runtime.database.transaction() as connection:
-        connection.execute(text("ALTER TABLE deliveries RENAME TO elsewhere"))
+    with inbox.database.transaction() as connection:
+        connection.execute(text("ALTER TABLE inbox RENAME TO elsewhere"))
     wait_until(lambda: client.get("/health/readiness").status_code == 503)
     assert client.get("/health/liveness").status_code == 200
-    with service.runtime.database.transaction() as connection:
-        connection.execute(text("ALTER TABLE elsewhere RENAME TO deliveries"))
+    with inbox.database.transaction() as connection:
+        connection.execute(text("ALTER TABLE elsewhere RENAME TO inbox"))
     wait_until(lambda: client.get("/health/readiness").status_code == 200)
