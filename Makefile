@@ -43,8 +43,8 @@ test: $(INSTALLED) $(VENV)/.tapipy-installed ## Run all tests this machine can r
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 .PHONY: soak
-soak: $(INSTALLED) ## Test durability under one trouble after the other, for SOAK_SECONDS=300
-	@$(BIN)/pytest -m soak $(ARGS)
+soak: $(INSTALLED) ## Test durability for SOAK_SECONDS=300 and KILL_ROUNDS=1000 (takes hours)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -m soak --capture=no $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.lint-installed ## Check style, types and layers
