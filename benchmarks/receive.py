@@ -4,14 +4,13 @@ In each round every server is started anew, checked, warmed up and measured, one
 the machine down for a while slows all of them down. Ratios are taken within a round; the median of the rounds counts.
 """
 
-import subprocess
 import time
 from statistics import median
 
 from benchmarks.environment import peers_python
 from benchmarks.measure import CONNECTIONS, Sample, sample
 from benchmarks.report import Report, Settings, times
-from benchmarks.servers import ROOT, SCRATCH, Server, go_toolchain, gunicorn, kit
+from benchmarks.servers import Server, go_server, gunicorn, kit
 
 _WORKERS = 2
 _PATIENCE = 480.0  # seconds, of which a quiet machine needs half: the rest is for repeating what others disturbed
@@ -68,11 +67,8 @@ def _servers(python: str) -> list[Server]:
         peer("FastAPI, def", "fastapi_def:app", asgi=True),
         peer("Litestar + msgspec", "litestar_msgspec:app", asgi=True, note="its function runs on the event loop"),
     ]
-    if go := go_toolchain(python):
-        binary = SCRATCH / "go-server"
-        subprocess.run([go, "build", "-o", str(binary), "main.go"], cwd=ROOT / "benchmarks/apps", check=True)
-        servers.append(Server("Go net/http", [str(binary), "{port}"], note="checks types and a few keys"))
-    return servers
+    go = go_server(python, "Go net/http")
+    return [*servers, go] if go else servers
 
 
 def _report(servers: list[Server], rounds: list[list[Sample]], seconds: float) -> Report:

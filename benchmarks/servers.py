@@ -234,6 +234,18 @@ def _free_port() -> int:
         return port
 
 
-def go_toolchain(python: str) -> str | None:
-    """The path of the command ``go``: this machine's, else that of the wheel beside the peers' interpreter."""
-    return shutil.which("go") or shutil.which("go", path=str(Path(python).parent))
+def go_server(python: str, name: str, *, processors: int | None = None) -> Server | None:
+    """A server of Go's standard library; None without the command ``go``.
+
+    Args:
+        python: the peers' interpreter, beside which the wheel puts the command.
+        name: in tables.
+        processors: that it uses at the same time; None: all.
+    """
+    go = shutil.which("go") or shutil.which("go", path=str(Path(python).parent))
+    if go is None:
+        return None
+    binary = SCRATCH / "go-server"
+    subprocess.run([go, "build", "-o", str(binary), "main.go"], cwd=ROOT / "benchmarks/apps", check=True)
+    environment = {"GOMAXPROCS": str(processors)} if processors else {}
+    return Server(name, [str(binary), "{port}"], environment, note="checks types and a few keys")
