@@ -66,7 +66,9 @@ _HEADERS: Document = {
     "RequestId": {"description": "Id of the request, as in the extension's log", "required": True},
     "ETag": {"description": "Version of the registration document", "required": True},
     "Challenge": {"description": "How to authenticate", "required": True},
-    "Duplicate": {"description": "`true`: this process has received the event at this path before, so no listener runs"},
+    "Duplicate": {
+        "description": "`true`: this process has received the event at this path before, so no listener runs"
+    },
     "RetryAfter": {"description": "Seconds to wait before sending the event again"},
 }
 
