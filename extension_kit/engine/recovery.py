@@ -60,8 +60,8 @@ class Recovery:
     def adopt(self, connection: Connection, shards: Sequence[int], now: datetime, but: Collection[int] = ()) -> bool:
         """End the claims of dead workers in shards, and give up those of a transaction of this worker that failed.
 
-        Of the claims with one lock, only the first counts as lost. Those behind it may have been made, too, if the end of
-        the first was not written yet; they are made again.
+        Of the claims with one lock, only the first counts as lost. Those behind it may have been made, too, if the end
+        of the first was not written yet; they are made again.
 
         Args:
             connection: in the transaction.
