@@ -182,3 +182,42 @@ steps = Table(
     Column("seen_at", UtcDateTime, nullable=False),
     Index(None, "seen_at"),
 )
+
+paused_receivers = Table(
+    "paused_receivers",
+    metadata,
+    Column("listener", String(255), primary_key=True),  # key of a function, or "subscription:<ref>"
+    Column("paused_at", UtcDateTime, nullable=False),
+    Column("paused_by", String(255), nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("key", String(255), primary_key=True),  # of a process, chosen at its start
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),  # last sign of life
+    Column("threads", Integer, nullable=False),
+    Column("busy", Integer, nullable=False),  # threads in use
+    # Objects with the key or host of a receiver whose circuit breaker is open, and the time until which it is.
+    Column("open_circuits", JSON, nullable=False),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("ref", NUMBER, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),  # replay, discard, retry now, pause, resume
+    Column("made_by", String(255), nullable=False),  # name of a person, or of the command line
+    Column("filter", Text, nullable=False),  # of the deliveries, as in the address of the page; or a receiver
+    Column("expected", BigInteger, nullable=False),  # deliveries that matched at the beginning
+    Column("changed", BigInteger, nullable=False),  # so far
+    Column("skipped", BigInteger, nullable=False),  # because they had changed meanwhile
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),  # last sign of life
+    Column("ended_at", UtcDateTime),  # null: going on, unless the process has died
+    Column("error", Text),  # why it ended early
+    sqlite_autoincrement=True,
+)

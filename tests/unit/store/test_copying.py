@@ -15,14 +15,17 @@ from extension_kit.deliveries.tables import (
     DELIVERED,
     READY,
     WAITING,
+    actions,
     attempts,
     deliveries,
     events,
     metadata,
+    paused_receivers,
     series,
     steps,
     subscription_patterns,
     subscriptions,
+    workers,
 )
 from extension_kit.store.copying import copy_rows, row_counts
 from extension_kit.store.database import Database
@@ -56,6 +59,11 @@ def fill(database: Database) -> None:
         connection.execute(insert(subscriptions).values({**row, "name": "b", "target": {}, "enabled": False}))
         wanted = {"subscription_ref": 1, "subject": "\u00e4", "scope": ""}
         connection.execute(insert(subscription_patterns), [{**wanted, "pattern": "*"}, {**wanted, "pattern": "a.b"}])
+        connection.execute(insert(paused_receivers).values(listener="l", paused_at=NOW, paused_by="ü"))
+        worker = {"key": "w", "host": "h", "pid": 1, "started_at": NOW, "seen_at": NOW, "threads": 16, "busy": 0}
+        connection.execute(insert(workers).values({**worker, "open_circuits": [{"receiver": "l", "until": "ü"}]}))
+        action = {"kind": "replay", "made_by": "ü", "filter": "", "expected": 2**40, "changed": 1, "skipped": 0}
+        connection.execute(insert(actions).values({**action, "started_at": NOW, "seen_at": NOW}))
 
 
 def content(database: Database) -> dict[str, list[dict[str, Any]]]:
