@@ -7,6 +7,8 @@ import random
 import signal
 import socket
 import subprocess
+import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,8 +28,15 @@ class Reply(NamedTuple):
         return json.loads(self.body)
 
 
+_claims: deque[socket.socket] = deque()
+_MOST_CLAIMS = 100  # ports that were chosen a while ago are bound by their servers, or were given up
+
+
 def free_port() -> int:
-    """A port below those that outgoing connections are given: none of them takes it before a server does."""
+    """A port that no other test chooses before a server is bound to it.
+
+    It is below those that outgoing connections are given: none of them takes it either.
+    """
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
         family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
@@ -35,7 +44,23 @@ def free_port() -> int:
             suppress(OSError),
             socket.create_server(("", port), family=family, dualstack_ipv6=socket.has_dualstack_ipv6()),
         ):
+            _claim(port)
             return port
+
+
+def _claim(port: int) -> None:
+    """Claim a port for this process among all that run tests on this machine; OSError if another has claimed it."""
+    if sys.platform != "linux":
+        return
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0extension-kit-test-port-{port}")  # an abstract name, which ends with the process
+    except OSError:
+        claim.close()
+        raise
+    _claims.append(claim)
+    while len(_claims) > _MOST_CLAIMS:
+        _claims.popleft().close()
 
 
 class Served:
