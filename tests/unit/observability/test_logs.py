@@ -566,6 +566,15 @@ def test_depth_is_bounded() -> None:
         ("curl -H 'Authorization: Bearer hush-hush-1'", "curl -H 'Authorization: Bearer ***'"),
         ("it is eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl!", "it is ***!"),
         ("x" * 195 + "https://u:hush-hush@h", "x" * 195 + "https... 16 more"),
+        ("GET /a?page=2&token=hush&x=1#f", "GET /a?page=2&token=***&x=1#f"),
+        ("https://h/?X-Amz-Signature=hush", "https://h/?X-Amz-Signature=***"),
+        ("https://h/hook?code=hush;sig=hush", "https://h/hook?code=***;sig=***"),
+        ("monkey=1 key=2 code=3", "monkey=1 key=2 code=3"),
+        ("DB_PASSWORD=hush SIZE=3", "DB_PASSWORD=*** SIZE=3"),
+        ("Authorization: Basic aHVzaDpodXNo", "Authorization: ***"),
+        ("Host: h\r\nCookie: a=hush; b=hush\r\nAccept: x", "Host: h\r\nCookie: ***\r\nAccept: x"),
+        ('{"a": 1, "apiKey": "hu\\"sh", "b": "c"}', '{"a": 1, "apiKey": ***, "b": "c"}'),
+        ('cut: {"password": "hus', 'cut: {"password": ***'),
     ],
 )
 def test_secrets_in_the_middle_of_something_are_redacted(data: object, redacted: object) -> None:
