@@ -20,7 +20,7 @@ import pytest
 
 from tests.conformance.load import Sender, load
 from tests.support.disk_journal import Kind, Record, records
-from tests.support.durable import all_deliveries
+from tests.support.durable import all_deliveries, statuses
 from tests.support.ledgers import ended
 from tests.support.power_failures import Disk
 from tests.support.recording_vfs import library
@@ -167,7 +167,4 @@ def in_order_and_once(event_ids: list[str]) -> bool:
 
 
 def is_done(url: str, accepted: list[str]) -> bool:
-    deliveries = all_deliveries(url)
-    return {delivery.status for delivery in deliveries} == {"delivered"} and set(accepted) <= {
-        delivery.event_id for delivery in deliveries
-    }
+    return statuses(url).keys() == {"delivered"} and set(accepted) <= {each.event_id for each in all_deliveries(url)}

@@ -12,7 +12,7 @@ from extension_kit.deliveries.stranded import requeue_stranded
 from extension_kit.deliveries.tables import BEHIND, READY, deliveries
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
-from tests.support.durable import statuses
+from tests.support.durable import statuses, unfiled_at
 from tests.support.filing import filed_at
 from tests.support.ledgers import ended, lines, run_event
 from tests.support.recording import entry
@@ -124,7 +124,7 @@ def test_an_attempt_whose_beginning_was_taken_back_is_not_lost(serve, ledger, ev
         ready(server)
         assert server.post("/events/slow", run_event(event, 1, 0)).status == 200
         assert server.post("/events/slow", run_event(event, 1, 1)).status == 200
-        wait_until(lambda: sum(statuses(database_url).values()) == 2 and lines(ledger, "start"))
+        wait_until(lambda: unfiled_at(database_url) == 0 and lines(ledger, "start"))
         by_hand(database_url, f"UPDATE deliveries SET stage = '{READY}', claimed_at = NULL")
         wait_until(lambda: statuses(database_url) == {"delivered": 2})
     assert list(dict.fromkeys(ended(ledger))) == ["1-0", "1-1"]

@@ -310,10 +310,8 @@ class TestRetrying:
         key = subscribe(shared, {"url": f"http://127.0.0.1:{free_port()}"}, retry=[0.5, 0.5]).key
         for number in range(30):
             assert server.post("/events", event("killswitch.engaged", id=f"resting-{number}")).status == 200
-        wait_until(lambda: {row.status for row in made(database, key)} == {"dead"}, timeout=120)
-        rows = made(database, key)
-        assert len(rows) == 30
-        assert any(row.error.startswith("the target rests") for row in rows)
+        wait_until(lambda: [row.status for row in made(database, key)] == ["dead"] * 30, timeout=120)
+        assert any(row.error.startswith("the target rests") for row in made(database, key))
 
 
 class TestKilling:

@@ -8,7 +8,7 @@ import pytest
 from extension_kit.agent import Agent
 from extension_kit.agent.recording import open_recording
 from extension_kit.testing import EventFactory
-from tests.support.filing import unfiled_at
+from tests.support.durable import unfiled_at
 from tests.support.waiting import wait_until
 
 RUNS = Path(__file__).parents[1] / "data" / "runs.jsonl"

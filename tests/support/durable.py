@@ -4,6 +4,7 @@ import os
 import sqlite3
 from contextlib import closing, contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
@@ -76,9 +77,31 @@ def store_of(request, directory, tables=None):
         yield url
 
 
+_DELIVERIES = "SELECT status, count(*) FROM deliveries GROUP BY status"
+_UNFILED = "SELECT 'unfiled', number FROM (SELECT sum(events) AS number FROM inbox) AS counted WHERE number > 0"
+
+
 def statuses(database_url):
-    """How many deliveries there are of each status."""
-    return dict(_rows(database_url, "SELECT status, count(*) FROM deliveries GROUP BY status"))
+    """How many deliveries there are of each status, and as ``unfiled`` how many accepted events have none yet.
+
+    On SQLite an event that is being filed may be in both numbers for a moment, but never in neither.
+    """
+    if database_url.startswith("sqlite"):  # the inbox first: an event leaves it after its deliveries were committed
+        return dict(_unfiled_rows(f"{database_url}-inbox") + _rows(database_url, _DELIVERIES))
+    return dict(_rows(database_url, f"{_DELIVERIES} UNION ALL {_UNFILED}"))
+
+
+def unfiled_at(database_url):
+    """How many accepted events are not filed."""
+    return statuses(database_url).get("unfiled", 0)
+
+
+def _unfiled_rows(inbox_url):
+    """Read the number of events in the file of an inbox, which may not be there, or have no table yet."""
+    if not Path(inbox_url.removeprefix("sqlite:///")).exists():
+        return []
+    has_table = _rows(inbox_url, "SELECT 1 FROM sqlite_master WHERE name = 'inbox'")
+    return _rows(inbox_url, _UNFILED) if has_table else []
 
 
 class Delivery(NamedTuple):

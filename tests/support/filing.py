@@ -20,13 +20,3 @@ def filed_at(url):
     """File all accepted events of the database at a URL, and return their number."""
     with opened(url, upgraded=False) as database:
         return filed(database)
-
-
-def unfiled_at(url):
-    """The number of events of the database at a URL that are not filed."""
-    with opened(url, upgraded=False) as database:
-        inbox = Inbox(database)
-        try:
-            return inbox.unfiled().events
-        finally:
-            inbox.close()
