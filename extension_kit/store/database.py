@@ -171,6 +171,7 @@ class Database:
 
         Raises:
             StoreFull: the disk is almost full; ended events have to be deleted first.
+            StoreUnavailable: the file is gone.
         """
         if self.is_sqlite:
             check_room(connection, self.path, self.name, more, share)

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from sqlalchemy import text
 from extension_kit.deliveries.inbox import Accepted, Inbox, Unfiled
 from extension_kit.deliveries.inbox_rows import add_group, all_groups, oldest_groups, remove_groups
 from extension_kit.errors import StoreError, StoreFull, StoreUnavailable
+from extension_kit.store import database as database_module
 from extension_kit.store.database import Database
 from tests.support.databases import opened
 from tests.support.disks import small_disk
@@ -239,6 +242,31 @@ class TestWritable:
         Path(sqlite_inbox.database.path).unlink()
         with pytest.raises(StoreUnavailable, match="was removed while it was in use"):
             sqlite_inbox.append([accepted()])
+
+    @pytest.mark.parametrize("known", [0.0, 3600.0], ids=["room asked for", "room known"])
+    def test_a_folder_that_was_renamed_meanwhile_takes_nothing(self, tmp_path, monkeypatch, known):
+        monkeypatch.setattr(database_module, "_ROOM_KNOWN", known)
+        folder = tmp_path / "folder"
+        with opened(f"sqlite:///{folder}/extension.db") as database, closing(Inbox(database)) as inbox:
+            inbox.prepare()
+            inbox.append([accepted("before")])
+            folder.rename(tmp_path / "renamed")
+            for call in (partial(inbox.append, [accepted()]), inbox.check_writable):
+                with pytest.raises(StoreUnavailable, match="was removed while it was in use"):
+                    call()
+            (tmp_path / "renamed").rename(folder)
+            inbox.append([accepted("after")])
+            assert [bodies_of(inbox)[0], bodies_of(inbox)[-1]] == [["before"], ["after"]]
+
+    def test_a_folder_that_is_renamed_within_a_transaction_is_an_error_with_its_reason(self, tmp_path):
+        folder = tmp_path / "folder"
+        with opened(f"sqlite:///{folder}/extension.db") as database, closing(Inbox(database)) as inbox:
+            inbox.prepare()
+            with inbox.database.transaction() as connection:
+                folder.rename(tmp_path / "renamed")
+                with pytest.raises(StoreUnavailable, match=r"is gone \(No such file or directory\)"):
+                    inbox.database.check_room(connection)
+                (tmp_path / "renamed").rename(folder)
 
     def test_the_database_itself_may_be_locked_or_missing(self, sqlite, sqlite_inbox):
         with sqlite.transaction() as connection:
