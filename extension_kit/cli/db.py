@@ -1,6 +1,7 @@
 """Command ``db``: the tables upgraded, their state printed, all rows copied to another database."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -37,9 +38,8 @@ def upgrade(targets: tuple[str, ...]) -> None:
     names = {own.name for own in tables}
     with opened(url) as database:
         migrated = upgrade(database, tables)
-        inbox = Inbox(database)
-        inbox.prepare()
-        inbox.close()
+        with closing(Inbox(database)) as inbox:
+            inbox.prepare()
         with database.read() as connection:
             left_out = extensions_in(connection) - names
     for whose, before, after in migrated:
@@ -67,7 +67,7 @@ def status() -> None:
 
     with existing(database_url()) as database:
         database.check_writable()
-        with database.read() as connection:
+        with closing(Inbox(database)) as inbox, database.read() as connection:
             by_status = select(deliveries.c.status, func.count().label("number")).group_by(deliveries.c.status)
             counts = {row.status: row.number for row in connection.execute(by_status)}
             lines: dict[str, object] = {
@@ -77,7 +77,7 @@ def status() -> None:
                 **row_counts(connection, metadata),
                 "waiting": counts.get(WAITING, 0),
                 "dead": counts.get(DEAD, 0),
-                "unfiled": Inbox(database).unfiled().events,
+                "unfiled": inbox.unfiled().events,
             }
     for name, value in lines.items():
         click.echo(f"{name:<13} {value}")
@@ -117,9 +117,9 @@ def copy(from_url: str, to_url: str, targets: tuple[str, ...]) -> None:
                 raise ConfigurationError(f"{source.name} has tables of {names}: name their extensions behind the URLs")
         upgrade(target, tables)
         with unfiled_events(source) as unfiled:  # first: what is filed meanwhile is in both, and known
-            with source.read() as reading, target.transaction() as writing:
+            with closing(Inbox(target)) as inbox, source.read() as reading, target.transaction() as writing:
                 rows = sum(count for each in metadatas for count in row_counts(writing, each).values())
-                if rows or Inbox(target).unfiled().events:
+                if rows or inbox.unfiled().events:
                     raise StoreError(f"The database {target.name} is not empty: name another one")
                 rows = sum(count for each in metadatas for count in row_counts(reading, each).values())
                 with progress("rows", rows) as advance:

@@ -1,6 +1,7 @@
 """Actions of ``extension-kit deliveries``: list, show, replay, retry now, discard, adopt, rebuild."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +35,8 @@ def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> N
         if as_json:
             write_json(found)
             return
-        unfiled = Inbox(database).unfiled().events
+        with closing(Inbox(database)) as inbox:
+            unfiled = inbox.unfiled().events
         total = count(connection, wanted)
         everything = total or count(connection, Filter())
         unknown = last_unknown(connection)

@@ -1,7 +1,7 @@
 """Inbox copy: files the events of one database's inbox in another database, which is a copy of the first."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from extension_kit.deliveries.filing import Filing
 from extension_kit.deliveries.inbox import Inbox
@@ -18,14 +18,13 @@ def unfiled_events(database: Database) -> Iterator[Iterable[Group]]:
     Raises:
         StoreError: the inbox cannot be read.
     """
-    inbox = Inbox(database)
-    if not inbox.exists:
-        yield []
-        return
-    with inbox.database.read() as connection:
-        count_events(connection)  # the first statement fixes the moment
-        yield all_groups(connection)
-    inbox.close()
+    with closing(Inbox(database)) as inbox:
+        if not inbox.exists:
+            yield []
+            return
+        with inbox.database.read() as connection:
+            count_events(connection)  # the first statement fixes the moment
+            yield all_groups(connection)
 
 
 def file_in(database: Database, unfiled: Iterable[Group]) -> int:
@@ -34,14 +33,12 @@ def file_in(database: Database, unfiled: Iterable[Group]) -> int:
     Raises:
         StoreError: the database cannot be used.
     """
-    inbox = Inbox(database)
-    inbox.prepare()
-    with inbox.database.transaction() as connection:
-        for group in unfiled:
-            add_group(connection, group)
-    number = Filing(inbox, Outbox(database, matching), database).file_all()
-    if inbox.unfiled().events:
-        inbox.close()
-    else:
-        inbox.remove_file()
+    with closing(Inbox(database)) as inbox:
+        inbox.prepare()
+        with inbox.database.transaction() as connection:
+            for group in unfiled:
+                add_group(connection, group)
+        number = Filing(inbox, Outbox(database, matching), database).file_all()
+        if not inbox.unfiled().events:
+            inbox.remove_file()
     return number

@@ -21,6 +21,7 @@ from extensions.tapis.tables import TABLES as TAPIS
 from tests.support.commands import extension_kit
 from tests.support.databases import opened, postgresql_schema, postgresql_server
 from tests.support.filing import filed_at
+from tests.support.open_files import open_files
 from tests.support.paths import APPS, BIN
 from tests.support.recording import queued
 from tests.support.release_0_1 import write_database
@@ -150,6 +151,18 @@ def test_the_status_counts_what_is_not_filed_yet(url: str) -> None:
     assert filed_at(url) == 2
     found = lines(db("status", url=url))
     assert (found["events"], found["deliveries"], found["unfiled"]) == ("3", "4", "0")
+
+
+def test_commands_leave_no_file_of_the_inbox_open(sqlite_url: str, tmp_path: Path) -> None:
+    record(sqlite_url, "a")
+    accept(sqlite_url, "one")
+
+    for command in (["db", "upgrade"], ["db", "status"], ["deliveries", "list"]):
+        assert extension_kit(*command, EXTENSION_DATABASE_URL=sqlite_url).returncode == 0
+        assert open_files("-inbox") == []
+    for code in (0, 1):  # the second time the target is not empty
+        assert db("copy", sqlite_url, f"sqlite:///{tmp_path}/copy.db").returncode == code
+        assert open_files("-inbox") == []
 
 
 @pytest.mark.parametrize("command", ["status", "upgrade"])

@@ -1,9 +1,8 @@
 """Accepted events are filed as soon as they come, by one worker at a time, until it is stopped."""
 
-import os
 import sqlite3
 import threading
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from extension_kit.engine.filing_thread import FilingThread
 from extension_kit.events.event import Event
 from extension_kit.store.database import Database
 from tests.support.databases import opened
+from tests.support.open_files import open_files
 from tests.support.recording import rows
 from tests.support.used import connect
 from tests.support.waiting import wait_until
@@ -164,18 +164,11 @@ def test_stopped_it_leaves_no_file_of_the_inbox_open(sqlite):
     inbox.close()
     told = threading.Event()
 
-    def inbox_files():
-        found = []
-        for number in os.listdir("/proc/self/fd"):
-            with suppress(FileNotFoundError):  # it was closed meanwhile
-                found.append(os.readlink(f"/proc/self/fd/{number}"))
-        return [name for name in found if "extension.db-inbox" in name]
-
     with filing_of(sqlite) as filing, thread_of(filing, told.set) as thread:
         assert told.wait(LONG / 2)
-        assert wait_until(inbox_files)
+        assert wait_until(lambda: open_files("extension.db-inbox"))
         thread.stop()
-        assert wait_until(lambda: not inbox_files())
+        assert wait_until(lambda: not open_files("extension.db-inbox"))
 
 
 def test_one_that_stands_by_files_nothing_until_it_is_its_turn(database, inbox):
