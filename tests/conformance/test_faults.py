@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from tests.conformance.load import load
+from tests.support.disks import small_disk
 from tests.support.durable import prepared, statuses
 from tests.support.filing import filed_at
 from tests.support.ledgers import ended, lines, run_event, strictly_ordered
@@ -428,37 +429,18 @@ def locked(path):
         connection.execute("ROLLBACK")
 
 
-@pytest.fixture
-def disk_of(tmp_path):
-    """A file system with room for little: ``with disk_of("8m") as disk``."""
-
-    @contextmanager
-    def disk_of(size):
-        disk = tmp_path / "disk"
-        disk.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
-        if subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("mounting a file system is not allowed")
-        try:
-            yield disk
-        finally:
-            subprocess.run(["umount", "-l", disk], check=True)
-
-    return disk_of
-
-
 class TestFullDisk:
     @pytest.fixture
-    def small_disk(self, disk_of):
-        with disk_of("8m") as disk:
+    def disk(self, tmp_path):
+        with small_disk(tmp_path / "disk", "8m") as disk:
             yield disk
 
     @pytest.fixture
-    def database_url(self, small_disk):
-        return f"sqlite:///{small_disk}/extension.db"
+    def database_url(self, disk):
+        return f"sqlite:///{disk}/extension.db"
 
-    def test_is_survived(self, serve, ledger, event, small_disk, database_url):
-        other = small_disk / "other"
+    def test_is_survived(self, serve, ledger, event, disk, database_url):
+        other = disk / "other"
         with serve() as server:
             delivering(server, ledger, event)
             with load(server, event, "/events/fails-first", pause=0.02) as senders:
@@ -480,8 +462,8 @@ class TestFullDisk:
 
 class TestDiskFilledWithEvents:
     @pytest.fixture
-    def disk(self, disk_of):
-        with disk_of("30m") as disk:
+    def disk(self, tmp_path):
+        with small_disk(tmp_path / "disk", "30m") as disk:
             yield disk
 
     @pytest.fixture

@@ -1,11 +1,12 @@
 """Fixtures of the stores: each empty, and with its tables."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from extension_kit.deliveries.inbox import Inbox
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from tests.support.databases import opened, postgresql_schema, postgresql_server
@@ -87,6 +88,13 @@ def url(request: pytest.FixtureRequest) -> str:
 def database(url: str) -> Iterator[Database]:
     with opened(url) as database:
         yield database
+
+
+@pytest.fixture
+def inbox(database: Database) -> Iterator[Inbox]:
+    with closing(Inbox(database)) as inbox:
+        inbox.prepare()
+        yield inbox
 
 
 @pytest.fixture

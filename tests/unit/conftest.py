@@ -2,6 +2,7 @@
 
 from tests.support.stores import (
     database,
+    inbox,
     postgresql,
     postgresql_url,
     sqlite,
@@ -13,6 +14,7 @@ from tests.support.stores import (
 
 __all__ = [
     "database",
+    "inbox",
     "postgresql",
     "postgresql_url",
     "sqlite",

@@ -14,14 +14,6 @@ from tests.support.databases import opened
 
 
 @pytest.fixture
-def inbox(database):
-    inbox = Inbox(database)
-    inbox.prepare()
-    yield inbox
-    inbox.close()
-
-
-@pytest.fixture
 def deliver(database):
     """Write deliveries down, by status and age in seconds."""
 

@@ -31,14 +31,6 @@ POISON = "experiment.execution.canceled"  # no other test makes one
 
 
 @pytest.fixture
-def inbox(database):
-    inbox = Inbox(database)
-    inbox.prepare()
-    yield inbox
-    inbox.close()
-
-
-@pytest.fixture
 def filing(database, inbox):
     return Filing(inbox, Outbox(database, matching), database)
 

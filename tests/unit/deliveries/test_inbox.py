@@ -24,14 +24,6 @@ LARGE = 400_000  # bytes: two such bodies go into a row, and three do not
 
 
 @pytest.fixture
-def inbox(database):
-    inbox = Inbox(database)
-    inbox.prepare()
-    yield inbox
-    inbox.close()
-
-
-@pytest.fixture
 def sqlite_inbox(sqlite):
     inbox = Inbox(sqlite)
     inbox.prepare()

@@ -40,14 +40,6 @@ class FailingFiling(Filing):
 
 
 @pytest.fixture
-def inbox(database):
-    inbox = Inbox(database)
-    inbox.prepare()
-    yield inbox
-    inbox.close()
-
-
-@pytest.fixture
 def no_looks(monkeypatch):
     """Nobody looks for events without having been told, except at the beginning."""
     monkeypatch.setattr(module, "_LOOK", LONG)

@@ -25,6 +25,7 @@ from extension_kit.store import engines, version
 from extension_kit.store import sqlite as sqlite_module
 from extension_kit.store.database import Database
 from tests.support.databases import opened
+from tests.support.disks import small_disk
 from tests.support.servers import free_port
 
 NOBODY = 65534
@@ -519,22 +520,10 @@ def test_a_file_that_is_no_database(sqlite_url: str, tmp_path: Path) -> None:
     assert "secret" not in str(error)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for little."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("mounting a file system is not allowed")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def test_a_full_disk(small_disk: Path) -> None:
-    with opened(f"sqlite:///{small_disk}/extension.db") as database:
+def test_a_full_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk, opened(f"sqlite:///{disk}/extension.db") as database:
         with_counter(database)
-        (small_disk / "other").write_bytes(b"x" * 600_000)
+        (disk / "other").write_bytes(b"x" * 600_000)
         error, kept = store_until_it_fails(database)
         assert "cannot grow: the disk is full" in str(error)
         assert kept > 0
@@ -542,7 +531,7 @@ def test_a_full_disk(small_disk: Path) -> None:
             rewrite_until_it_fails(database)
         assert stored(database) == kept
 
-        (small_disk / "other").unlink()
+        (disk / "other").unlink()
 
         database.check_writable()
         store(database, kept)
