@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import Connection, delete, insert, select, text
 
 from extension_kit.deliveries.bell import Bell
-from extension_kit.deliveries.inbox_rows import count_events
+from extension_kit.deliveries.inbox_rows import Unfiled, count_events
 from extension_kit.deliveries.inbox_tables import inbox, inbox_steps, metadata
 from extension_kit.deliveries.notify import INBOX_CHANNEL
 from extension_kit.deliveries.tables import bounded
@@ -42,13 +42,6 @@ class Accepted(NamedTuple):
     body: bytes
     listeners: tuple[str, ...]
     step: tuple[str, str] | None = None
-
-
-class Unfiled(NamedTuple):
-    """The number of events that are not filed yet, and the time at which the oldest was received."""
-
-    events: int
-    since: datetime | None
 
 
 class Inbox:
@@ -145,7 +138,7 @@ class Inbox:
         if not self.exists:
             return Unfiled(0, None)
         with self.database.read() as connection:
-            return Unfiled(*count_events(connection))
+            return count_events(connection)
 
     def find_step(self, run: str, step_id: str) -> bytes | None:
         """Find the event, not filed yet, that started a step.

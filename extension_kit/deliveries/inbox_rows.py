@@ -27,6 +27,13 @@ class Group(NamedTuple):
     events: list[tuple[bytes, list[str]]]
 
 
+class Unfiled(NamedTuple):
+    """The number of events that are not filed yet, and the time at which the oldest was received; None without any."""
+
+    events: int
+    since: datetime | None
+
+
 def oldest_groups(connection: Connection, now: datetime) -> list[Group]:
     """Read the oldest events, as many as are filed at once.
 
@@ -59,11 +66,11 @@ def all_groups(connection: Connection) -> Iterator[Group]:
         yield from _groups(connection, inbox.c.ref == ref)
 
 
-def count_events(connection: Connection) -> tuple[int, datetime | None]:
-    """Return the number of events, and the time at which the oldest was received; None without any."""
+def count_events(connection: Connection) -> Unfiled:
+    """Count the events."""
     oldest = func.min(inbox.c.received_at, type_=UtcDateTime())
     number, since = connection.execute(select(func.coalesce(func.sum(inbox.c.events), 0), oldest)).one()
-    return int(number), since
+    return Unfiled(int(number), since)
 
 
 def remove_groups(connection: Connection, groups: Sequence[Group]) -> set[int]:

@@ -13,7 +13,8 @@ from extension_kit.agent.factory import EventFactory
 from extension_kit.deliveries import filing as filing_module
 from extension_kit.deliveries import inbox_rows
 from extension_kit.deliveries.filing import Filing
-from extension_kit.deliveries.inbox import Accepted, Inbox, Unfiled
+from extension_kit.deliveries.inbox import Accepted, Inbox
+from extension_kit.deliveries.inbox_rows import Unfiled
 from extension_kit.deliveries.inbox_tables import inbox as inbox_table
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.step_memory import find_step

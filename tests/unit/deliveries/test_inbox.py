@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from extension_kit.deliveries.inbox import Accepted, Inbox, Unfiled
-from extension_kit.deliveries.inbox_rows import add_group, all_groups, oldest_groups, remove_groups
+from extension_kit.deliveries.inbox import Accepted, Inbox
+from extension_kit.deliveries.inbox_rows import Unfiled, add_group, all_groups, oldest_groups, remove_groups
 from extension_kit.errors import StoreError, StoreFull, StoreUnavailable
 from extension_kit.store import database as database_module
 from extension_kit.store.database import Database
