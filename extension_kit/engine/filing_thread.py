@@ -13,9 +13,8 @@ from extension_kit.store import deadline
 logger = logging.getLogger("extension_kit.engine")
 
 _APART = 0.01  # seconds between the starts of two transactions: under load each files more events
-_LOOK = (
-    0.25  # seconds after which one looks for events without having been told: a bell may not reach another container
-)
+# Seconds after which one looks for events without having been told: a bell may not reach another container.
+_LOOK = 0.25
 _POLL = 1.0  # the same on PostgreSQL, whose notifications reach everybody
 _FIRST_LOOK = 0.02  # seconds for a thread that stands by; twice as many each time
 _PAUSE = 1.0  # seconds after an error in the kit itself

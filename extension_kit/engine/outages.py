@@ -12,7 +12,7 @@ class Outages:
     """The outages of a database, as one thread sees them.
 
     Args:
-        paused: the work of the thread, in the plural or the singular, for the log.
+        paused: the work of the thread, as log lines name it: "Database unavailable, deliveries paused".
     """
 
     def __init__(self, paused: str = "deliveries") -> None:
