@@ -10,6 +10,7 @@ from tempfile import NamedTemporaryFile
 from extension_kit.errors import SettingError
 from extension_kit.settings.kinds import LEAST_SECRET_BYTES, RANDOM_TEXT_COMMAND
 from extension_kit.store.database import Database
+from extension_kit.store.folder_flush import flush_folder
 
 
 def local_secret(database: Database, name: str, *, variable: str) -> bytes:
@@ -60,6 +61,7 @@ def _of_file(path: Path) -> bytes:
             made.flush()
             os.fsync(made.fileno())
             os.link(made.name, path)
+        flush_folder(path.parent)
     if len(secret := path.read_bytes().strip()) < LEAST_SECRET_BYTES:
         raise SettingError(f"{path} holds no secret: remove it, and another one is made")
     return secret

@@ -12,6 +12,7 @@ from random import SystemRandom
 from typing import Any
 from weakref import WeakValueDictionary
 
+from extension_kit.store.folder_flush import flush_folder
 from extension_kit.store.sqlite_file import FileConnection, files_at, opened_files
 
 WAIT = 5.0
@@ -34,13 +35,18 @@ _PRAGMAS = (
 def create(path: Path) -> None:
     """Create the file and its directory, accessible to their owner only; existing ones keep their mode.
 
+    A power failure after it loses neither.
+
     Raises:
         OSError: they cannot be created.
     """
+    missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Not opened where it exists: closing it would release the locks of every connection that this process has to it.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        for made in (path, *missing):
+            flush_folder(made.parent)
 
 
 def write_lock(path: Path) -> threading.Lock:

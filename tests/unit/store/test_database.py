@@ -1,5 +1,6 @@
 """Transactions on both stores, in threads and processes, and what becomes of them when the database fails."""
 
+import errno
 import multiprocessing
 import os
 import resource
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import psycopg
 import pytest
@@ -24,8 +26,10 @@ from extension_kit.errors import NewerSchema, OlderSchema, SettingError, StoreEr
 from extension_kit.store import engines, version
 from extension_kit.store import sqlite as sqlite_module
 from extension_kit.store.database import Database
+from extension_kit.store.folder_flush import flush_folder
 from tests.support.databases import opened
 from tests.support.disks import small_disk
+from tests.support.flushes import folders_flushed
 from tests.support.servers import free_port
 
 NOBODY = 65534
@@ -292,6 +296,28 @@ def test_a_file_is_made_for_its_owner_alone(tmp_path: Path) -> None:
         files = list(database.path.parent.iterdir())
         assert {path.name for path in files} == {f"{database.path.name}{ending}" for ending in ("", "-wal", "-shm")}
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_no_power_failure_loses_the_name_of_a_file_or_of_its_folders(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/a/b/extension.db")
+    with folders_flushed() as flushed:
+        database.create()
+        assert sorted(flushed) == [
+            (tmp_path, {"a"}),
+            (tmp_path / "a", {"b"}),
+            (tmp_path / "a" / "b", {"extension.db"}),
+        ]
+        flushed.clear()
+        database.create()
+        assert flushed == []
+
+
+def test_a_folder_that_cannot_be_flushed_keeps_no_file_from_being_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    flush_folder(tmp_path / "file" / "folder")
+    with patch.object(os, "fsync", side_effect=OSError(errno.EINVAL, "Invalid argument")):
+        Database(f"sqlite:///{tmp_path}/extension.db").create()
+    assert (tmp_path / "extension.db").exists()
 
 
 def test_the_mode_of_a_file_that_exists_is_kept(sqlite_url: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from extension_kit.errors import SettingError
 from extension_kit.store.database import Database
 from extension_kit.store.local_secret import local_secret, refuse_missing_secrets
+from tests.support.flushes import folders_flushed
 
 VARIABLE = "EXTENSION_DOORBELL_SECRET"
 
@@ -30,6 +31,14 @@ def test_it_is_made_once_and_readable_by_its_owner_only(sqlite, tmp_path):
     assert len(secret) >= 32
     assert [path.name for path in tmp_path.iterdir()] == ["extension.db.doorbell-secret"]
     assert stat.S_IMODE((tmp_path / "extension.db.doorbell-secret").stat().st_mode) == 0o600
+
+
+def test_no_power_failure_loses_its_name(sqlite, tmp_path):
+    with folders_flushed() as flushed:
+        secret_of(sqlite)
+        assert flushed == [(tmp_path, {"extension.db.doorbell-secret"})]
+        secret_of(sqlite)
+        assert len(flushed) == 1
 
 
 def test_a_file_without_a_secret_is_named(sqlite, tmp_path):
