@@ -4,13 +4,11 @@ All of its checks are on. What the document allows is accepted and what it does 
 codes, headers, content types and bodies that it names; other methods are refused; authentication is asked for.
 """
 
-import json
-import subprocess
 from base64 import b64encode
 
 import pytest
 
-from tests.support.paths import BIN
+from tests.support.schemathesis_run import schemathesis
 from tests.support.servers import serve_app
 
 USER, PASSWORD = "agent", "secret"
@@ -18,33 +16,8 @@ AUTHORIZATION = {"Authorization": f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode
 GUARD = {"STEADYBIT_EXTENSION_BASIC_USERNAME": USER, "STEADYBIT_EXTENSION_BASIC_PASSWORD": PASSWORD}
 
 
-def schemathesis(server, document, folder, *options):
-    """Run it as a command, since its pytest plugin fits only some versions of pytest.
-
-    The phase that is left out follows links between operations, of which there are none.
-    """
-    (folder / "openapi.json").write_text(json.dumps(document))
-    command = [
-        BIN / "st",
-        "run",
-        "openapi.json",
-        "--url",
-        server.url,
-        "--auth",
-        f"{USER}:{PASSWORD}",
-        "--checks",
-        "all",
-        "--mode",
-        "all",
-        "--phases",
-        "examples,coverage,fuzzing",
-        "--max-examples",
-        "20",
-        "--generation-deterministic",
-        "--no-color",
-        *options,
-    ]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+def run_on(server, document, folder, *options):
+    return schemathesis(server, document, folder, "--auth", f"{USER}:{PASSWORD}", *options, examples=20)
 
 
 def served_document(server):
@@ -61,7 +34,7 @@ def served_document(server):
 )
 def test_the_server_does_what_its_document_says(served, tmp_path, edge, mode, guard):
     with served("reader", edge=edge, STEADYBIT_EXTENSION_VALIDATION=mode, **guard) as server:
-        run = schemathesis(server, served_document(server), tmp_path, "--continue-on-failure")
+        run = run_on(server, served_document(server), tmp_path)
         assert run.returncode == 0, run.stdout + run.stderr
         assert "3 selected / 3 total" in run.stdout
         assert "Traceback" not in server.log
@@ -102,6 +75,6 @@ def open_server(tmp_path_factory):
 def test_a_document_that_is_not_true_is_found_out(open_server, tmp_path, spoil, finding):
     document = served_document(open_server)
     spoil(document)
-    run = schemathesis(open_server, document, tmp_path, "--phases", "coverage", "--max-failures", "1")
+    run = run_on(open_server, document, tmp_path, "--phases", "coverage", "--max-failures", "1")
     assert run.returncode == 1, run.stdout + run.stderr
     assert finding in run.stdout

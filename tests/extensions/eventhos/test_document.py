@@ -3,7 +3,6 @@
 import json
 import re
 import runpy
-import subprocess
 from pathlib import Path
 
 import jsonschema_rs
@@ -19,7 +18,7 @@ from tests.extensions.eventhos.making import ended
 from tests.extensions.eventhos.managing import new_action, new_client, new_contract, new_event, new_system
 from tests.extensions.eventhos.served import Client, serving
 from tests.support.durable import postgresql_server, postgresql_url
-from tests.support.paths import BIN
+from tests.support.schemathesis_run import CONFORMANCE, schemathesis
 
 __all__ = ["postgresql_server", "postgresql_url"]  # fixtures
 
@@ -29,15 +28,6 @@ ALL = [operation for group in OPERATIONS.values() for operation in group]
 WITH_BODY = [operation for operation in ALL if operation.body not in (None, "AnyValue")]
 PARTS = [list(OPERATIONS)[first::4] for first in range(4)]
 """The groups of operations, in parts that take less than the time of a test."""
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_headers_conformance",
-    "response_schema_conformance",
-    "ignored_auth",
-    "unsupported_method",
-)
 DOCUMENT = build_document()
 ACTION = {
     "headers": [{"key": "X-Key", "value": "a secret", "secret": True}],
@@ -188,34 +178,13 @@ def store_url(request, tmp_path):
 def test_the_server_does_what_its_document_says(tmp_path, store_url, groups):
     with serving(store_url, tmp_path / "log") as server:
         client = Client(server)
-        (tmp_path / "openapi.json").write_text(json.dumps(client.ask("GET", OPENAPI)))
+        document = client.ask("GET", OPENAPI)
         client.token = client.make("/auth/login", ADMIN, "jwt_token")
         key, identifier = made(client)
         (tmp_path / "schemathesis.toml").write_text(f'[parameters]\n"query.event-identifier" = "{identifier}"\n')
-        command = [
-            BIN / "st",
-            "run",
-            "openapi.json",
-            "--url",
-            server.url,
-            "--checks",
-            ",".join(CHECKS),
-            "--header",
-            f"Authorization: Bearer {client.token}",
-            "--header",
-            f"access-key: {key}",
-            "--mode",
-            "all",
-            "--phases",
-            "examples,coverage,fuzzing",
-            "--max-examples",
-            "5",
-            "--generation-deterministic",
-            "--continue-on-failure",
-            "--no-color",
-            *(word for group in groups for word in ("--include-tag", group)),
-        ]
-        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
+        headers = {"Authorization": f"Bearer {client.token}", "access-key": key}
+        tags = (word for group in groups for word in ("--include-tag", group))
+        run = schemathesis(server, document, tmp_path, *tags, checks=CONFORMANCE, headers=headers)
         assert run.returncode == 0, run.stdout + run.stderr
         described = [each["tags"] for methods in DOCUMENT["paths"].values() for each in methods.values()]
         selected = sum(not {*tags}.isdisjoint(groups) for tags in described)

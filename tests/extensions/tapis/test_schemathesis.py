@@ -4,8 +4,6 @@ What the document allows may still be refused: a search is a text with a grammar
 service. So it is not asked that all of it is taken, but that every answer is one of those that the document names.
 """
 
-import json
-import subprocess
 from pathlib import Path
 
 import jsonschema_rs
@@ -15,7 +13,8 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31
 from extensions.tapis.document import build_document
 from extensions.tapis.tables import TABLES
 from tests.support.durable import postgresql_server, postgresql_url
-from tests.support.paths import BIN, KIT
+from tests.support.paths import KIT
+from tests.support.schemathesis_run import CONFORMANCE, schemathesis
 from tests.support.servers import run_server
 from tests.support.tapis_tokens import SECRET, headers_of
 from tests.support.waiting import wait_until
@@ -23,15 +22,6 @@ from tests.support.waiting import wait_until
 __all__ = ["postgresql_server", "postgresql_url"]  # fixtures
 
 TAPIS = str(Path(__file__).parents[3] / "extensions" / "tapis")
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_headers_conformance",
-    "response_schema_conformance",
-    "ignored_auth",
-    "unsupported_method",
-)
 
 
 @pytest.fixture
@@ -50,33 +40,13 @@ def test_it_is_a_valid_document():
     [("notifications", "postgresql"), (None, "sqlite")],
 )
 def test_the_server_does_what_its_document_says(tmp_path, request, service, store):
-    (tmp_path / "openapi.json").write_text(json.dumps(build_document()))
     headers = headers_of("testuser1", "dev", service=service)
     environment = {"EXTENSION_TAPIS_JWT_SECRET": SECRET}
     if store == "postgresql":
         environment["EXTENSION_DATABASE_URL"] = request.getfixturevalue("postgresql_url")
     with run_server([KIT, "serve", TAPIS], tmp_path / "log", **environment) as server:
         wait_until(lambda: server.health("readiness") == 200)
-        command = [
-            BIN / "st",
-            "run",
-            "openapi.json",
-            "--url",
-            server.url,
-            "--checks",
-            ",".join(CHECKS),
-            *(word for name, value in headers.items() for word in ("--header", f"{name}: {value}")),
-            "--mode",
-            "all",
-            "--phases",
-            "examples,coverage,fuzzing",
-            "--max-examples",
-            "5",
-            "--generation-deterministic",
-            "--continue-on-failure",
-            "--no-color",
-        ]
-        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
+        run = schemathesis(server, build_document(), tmp_path, checks=CONFORMANCE, headers=headers)
         assert run.returncode == 0, run.stdout + run.stderr
         assert "23 selected / 23 total" in run.stdout
         assert "Traceback" not in server.log
