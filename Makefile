@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PORT ?= 8080
 HEALTH_PORT ?= 8081
+EVENT_LOG_PORT ?= 8082
 
 .DEFAULT_GOAL := help
 
@@ -31,11 +32,19 @@ $(VENV)/.tapipy-installed: $(INSTALLED)
 	@$(VENV)/tapipy/bin/pip install --quiet --disable-pip-version-check 'tapipy>=25.4,<26'
 	@touch $@
 
+# Tests of pages, which are left out without it; Chromium itself comes from the system.
+$(VENV)/.browser-installed: $(INSTALLED)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --group browser
+	@touch $@
+
+.PHONY: browser
+browser: $(VENV)/.browser-installed ## Install what the tests of pages need beside Chromium
+
 .PHONY: run
-run: $(INSTALLED) ## Serve two examples, play recorded events, replay a dead letter (PORT=8080 HEALTH_PORT=8081)
-	@STEADYBIT_EXTENSION_PORT=$(PORT) STEADYBIT_EXTENSION_HEALTH_PORT=$(HEALTH_PORT) \
+run: $(INSTALLED) ## Serve two examples, play recorded events, replay a dead letter (PORT=8080 HEALTH_PORT=8081 EVENT_LOG_PORT=8082)
+	@STEADYBIT_EXTENSION_PORT=$(PORT) STEADYBIT_EXTENSION_HEALTH_PORT=$(HEALTH_PORT) EXTENSION_EVENT_LOG_PORT=$(EVENT_LOG_PORT) \
 		sh extensions/announce/demo.sh $(BIN)/extension-kit || { code=$$?; \
-		[ $$code -ne 2 ] || echo "Other ports: make run PORT=9000 HEALTH_PORT=9001" >&2; exit $$code; }
+		[ $$code -ne 2 ] || echo "Other ports: make run PORT=9000 HEALTH_PORT=9001 EVENT_LOG_PORT=9002" >&2; exit $$code; }
 
 .PHONY: test
 test: $(INSTALLED) $(VENV)/.tapipy-installed ## Run all tests this machine can run
@@ -77,6 +86,10 @@ architecture: $(INSTALLED) ## Write docs/architecture.md, the table of contents 
 .PHONY: snapshots
 snapshots: $(INSTALLED) ## Write what the chart renders anew, to be looked at before it is committed
 	@$(BIN)/python -m tests.helm.snapshots
+
+.PHONY: screenshots
+screenshots: $(VENV)/.browser-installed ## Take the pictures of the event log in docs/images anew, to be looked at
+	@$(BIN)/python -m tests.browser.screenshots
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
 	--custom-compile-command 'make lock'

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME...] [--quick] [--json FILE]``."""
+"""``python -m benchmarks [NAME...] [--quick] [--plans] [--json FILE]``."""
 
 import json
 import shlex
@@ -30,6 +30,8 @@ NAMES = (
     "backlog",
     "deliver",
     "latency",
+    "watched",
+    "event_log",
     *(name for name in _EXTENSIONS if Path(__file__).with_name(f"{name}.py").exists()),
 )
 """The measurements: those of the kit, and those that are called like an extension."""
@@ -38,12 +40,13 @@ NAMES = (
 @click.command()
 @click.argument("names", nargs=-1, metavar="[" + "|".join(NAMES) + "]...", type=click.Choice(NAMES))
 @click.option("--quick", is_flag=True, help="Only see that everything works: about a minute, figures not to be quoted.")
+@click.option("--plans", is_flag=True, help="Show the plans of the queries of event_log.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write every sample to FILE.")
-def main(names: tuple[str, ...], quick: bool, file: Path | None) -> None:
+def main(names: tuple[str, ...], quick: bool, plans: bool, file: Path | None) -> None:
     """Measure how fast the kit is, as ratios to what else a user could take. Without a name, everything."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
     console = Console(width=None if sys.stdout.isatty() else 160)
-    settings = Settings(quick, Console(stderr=True))
+    settings = Settings(quick, Console(stderr=True), plans)
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     console.print(f"{command}\n{machine()}\n{', '.join(map(' '.join, versions().items()))}\n", highlight=False)
     results: dict[str, list[Report]] = {}

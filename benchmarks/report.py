@@ -47,10 +47,12 @@ class Settings:
     Args:
         quick: only see that everything works; the figures are not worth quoting.
         console: for the progress.
+        plans: show the plans of queries, where a measurement can.
     """
 
     quick: bool
     console: Console
+    plans: bool = False
 
     @contextmanager
     def progress(self, title: str, steps: int) -> Iterator[Callable[[str], None]]:

@@ -30,6 +30,7 @@ from extension_kit.runtime.basic_auth import BasicCredentials
 from extension_kit.runtime.contract import EventProtocol, Routes, Task
 from extension_kit.runtime.grouped_routes import GroupedRoute, ReceivedRequest
 from extension_kit.runtime.kit import Kit, Transaction
+from extension_kit.runtime.log_pages import BadPlace, Cell, Link, LogPage, LogTable, Status, TimeBar, TimeBars
 from extension_kit.senders import Message, Outcome
 from extension_kit.senders.http_calls import Answer, CallFailed, HttpCalls
 from extension_kit.settings.declare import TEXT, TRUE_OR_FALSE, Kind, one_of, seconds, setting, whole_number
@@ -74,11 +75,13 @@ __all__ = [
     "TEXT",
     "TRUE_OR_FALSE",
     "Answer",
+    "BadPlace",
     "BasicCredentials",
     "BulkInsert",
     "BulkStatement",
     "CallFailed",
     "CamelCase",
+    "Cell",
     "Cipher",
     "Delivery",
     "DeliveryAttempt",
@@ -93,6 +96,9 @@ __all__ = [
     "IsAnyOf",
     "Kind",
     "Kit",
+    "Link",
+    "LogPage",
+    "LogTable",
     "Message",
     "NotAnObject",
     "NotJson",
@@ -111,12 +117,15 @@ __all__ = [
     "Routes",
     "Schedule",
     "SettingError",
+    "Status",
     "StoreError",
     "StoreUnavailable",
     "Subscription",
     "SubscriptionError",
     "Tables",
     "Task",
+    "TimeBar",
+    "TimeBars",
     "TooManyTries",
     "Transaction",
     "Tries",

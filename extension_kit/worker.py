@@ -4,8 +4,6 @@ import logging
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
@@ -18,6 +16,7 @@ from extension_kit.observability.metrics_page import ReadBacklog
 from extension_kit.runtime import gc_tuning
 from extension_kit.runtime.stdout import WholeLines
 from extension_kit.server import listen
+from extension_kit.server.child_process import end_with_parent, shorter
 from extension_kit.server.health_port import HealthPort
 from extension_kit.server.worker_process import METRICS_NAME
 from extension_kit.settings.declare import FILE_SUFFIX
@@ -27,7 +26,6 @@ from extension_kit.settings.kit import WORKER, Settings
 logger = logging.getLogger("extension_kit.deliveries")
 
 _HEALTH_PORT = "STEADYBIT_EXTENSION_HEALTH_PORT"
-_PARENT_CHECK = 1.0  # seconds
 _CLOSE_TIMEOUT = 5.0  # seconds
 
 
@@ -57,8 +55,8 @@ def work(
     metrics.start(None if supervisor is None else METRICS_NAME)
     if supervisor is not None:
         os.nice(settings.niceness_beside_server)  # before there are other threads: each has its own, and inherits it
-        _end_with_parent(supervisor)
-        settings = replace(settings, grace_period=_shorter(settings.grace_period))
+        end_with_parent(supervisor)
+        settings = replace(settings, grace_period=shorter(settings.grace_period))
     service = open_service(targets, settings)
     runtime = service.runtime
     if runtime is None:
@@ -116,17 +114,3 @@ def _health_port(settings: Settings, is_ready: Callable[[], bool], read_backlog:
             _HEALTH_PORT,
         )
     return health_port
-
-
-def _shorter(grace_period: float) -> float:
-    """Return the worker's grace period in seconds, leaving the supervisor time for attempts to be handed back."""
-    return max(grace_period / 2, grace_period - 3.0)
-
-
-def _end_with_parent(supervisor: int) -> None:
-    def watch() -> None:
-        while os.getppid() == supervisor:
-            time.sleep(_PARENT_CHECK)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()

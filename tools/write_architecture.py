@@ -12,8 +12,8 @@ _HEAD = """# The tree
 Written by `make architecture` from the first line of each module; [design.md](design.md) says why it is built so.
 
 Upper layers import lower ones only: `cli`, `worker`, then `server`, `wsgi` and `testing`, then `agent`, `apscheduler`
-and `loading`, then `extension`, `protocol`, `web`, `runtime`, `engine`, `deliveries`, then `events`, `senders` and
-`store`, then `settings` and `observability`, then `errors`.
+and `loading`, then `extension`, `protocol`, `event_log`, `web`, `runtime`, `engine`, `deliveries`, then `events`,
+`senders` and `store`, then `settings` and `observability`, then `errors`.
 """
 
 

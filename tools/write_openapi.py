@@ -1,8 +1,9 @@
-"""Write openapi/*.yaml, of an extension that listens to every event, and of protocols: ``make openapi``."""
+"""Write openapi/*.yaml, of an extension for every event, of the event log, and of protocols: ``make openapi``."""
 
 import inspect
 from pathlib import Path
 
+from extension_kit.event_log.api_document import build_document as event_log_document
 from extension_kit.events.schema.modes import Mode
 from extension_kit.web.openapi import build_document, to_yaml
 from tools.ready_made import ROOT, protocols
@@ -21,6 +22,7 @@ def documents() -> dict[str, str]:
         name: (events, build_document(title="event-kit", version="1", listeners=LISTENERS, mode=mode))
         for name, mode in MODES.items()
     }
+    made["event-log.yaml"] = ("extension_kit/event_log/api_document.py", event_log_document())
     for _, protocol in protocols():
         if protocol.document is not None:
             source = Path(inspect.getsourcefile(protocol.document) or "").relative_to(ROOT)

@@ -4,7 +4,19 @@ import sys
 
 import click
 
-from extension_kit.cli import agent, db, deliveries, extension_commands, new, openapi, registration, serve, worker
+from extension_kit.cli import (
+    agent,
+    db,
+    deliveries,
+    event_log,
+    extension_commands,
+    new,
+    openapi,
+    receivers,
+    registration,
+    serve,
+    worker,
+)
 from extension_kit.errors import ConfigurationError, StoreError
 
 
@@ -31,6 +43,8 @@ commands.add_command(registration.registration)
 commands.add_command(new.new)
 commands.add_command(agent.agent)
 commands.add_command(deliveries.deliveries)
+commands.add_command(event_log.event_log)
+commands.add_command(receivers.receivers)
 commands.add_command(db.db)
 
 

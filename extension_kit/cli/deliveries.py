@@ -1,21 +1,19 @@
 """Command ``deliveries``: its arguments; its actions, imported on use, are in ``delivery_actions``."""
 
-import re
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from extension_kit.cli.database_group import DatabaseGroup, database_url, examples
+from extension_kit.deliveries.moments import parse_moment
+from extension_kit.errors import RegistrationError
+from extension_kit.events.patterns import check_pattern
 
 if TYPE_CHECKING:
     from extension_kit.deliveries.queries import Filter
-
-
-_AGE = re.compile(r"(\d+)([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class _Time(click.ParamType[datetime]):
@@ -25,11 +23,21 @@ class _Time(click.ParamType[datetime]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            if age := _AGE.fullmatch(value):
-                return datetime.now(UTC) - timedelta(seconds=int(age[1]) * _SECONDS[age[2]])
-            return datetime.fromisoformat(value).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither a time (2026-11-21T10:30) nor an age (30m, 12h, 7d)", param, ctx)
+            return parse_moment(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _EventName(click.ParamType[str]):
+    """Parameter type of an event name, or of a pattern of names."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return check_pattern(value) if "*" in value else str(value)
+        except RegistrationError as error:
+            self.fail(str(error), param, ctx)
 
 
 _REF = click.IntRange(1, 2**63 - 1)
@@ -53,18 +61,22 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
             help="Created before a time (local, without offset), or longer ago than 30m, 12h, 7d.",
         ),
         click.option("--after", type=_Time(), help="Created after a time, or less long ago."),
+        click.option("--error", help="A text that the last error contains, in upper or lower case."),
+        click.option("--source", help="The source of the event, such as steadybit."),
+        click.option("--subject", help="The subject of the event, such as ADM-4/17."),
         click.option("--event-id", help="The id of the event."),
-        click.option("--event", "event_name", help="The name of the event."),
+        click.option("--event", type=_EventName(), help="The name of the event, or a pattern: 'experiment.*'."),
         click.option("--listener", help="Beginning of the listener's key."),
     ):
         command = option(command)
     return command
 
 
-def _filter(**wanted: Any) -> "Filter":
+def _filter(event: str | None = None, **wanted: Any) -> "Filter":
     from extension_kit.deliveries.queries import Filter
 
-    return Filter(**wanted)
+    is_pattern = event is not None and "*" in event
+    return Filter(event_pattern=event if is_pattern else None, event_name=None if is_pattern else event, **wanted)
 
 
 @deliveries.command(
@@ -120,6 +132,7 @@ def _chosen(refs: tuple[int, ...], everything: bool, status: str | None, wanted:
     epilog=examples(
         "deliveries replay 7 8",
         "deliveries replay --listener extension-oncall.page --after 12h",
+        "deliveries replay --event 'experiment.*' --error 'HTTP 503'",
         "deliveries replay --all",
     ),
 )

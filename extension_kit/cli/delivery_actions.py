@@ -1,8 +1,9 @@
 """Actions of ``extension-kit deliveries``: list, show, replay, retry now, discard, adopt, rebuild."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -11,17 +12,23 @@ from sqlalchemy import Connection, Row
 from extension_kit.cli.database import upgraded
 from extension_kit.cli.delivery_table import record, shown_body, write_body, write_fields, write_json, write_list
 from extension_kit.cli.progress import progress
+from extension_kit.deliveries.action_rows import COMMAND_LINE, DISCARD, REPLAY, RETRY_NOW, begin, end, report
 from extension_kit.deliveries.adoption import AdoptionError, adopt, describe_orphans, last_unknown
 from extension_kit.deliveries.inbox import Inbox
+from extension_kit.deliveries.pauses import paused
 from extension_kit.deliveries.queries import Filter, attempted_by_protocols, body_of, count, find, history
 from extension_kit.deliveries.replay import discard, replay
 from extension_kit.deliveries.requeue import requeue
 from extension_kit.deliveries.tables import DEAD, WAITING
 from extension_kit.deliveries.waiting import Changed, discard_waiting, obstacles, retry_now
+from extension_kit.errors import StoreError
+from extension_kit.event_log.filters import to_query
 from extension_kit.loading import load_extensions
+from extension_kit.observability.printable import printable
 from extension_kit.store.database import Database
 
 _NOUNS = {DEAD: ("dead letter", "dead letters"), WAITING: ("waiting delivery", "waiting deliveries")}
+_NAMED = 5  # receivers in a line
 
 
 def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> None:
@@ -40,6 +47,7 @@ def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> N
         total = count(connection, wanted)
         everything = total or count(connection, Filter())
         unknown = last_unknown(connection)
+        pauses = paused(connection)
     if found:
         write_list(found)
     elif everything:
@@ -50,6 +58,10 @@ def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> N
         click.echo(f"{len(found)} of {total}, the newest; --limit shows more.")
     if unfiled:
         click.echo(f"{unfiled} event{'s' if unfiled > 1 else ''} not filed yet: a worker makes their deliveries.")
+    waited_for = {row["listener"] for row in found if row["status"] == WAITING}
+    if at_rest := [key for key in pauses if key in waited_for]:
+        named = ", ".join(map(printable, at_rest[:_NAMED]))
+        click.echo(f"Paused, so that nothing is attempted: {named}. `extension-kit receivers resume KEY` ends that.")
     if unknown:
         click.echo(f"{describe_orphans(unknown, 'which the worker did not know that last tried')}.")
 
@@ -89,7 +101,7 @@ def replay_deliveries(url: str, wanted: Filter) -> None:
         with database.read() as connection:
             _statuses(connection, wanted.refs, DEAD)
             own = attempted_by_protocols(connection, wanted)
-        changed = _all(database, wanted, (Changed(number, 0) for number in replay(database, wanted)))
+        changed = _all(database, REPLAY, wanted, (Changed(number, 0) for number in replay(database, wanted)))
     click.echo(f"Replayed {_counted(changed.changed, DEAD)}.")
     for protocol, number in sorted(own.items()):
         are = "is" if number == 1 else "are"
@@ -110,7 +122,7 @@ def retry_deliveries_now(url: str, wanted: Filter) -> None:
     with upgraded(url) as database:
         with database.read() as connection:
             _statuses(connection, wanted.refs, WAITING)
-        changed = _all(database, wanted, retry_now(database, wanted))
+        changed = _all(database, RETRY_NOW, wanted, retry_now(database, wanted))
         with database.read() as connection:
             behind = obstacles(connection, find(connection, wanted, len(wanted.refs))) if wanted.refs else {}
     click.echo(f"Due now: {_counted(changed.changed, WAITING)}.")
@@ -141,10 +153,10 @@ def discard_deliveries(url: str, wanted: Filter, confirm: Callable[[str], None])
         changed = Changed(0, 0)
         if DEAD in statuses:
             dead = replace(wanted, status=DEAD)
-            number = _all(database, dead, (Changed(number, 0) for number in discard(database, dead))).changed
+            number = _all(database, DISCARD, dead, (Changed(number, 0) for number in discard(database, dead))).changed
             said.append(_counted(number, DEAD))
         if WAITING in statuses:
-            changed = _all(database, waiting, discard_waiting(database, waiting))
+            changed = _all(database, DISCARD, waiting, discard_waiting(database, waiting))
             said.append(_counted(changed.changed, WAITING))
     click.echo(f"Discarded {' and '.join(said)}.")
     _say_attempted(changed)
@@ -193,16 +205,25 @@ def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[dict[str,
     return [record(row, behind) for row in rows]
 
 
-def _all(database: Database, wanted: Filter, changes: Iterable[Changed]) -> Changed:
-    """Make changes batch by batch, showing progress. Return their sum."""
-    with database.read() as connection:
+def _all(database: Database, kind: str, wanted: Filter, changes: Iterable[Changed]) -> Changed:
+    """Make changes batch by batch, showing progress and writing it down as an action. Return their sum."""
+    with database.transaction() as connection:
         total = count(connection, wanted)
-    done = [0, 0]
-    with progress(_NOUNS[wanted.status or DEAD][1], total) as advance:
-        for change in changes:
-            done = [before + more for before, more in zip(done, change, strict=True)]
-            advance(sum(change))
-    return Changed(*done)
+        action = begin(connection, kind, COMMAND_LINE, to_query(wanted), total, datetime.now(UTC))
+    done = Changed(0, 0)
+    error: str | None = "The command was interrupted."
+    try:
+        with progress(_NOUNS[wanted.status or DEAD][1], total) as advance:
+            for change in changes:
+                done = Changed(done.changed + change.changed, done.attempted + change.attempted)
+                advance(sum(change))
+                with database.transaction() as connection:
+                    report(connection, action, *done, datetime.now(UTC))
+        error = None
+    finally:
+        with suppress(StoreError), database.transaction() as connection:
+            end(connection, action, *done, datetime.now(UTC), error)
+    return done
 
 
 def _statuses(connection: Connection, refs: Sequence[int], *allowed: str) -> set[str]:

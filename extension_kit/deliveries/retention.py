@@ -8,9 +8,22 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, String, cast, delete, exists, func, literal, or_, select, tuple_
 
+from extension_kit.deliveries.action_rows import forget_actions
+from extension_kit.deliveries.pauses import forget_pauses
 from extension_kit.deliveries.step_memory import KEEP
 from extension_kit.deliveries.subscription_matching import SUBSCRIPTION
-from extension_kit.deliveries.tables import DEAD, WAITING, deliveries, events, metadata, series, steps, subscriptions
+from extension_kit.deliveries.tables import (
+    DEAD,
+    WAITING,
+    deliveries,
+    events,
+    metadata,
+    series,
+    steps,
+    subscriptions,
+    workers,
+)
+from extension_kit.deliveries.worker_rows import KEEP as KEEP_WORKERS
 from extension_kit.errors import StoreFull
 from extension_kit.store.batches import delete_in_batches, repeat
 from extension_kit.store.database import Database
@@ -33,6 +46,9 @@ class Cleaned(NamedTuple):
     series: int
     steps: int
     subscriptions: int
+    workers: int = 0
+    pauses: int = 0
+    actions: int = 0
 
 
 def clean(database: Database, keep_days: float, keep_megabytes: float, now: datetime) -> Cleaned:
@@ -42,7 +58,9 @@ def clean(database: Database, keep_days: float, keep_megabytes: float, now: date
     * while the database is larger than ``keep_megabytes`` (of 1,000,000 bytes), the oldest events with ended
       deliveries: first those without a dead letter, then those with one;
     * series without an event for as long (their count starts anew); steps older than a day; expired subscriptions.
-      Series and subscriptions with a waiting delivery are kept.
+      Series and subscriptions with a waiting delivery are kept;
+    * rows of people's actions begun as long ago, and all but the newest 10,000;
+    * rows of workers without a sign of life for a day, and of pauses that nobody needs (``forget_pauses``).
 
     Raises:
         StoreError: the database cannot be used; events removed before stay removed.
@@ -62,6 +80,9 @@ def clean(database: Database, keep_days: float, keep_megabytes: float, now: date
         delete_in_batches(
             database, subscriptions, (subscriptions.c.expires_at < now) & ~exists().where(of_subscription, waiting)
         ),
+        delete_in_batches(database, workers, workers.c.seen_at < now - KEEP_WORKERS),
+        forget_pauses(database),
+        forget_actions(database, horizon),
     )
     _give_back(database)
     return cleaned

@@ -4,7 +4,10 @@ The subscriptions of a group have the same patterns and different targets, so th
 retries and dead letters. They are changed and removed together.
 """
 
+# ruff: noqa: S608 (only names of ours are put into statements)
+
 import secrets
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Unpack
@@ -13,9 +16,14 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from extension_kit.deliveries import subscriptions as single
 from extension_kit.deliveries.subscription_deliveries import Delivery, DeliveryStatus, deliveries_of, waiting
+from extension_kit.deliveries.subscription_matching import listener_key
 from extension_kit.deliveries.subscriptions import CheckTargets, Subscription, SubscriptionError, Wanted
-from extension_kit.deliveries.tables import subscriptions
+from extension_kit.deliveries.tables import DEAD, WAITING, subscriptions
 from extension_kit.store.batches import batches
+from extension_kit.store.bulk_statement import BulkStatement
+
+MOST_COUNTED, MOST_TARGETS = 1000, 20
+"""Deliveries to a target, and targets of a group, that ``count_deliveries`` looks at."""
 
 
 class Target(NamedTuple):
@@ -23,6 +31,27 @@ class Target(NamedTuple):
 
     sender: str
     target: dict[str, Any]
+
+
+class DeliveryCounts(NamedTuple):
+    """Numbers of deliveries to all targets of a group.
+
+    Attributes:
+        waiting: those that wait.
+        dead: dead letters.
+        is_complete: False: there may be more of both.
+    """
+
+    waiting: int = 0
+    dead: int = 0
+    is_complete: bool = True
+
+    @property
+    def shown(self) -> tuple[int | str, int | str]:
+        """Both numbers as cells of a table: a text such as ``1,000 or more`` where there may be more."""
+        if self.is_complete:
+            return self.waiting, self.dead
+        return f"{self.waiting:,} or more", f"{self.dead:,} or more"
 
 
 def get_group(connection: Connection, protocol: str, group: str, *, lock: bool = False) -> list[Subscription]:
@@ -103,6 +132,31 @@ def deliveries(
     return deliveries_of(connection, refs, status=status, before=before, limit=limit)
 
 
+def count_deliveries(connection: Connection, protocol: str, groups: Collection[str]) -> dict[str, DeliveryCounts]:
+    """Count the waiting deliveries and the dead letters of groups, quickly however many there are.
+
+    Of a group the ``MOST_TARGETS`` oldest targets are looked at, and of each up to ``MOST_COUNTED`` deliveries.
+    """
+    found = dict.fromkeys(groups, DeliveryCounts())
+    if not found:
+        return found
+    targets: dict[str, str] = {}
+    numbers: Counter[str] = Counter()
+    for group, ref in _SOME_TARGETS.execute(connection, [(protocol, group) for group in found]):
+        numbers[group] += 1
+        if numbers[group] <= MOST_TARGETS:
+            targets[listener_key(ref)] = group
+        else:
+            found[group] = found[group]._replace(is_complete=False)
+    if not targets:
+        return found
+    for key, *counted in _COUNT.execute(connection, [(key,) for key in targets]):
+        before = found[targets[key]]
+        is_complete = before.is_complete and max(counted) < MOST_COUNTED
+        found[targets[key]] = DeliveryCounts(before.waiting + counted[0], before.dead + counted[1], is_complete)
+    return found
+
+
 def end_groups(connection: Connection, protocol: str, groups: Collection[str], expires_at: datetime) -> None:
     """Set the time from which on the subscriptions of groups get no new events."""
     for some in batches(groups):
@@ -149,3 +203,23 @@ def _assign(
                 taken[place] = found
                 left.remove(found)
     return taken, left
+
+
+def _counted(status: str) -> str:
+    some = f"SELECT 1 FROM deliveries WHERE listener = given.listener AND status = '{status}' LIMIT {MOST_COUNTED}"
+    return f"(SELECT count(*) FROM ({some}) AS counted)"
+
+
+_COUNT = BulkStatement(
+    f"SELECT given.listener, {_counted(WAITING)}, {_counted(DEAD)} FROM {{given}}", {"listener": "text"}
+)
+
+_OF_GROUP = (
+    f'FROM subscriptions WHERE protocol = given.protocol AND "group" = given.name ORDER BY ref LIMIT {MOST_TARGETS + 1}'
+)
+_SOME_TARGETS = BulkStatement(
+    "SELECT given.name, one.ref FROM {given} CROSS JOIN subscriptions AS one "
+    f"WHERE one.ref IN (SELECT ref {_OF_GROUP})",
+    {"protocol": "text", "name": "text"},
+    postgresql=f"SELECT given.name, one.ref FROM {{given}} CROSS JOIN LATERAL (SELECT ref {_OF_GROUP}) AS one",
+)

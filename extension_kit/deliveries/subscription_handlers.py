@@ -3,11 +3,12 @@
 import re
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import blake2b
 from random import SystemRandom
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from sqlalchemy import Connection
 
@@ -16,6 +17,7 @@ from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.sender_pool import PROTOCOL
 from extension_kit.deliveries.subscription_matching import subscription_ref
 from extension_kit.deliveries.subscriptions import Subscription, get
+from extension_kit.deliveries.worker_rows import MOST_CIRCUITS, OpenCircuit
 from extension_kit.errors import ConfigurationError, GiveUp
 from extension_kit.events.pending import text_of
 from extension_kit.senders import Message, Outcome, Sender
@@ -40,8 +42,8 @@ class FindSender(Protocol):
         """
 
 
-class _Circuits(NamedTuple):
-    """CircuitBreaker breakers: per host for failed connections, per subscription for missing answers and for errors.
+class Circuits(NamedTuple):
+    """Circuit breakers: per host for failed connections, per subscription for missing answers and for errors.
 
     Without a connection, all subscriptions of the host wait: otherwise a thousand of them would each run into a timeout
     of their own. With a connection, only this subscription waits, because others may share the host. Errors cost little
@@ -52,6 +54,21 @@ class _Circuits(NamedTuple):
     hosts: CircuitBreaker
     silent: CircuitBreaker
     failing: CircuitBreaker
+
+    @classmethod
+    def make(cls, clock: Callable[[], float] = time.monotonic) -> "Circuits":
+        """Make the circuit breakers of a process; ``clock`` returns seconds that never go back."""
+        return cls(*(CircuitBreaker(failures, clock=clock) for failures in (_UNREACHED, _UNANSWERED, _ANSWERED)))
+
+    def open_circuits(self) -> list[OpenCircuit]:
+        """Return the open ones, for the worker's row: those that stay open longest, each receiver once."""
+        now = datetime.now(UTC)
+        waits = {_receiver(host): wait for host, wait in self.hosts.open_circuits(MOST_CIRCUITS)}
+        for circuit in (self.silent, self.failing):
+            for target, wait in circuit.open_circuits(MOST_CIRCUITS):
+                waits[str(target)] = max(wait, waits.get(str(target), 0.0))
+        longest = sorted(waits, key=waits.__getitem__, reverse=True)[:MOST_CIRCUITS]
+        return [OpenCircuit(receiver, now + timedelta(seconds=waits[receiver])) for receiver in longest]
 
     def wait(self, host: Hashable, target: str) -> float:
         """Return the seconds until a circuit of the host or target closes; 0 lets the caller make its attempt."""
@@ -99,17 +116,17 @@ def target_handlers(
     senders: FindSender,
     clock: Callable[[], float] = time.monotonic,
     formats: Mapping[str, DeliveryFormat] = MappingProxyType({}),
+    circuits: Circuits | None = None,
 ) -> FindHandler:
     """Return a function that finds the handler of a subscription by its listener key; None if it was removed.
 
-    The handlers share circuit breakers, so call this once a process.
-
     Args:
         senders: make the attempts.
-        clock: seconds that never go back.
+        clock: seconds that never go back, for new circuit breakers.
         formats: delivery formats by protocol; by default, the event's body is sent.
+        circuits: the circuit breakers of the process; None: new ones, so that this is to be called once a process.
     """
-    circuits = _Circuits(*(CircuitBreaker(failures, clock=clock) for failures in (_UNREACHED, _UNANSWERED, _ANSWERED)))
+    circuits = circuits or Circuits.make(clock)
 
     def find(key: str, connection: Connection) -> Handler | None:
         ref = subscription_ref(key)
@@ -121,7 +138,7 @@ def target_handlers(
     return find
 
 
-def _handler(subscription: Subscription, senders: FindSender, circuits: _Circuits, form: DeliveryFormat) -> Handler:
+def _handler(subscription: Subscription, senders: FindSender, circuits: Circuits, form: DeliveryFormat) -> Handler:
     schedule = RetrySchedule.of(form.retry if subscription.retry is None else subscription.retry)
     if subscription.sender == PROTOCOL:
         return Handler(partial(_send, form, subscription), schedule, _TIMEOUT)
@@ -165,6 +182,12 @@ def _host(sender: str, target: Mapping[str, Any]) -> Hashable:
     """Return the host of a target's connections; e-mails all go to one server."""
     scheme, _, rest = target.get("url", "").partition("://")
     return sender, scheme, re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].lower()
+
+
+def _receiver(host: Hashable) -> str:
+    """Return the name of a host as ``_host`` returns it: its URL, or the sender where that has one server for all."""
+    sender, scheme, name = cast(tuple[str, str, str], host)
+    return f"{scheme}://{name}" if name else sender
 
 
 def message_id(due: Due) -> str:

@@ -33,6 +33,8 @@ _FEW_PATTERNS = 64
 # Between the clocks of machines with one PostgreSQL: rather an event too early than one too few.
 _CLOCKS_APART = timedelta(seconds=1)
 
+_DIGITS = 18  # of the number of a subscription; more would not fit its column
+
 SUBSCRIPTION = "subscription:"
 """Beginning of the listener keys of subscriptions."""
 
@@ -45,7 +47,7 @@ def listener_key(ref: int) -> str:
 def subscription_ref(key: str) -> int | None:
     """Return the ref of the subscription with a listener key; None for a function's key."""
     ref = key.removeprefix(SUBSCRIPTION)
-    return int(ref) if ref != key and ref.isdecimal() else None
+    return int(ref) if ref != key and ref.isdecimal() and len(ref) <= _DIGITS else None
 
 
 def candidates(name: str) -> Iterator[str]:

@@ -119,7 +119,7 @@ deliveries = Table(
     _index("later", "stage = 'later'", "shard", "due_at"),
     _index("claimed", "stage = 'claimed'", "shard"),
     _index("line", "status = 'waiting'", "lock", "ref"),
-    _index("ended", "status <> 'waiting'", "status", "due_at"),
+    _index("ended", "status <> 'waiting'", "status", "ref"),
     sqlite_autoincrement=True,
 )
 
@@ -189,6 +189,8 @@ paused_receivers = Table(
     Column("listener", String(255), primary_key=True),  # key of a function, or "subscription:<ref>"
     Column("paused_at", UtcDateTime, nullable=False),
     Column("paused_by", String(255), nullable=False),
+    # Null: it is paused. Else the row is kept as long as a delivery waits that was attempted before.
+    Column("resumed_at", UtcDateTime),
 )
 
 workers = Table(

@@ -13,7 +13,8 @@ from extension_kit.deliveries.queries import Filter
 from extension_kit.deliveries.tables import BEHIND, CLAIMED, DISCARDED, READY, WAITING, deliveries, events
 from extension_kit.store.database import Database
 
-_BATCH = 1000
+_BATCH = 1000  # deliveries of a transaction
+_AT_ONCE = 20_000  # numbers of deliveries in memory
 _UNCLAIMED = (deliveries.c.status == WAITING) & deliveries.c.stage.is_distinct_from(CLAIMED)
 
 
@@ -54,12 +55,7 @@ def obstacles(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, int
 
 
 def _in_batches(database: Database, wanted: Filter, values: dict[str, Any]) -> Iterator[Changed]:
-    waiting = select(deliveries.c.ref, deliveries.c.lock).join(events)
-    with database.read() as connection:
-        chosen = connection.execute(waiting.where(*replace(wanted, status=WAITING).conditions())).all()
-    for start in range(0, len(chosen), _BATCH):
-        batch = sorted(chosen[start : start + _BATCH])
-        refs = [row.ref for row in batch]
+    for refs in _chosen(database, replace(wanted, status=WAITING)):
         with database.transaction() as connection:
             # In one order, so that two of these transactions cannot deadlock.
             mine = select(deliveries.c.ref, deliveries.c.lock).where(deliveries.c.ref.in_(refs), _UNCLAIMED)
@@ -72,3 +68,20 @@ def _in_batches(database: Database, wanted: Filter, values: dict[str, Any]) -> I
             attempted = connection.execute(claimed).scalar_one()
             notify_workers(connection)
         yield Changed(len(found), attempted)
+
+
+def _chosen(database: Database, wanted: Filter) -> Iterator[Sequence[int]]:
+    """Yield the numbers of deliveries that match, oldest first, but for those that are added meanwhile."""
+    with database.read() as connection:
+        highest = connection.execute(select(func.max(deliveries.c.ref))).scalar() or 0
+    ref = deliveries.c.ref
+    query = select(ref).join(events).where(*wanted.conditions(), ref <= highest).order_by(ref).limit(_AT_ONCE)
+    last = 0
+    while True:
+        with database.read() as connection:
+            refs = connection.execute(query.where(ref > last)).scalars().all()
+        for start in range(0, len(refs), _BATCH):
+            yield refs[start : start + _BATCH]
+        if len(refs) < _AT_ONCE:
+            return
+        last = refs[-1]

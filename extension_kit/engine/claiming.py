@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from extension_kit.deliveries.attempt import SUSPECT
 from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.handler import Due, FindHandler, Handler
+from extension_kit.deliveries.pauses import Pauses
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import READY
 from extension_kit.engine.body_room import BodyRoom
@@ -36,6 +37,7 @@ _LONGEST = 64  # deliveries in a lane
 _SECONDS = 0.5  # that the deliveries in a lane take, about
 _TURN = 256  # deliveries after which a lane closes, so that other locks of the listener get its thread
 _LISTENERS, _LISTENERS_OF_TENANTS = 64, 1000  # considered at a time; the others follow in later rounds
+_NO_PAUSES = Pauses()
 _MOST_BYTES = 1_000_000  # of the events that follow the first in a lane
 
 
@@ -91,7 +93,14 @@ class Claiming:
         self._place = ""
 
     def claim(
-        self, connection: Connection, shards: Sequence[int], held: Held, now: datetime, *, are_few: bool = False
+        self,
+        connection: Connection,
+        shards: Sequence[int],
+        held: Held,
+        now: datetime,
+        *,
+        pauses: Pauses = _NO_PAUSES,
+        are_few: bool = False,
     ) -> Claimed:
         """Claim as many deliveries as there are threads for, and some that begin when these have ended.
 
@@ -100,12 +109,14 @@ class Claiming:
             shards: those of the worker.
             held: the deliveries that it holds.
             now: the time.
+            pauses: those paused have no turn. The worker holds no lane of theirs that could grow.
             are_few: True if few deliveries are expected to be ready.
         """
         size = 2 * self._shares.most
         room = BodyRoom(held.large_bodies, self._shares.is_quick)
         windows = Windows(self._queue, connection, shards, held, size, room)
-        ready = self._ready(connection, shards, windows if are_few else None)
+        # A look at all would find the deliveries of paused listeners, perhaps no others.
+        ready = self._ready(connection, shards, pauses.paused, windows if are_few and not pauses.paused else None)
         chosen, following, is_left = self._choose(windows, ready, held.waiting)
         has_more = bool(is_left or self._place or windows.has_more or windows.lacks_room)
         lines = {
@@ -124,7 +135,7 @@ class Claiming:
         if not refs:
             goes_on = windows.has_more or bool(self._place and not is_left)
             return Claimed(has_more=has_more, has_later=windows.has_later, goes_on=goes_on)
-        jobs = self._jobs(connection, refs, now)
+        jobs = self._jobs(connection, refs, now, pauses.resumed)
 
         def lanes(heads: Iterable[_Chosen]) -> list[Lane]:
             lines = ([head.ref, *rows.get(head.lock or "", ())] for _, head in heads if head.ref in jobs)
@@ -136,11 +147,13 @@ class Claiming:
         self._release_rest(connection, claimed, jobs)
         return claimed
 
-    def _ready(self, connection: Connection, shards: Sequence[int], windows: Windows | None) -> list[str]:
+    def _ready(
+        self, connection: Connection, shards: Sequence[int], paused: Collection[str], windows: Windows | None
+    ) -> list[str]:
         """Return listeners with ready deliveries, in the order of their turns."""
         found = windows.look_at_all() if windows else None
         if found is None:
-            found = self._next_listeners(connection, shards)
+            found = self._next_listeners(connection, shards, paused)
         else:
             self._place = ""
         if strangers := self._shares.strangers(found):
@@ -150,11 +163,11 @@ class Claiming:
                 logger.debug("Cannot read the tenants of listeners: %s", error)
         return list(self._shares.in_turn(found))
 
-    def _next_listeners(self, connection: Connection, shards: Sequence[int]) -> list[str]:
+    def _next_listeners(self, connection: Connection, shards: Sequence[int], paused: Collection[str]) -> list[str]:
         limit, after = _LISTENERS_OF_TENANTS if self._shares.has_tenants else _LISTENERS, self._place
-        found, self._place = self._queue.listeners(connection, shards, after, limit)
+        found, self._place = self._queue.listeners(connection, shards, after, limit, paused)
         if after and not self._place:
-            first, last = self._queue.listeners(connection, shards, "", limit)
+            first, last = self._queue.listeners(connection, shards, "", limit, paused)
             found += [listener for listener in first if listener <= after]
             self._place = last if last < after else ""
         return found
@@ -206,9 +219,13 @@ class Claiming:
         """Return the number of deliveries in a lane of a quick listener."""
         return min(self._shares.attempts_within(_SECONDS, listener), _LONGEST)
 
-    def _jobs(self, connection: Connection, refs: Sequence[int], now: datetime) -> dict[int, Job]:
+    def _jobs(
+        self, connection: Connection, refs: Sequence[int], now: datetime, resumed: Mapping[str, datetime]
+    ) -> dict[int, Job]:
         """Claim deliveries, and return those that were claimed, with their handlers."""
         claims = self._queue.claim(connection, refs, now)
+        if resumed:
+            claims = [_since(claim, resumed.get(claim.due.listener)) for claim in claims]
         return {job.claim.due.ref: job for job in self.with_handlers(connection, claims)}
 
     def with_handlers(self, connection: Connection, claims: Sequence[Claim]) -> list[Job]:
@@ -254,6 +271,12 @@ def _portion(line: Iterable[Follower], refs: Collection[int], take_room: Callabl
 def _unbroken(line: Iterable[int], jobs: Mapping[int, Job]) -> list[Job]:
     """Return the jobs of a line up to the first that was not claimed."""
     return [jobs[ref] for ref in takewhile(jobs.__contains__, line)]
+
+
+def _since(claim: Claim, resumed_at: datetime | None) -> Claim:
+    """Return a claim with a schedule that is reckoned from the end of a pause."""
+    first = claim.first_attempt_at
+    return claim if not first or not resumed_at else claim._replace(first_attempt_at=max(first, resumed_at))
 
 
 def _failing(error: str) -> Handler:

@@ -1,13 +1,13 @@
 """Holdings: the lanes and claims of a worker, and the ends that it has not written yet; used by one thread."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from extension_kit.deliveries.attempt import SUSPECT
 from extension_kit.deliveries.claims import Claim
-from extension_kit.deliveries.tables import BEHIND, WAITING
+from extension_kit.deliveries.tables import BEHIND, READY, WAITING
 from extension_kit.engine.body_room import SMALL
-from extension_kit.engine.lanes import Lane, Note
+from extension_kit.engine.lanes import Lane, Lanes, Note
 from extension_kit.engine.shares import Shares
 from extension_kit.engine.unwritten import Unwritten
 from extension_kit.engine.windows import Held
@@ -92,6 +92,19 @@ class Holdings:
         """Give claims up; ``stage`` is that of their deliveries from then on."""
         self.unwritten.release(claims, stage)
         self.forget([claim.due.ref for claim in claims])
+
+    def take_back(self, lanes: Lanes, is_wanted: Callable[[Lane], bool]) -> None:
+        """Give up the lanes that have not begun, of those that are wanted."""
+        for lane in lanes.take_back(is_wanted):
+            self.give_up(lane.claims(), READY)
+            self.close(lane)
+
+    def stop(self, lanes: Lanes, is_wanted: Callable[[Lane], bool]) -> None:
+        """Give up the claims of lanes that are wanted, but for attempts in progress, with which these lanes close."""
+        self.take_back(lanes, is_wanted)
+        for lane in self.lanes:
+            if is_wanted(lane):
+                self.give_up(lanes.stop(lane), READY)
 
     def close(self, lane: Lane) -> None:
         """Remove a lane. The next delivery of its lock is called up, unless another lane has the lock."""

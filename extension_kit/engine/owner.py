@@ -21,6 +21,9 @@ class Owner(Protocol):
     def has_news(self) -> bool:
         """Return True if others may have changed the database since the last call; also within a transaction."""
 
+    def expect_more(self) -> None:
+        """Note that deliveries were claimed: more may come soon."""
+
     def look(self, busy: Collection[int]) -> list[int]:
         """Take free shards, and give up some if other workers have too few.
 

@@ -66,6 +66,9 @@ class PostgresqlOwner:
         """Return False: the server notifies workers (``Notifications``)."""
         return False
 
+    def expect_more(self) -> None:
+        """Do nothing, as there is no poll."""
+
     @property
     def shards(self) -> list[int]:
         """The shards from which deliveries may be claimed."""

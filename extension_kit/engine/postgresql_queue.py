@@ -47,9 +47,11 @@ class PostgresqlQueue(Queue):
         mine = set(shards)
         return by_listener(row for shard, *row in rows if shard in mine) if len(rows) < limit else None
 
-    def listeners(self, connection: Connection, shards: Sequence[int], after: str, limit: int) -> tuple[list[str], str]:
+    def listeners(
+        self, connection: Connection, shards: Sequence[int], after: str, limit: int, but: Collection[str] = ()
+    ) -> tuple[list[str], str]:
         """Return listeners with ready deliveries, those after ``after``, and the name after which there may be more."""
-        rows = _execute(connection, _LISTENERS, (after, limit, list(shards))).fetchall()
+        rows = _execute(connection, _LISTENERS, (after, list(but), limit, list(shards))).fetchall()
         return [listener for listener, is_mine in rows if is_mine], rows[-1][0] if len(rows) == limit else ""
 
     def candidates(
@@ -107,7 +109,9 @@ WITH RECURSIVE found (listener) AS (
     SELECT (SELECT next.listener FROM deliveries AS next WHERE stage = '{READY}' AND next.listener > found.listener
         ORDER BY next.listener LIMIT 1)
     FROM found WHERE found.listener IS NOT NULL
-), named AS MATERIALIZED (SELECT listener FROM found WHERE listener IS NOT NULL LIMIT %s)
+), named AS MATERIALIZED (
+    SELECT listener FROM found WHERE listener IS NOT NULL AND listener <> ALL(%s::text[]) LIMIT %s
+)
 SELECT listener, EXISTS (
     SELECT FROM deliveries AS mine
     WHERE mine.stage = '{READY}' AND mine.listener = named.listener AND mine.shard = ANY(%s)

@@ -139,8 +139,10 @@ class Queue(ABC):
         """
 
     @abstractmethod
-    def listeners(self, connection: Connection, shards: Sequence[int], after: str, limit: int) -> tuple[list[str], str]:
-        """Return listeners with ready deliveries, in the order of their names, those after ``after``.
+    def listeners(
+        self, connection: Connection, shards: Sequence[int], after: str, limit: int, but: Collection[str] = ()
+    ) -> tuple[list[str], str]:
+        """Return listeners with ready deliveries, in the order of their names, those after ``after``, without ``but``.
 
         Returns:
             The listeners, and the name after which there may be more; ``""`` if there are no more.

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from extension_kit.deliveries.attempt import report
-from extension_kit.deliveries.tables import BEHIND, READY, WAITING
+from extension_kit.deliveries.tables import BEHIND, WAITING
 from extension_kit.engine.claiming import Claimed, Claiming
 from extension_kit.engine.delays import Delays
 from extension_kit.engine.holdings import Holdings
 from extension_kit.engine.lanes import Lane, Lanes, Note
 from extension_kit.engine.outages import Outages
 from extension_kit.engine.owner import Owner
+from extension_kit.engine.pauses import KnownPauses
 from extension_kit.engine.queue import Queue
 from extension_kit.engine.recovery import Recovery
 from extension_kit.engine.shares import SLOW, Shares
@@ -81,6 +82,7 @@ class Scribe:
         # From here on for the scribe's thread only.
         self._holdings = Holdings(shares)
         self._recovery = Recovery(queue, claiming, self._holdings)
+        self._pauses = KnownPauses(self._holdings)
         self._taken: list[int] = []
         self._overdue: list[int] = []
         self._has_more = self._had_more = True
@@ -121,7 +123,7 @@ class Scribe:
         while self._holdings or not self._stop_asked:
             if self._stop_asked and ends_at == math.inf:
                 ends_at = time.monotonic() + self._grace_period
-                self._give_up_waiting(lanes)
+                self._holdings.stop(lanes, lambda lane: True)
             if time.monotonic() >= ends_at:
                 break
             if self._alive is not None:
@@ -170,7 +172,7 @@ class Scribe:
         """Return the time of the next transaction, or of the next look at the shards."""
         times = [self._looked + _LOOK, self._polled + _POLL]
         if self._owner.shards and not self._stop_asked:
-            times.append(self._due_at)
+            times += [self._due_at, self._pauses.due_at]
         if len(self._notes) >= _ENOUGH:
             times.append(-math.inf)
         elif self._has_news or self._holdings.unwritten or self._is_uncertain:
@@ -194,13 +196,16 @@ class Scribe:
             self._taken += self._owner.look(self._holdings.shards())
             if self._taken:
                 self._has_more, self._due_at = True, began
-            self._take_back_slow(lanes)
+            before = began - SLOW  # lanes that should have begun: the attempts before them have become slow
+            self._holdings.take_back(lanes, lambda lane: lane.since < before)
         if began >= self._polled + _POLL:
-            self._polled, self._has_more = began, True
+            self._polled, self._has_more, has_news = began, True, True
+        if has_news or self._taken or self._is_uncertain:
+            self._pauses.hear(began)
         self._overdue += self._delays.overdue()
         self._may_claim = not self._is_busy()
-        claims = self._has_more and self._may_claim
-        if not (self._holdings.unwritten or self._taken or self._is_uncertain or claims or self._overdue):
+        reads = (self._has_more and self._may_claim) or began >= self._pauses.due_at
+        if not (self._holdings.unwritten or self._taken or self._is_uncertain or reads or self._overdue):
             self._answered = began
             return
         if not (self._owner.shards or self._holdings.claims or self._holdings.unwritten):
@@ -222,10 +227,16 @@ class Scribe:
                     adopted = self._recovery.adopt(connection, self._taken, now)
                 if adopted:
                     self._due_at = -math.inf
+                # Before the ends are written, so that the claims that are given up are written with them.
+                if self._began >= self._pauses.due_at and self._pauses.look(connection, lanes, self._began):
+                    self._has_more = True
                 held = written.write(self._queue, connection)
                 if self._overdue:
                     self._queue.bring_back(connection, self._overdue, now)
-                if written.locks or self._overdue or self._owner.has_news():
+                if self._owner.has_news():
+                    self._pauses.hear(self._began)
+                    self._has_more = True
+                if written.locks or self._overdue:
                     self._has_more = True
                 may_claim = self._may_claim and not self._stop_asked and not self._is_uncertain
                 if self._has_more and may_claim and self._owner.shards:
@@ -254,8 +265,11 @@ class Scribe:
         if is_due:
             self._queue.wake(connection, shards, now)
         held = self._holdings.held()
-        claimed = self._claiming.claim(connection, shards, held, now, are_few=not self._had_more)
+        pauses = self._pauses.now
+        claimed = self._claiming.claim(connection, shards, held, now, pauses=pauses, are_few=not self._had_more)
         self._has_more, self._had_more = claimed.has_more, claimed.has_more
+        if claimed.lanes or claimed.following or claimed.more:
+            self._owner.expect_more()
         self._has_news |= claimed.goes_on
         if is_due or claimed.has_later:
             due = self._queue.next_due(connection, shards)
@@ -283,18 +297,3 @@ class Scribe:
                 self._holdings.add(successor)
                 self._holdings.begin(successor)
                 lanes.begin(successor)
-
-    def _give_up_waiting(self, lanes: Lanes) -> None:
-        """Give up all claims without a begun attempt."""
-        for lane in lanes.take_back(lambda lane: True):
-            self._holdings.give_up(lane.claims(), READY)
-            self._holdings.close(lane)
-        for lane in self._holdings.lanes:
-            self._holdings.give_up(lanes.stop(lane), READY)
-
-    def _take_back_slow(self, lanes: Lanes) -> None:
-        """Take back lanes that should have begun long ago: the attempts before them have become slow."""
-        before = time.monotonic() - SLOW
-        for lane in lanes.take_back(lambda lane: lane.since < before):
-            self._holdings.give_up(lane.claims(), READY)
-            self._holdings.close(lane)

@@ -79,6 +79,11 @@ class Shares:
         """Return the number of threads that a listener uses."""
         return self._busy.get(listener, 0)
 
+    @property
+    def in_use(self) -> int:
+        """The number of threads in use; from any thread."""
+        return len(self._runs)
+
     def is_quick(self, listener: str) -> bool:
         """Return True if the last attempts of a listener were quick."""
         return listener in self._quick and listener not in self._slow

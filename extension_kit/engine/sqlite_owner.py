@@ -40,13 +40,17 @@ class SqliteOwner:
         self._path = database.path.with_name(f"{database.path.name}-worker")
         self._file: int | None = None
         self._stands_by = False
-        self._heard_at = time.monotonic()
+        self._claimed_at = time.monotonic()
         _owners.add(self)
 
     @property
     def poll(self) -> float:
         """Seconds between two calls of ``has_news``."""
-        return _POLL if time.monotonic() - self._heard_at < _QUIET_AFTER else _POLL_QUIET
+        return _POLL if time.monotonic() - self._claimed_at < _QUIET_AFTER else _POLL_QUIET
+
+    def expect_more(self) -> None:
+        """Make ``poll`` short for some seconds. Commits alone do not: workers write a row now and then."""
+        self._claimed_at = time.monotonic()
 
     @property
     def shards(self) -> list[int]:
@@ -111,8 +115,6 @@ class SqliteOwner:
         version = self._read_version()
         is_new = bool(version != self._version)
         self._version = version
-        if is_new:
-            self._heard_at = time.monotonic()
         return is_new
 
     def _read_version(self) -> Any:

@@ -43,9 +43,12 @@ class SqliteQueue(Queue):
         rows = _driver(connection).execute(_ALL_CANDIDATES, (limit,)).fetchall()
         return by_listener(rows) if len(rows) < limit else None
 
-    def listeners(self, connection: Connection, shards: Sequence[int], after: str, limit: int) -> tuple[list[str], str]:
+    def listeners(
+        self, connection: Connection, shards: Sequence[int], after: str, limit: int, but: Collection[str] = ()
+    ) -> tuple[list[str], str]:
         """Return listeners with ready deliveries, those after ``after``, and the name after which there may be more."""
-        found = [listener for (listener,) in _driver(connection).execute(_LISTENERS, (after, limit))]
+        rows = _driver(connection).execute(_LISTENERS, (after, json.dumps(list(but)), limit))
+        found = [listener for (listener,) in rows]
         return found, found[-1] if len(found) == limit else ""
 
     def candidates(
@@ -91,7 +94,7 @@ WITH RECURSIVE found (listener) AS (
         ORDER BY listener LIMIT 1)
     FROM found WHERE found.listener IS NOT NULL
 )
-SELECT listener FROM found WHERE listener IS NOT NULL LIMIT ?
+SELECT listener FROM found WHERE listener IS NOT NULL AND listener NOT IN (SELECT value FROM json_each(?)) LIMIT ?
 """
 _SIZE = "(SELECT length(body) FROM events WHERE events.ref = deliveries.event_ref)"
 _CANDIDATE = f"""

@@ -1,12 +1,13 @@
 """Delivery worker: makes the deliveries of a database, on threads, until it is stopped."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from extension_kit.deliveries.filing import Filing
 from extension_kit.deliveries.handler import FindHandler
 from extension_kit.deliveries.hung_runs import HungRuns
 from extension_kit.deliveries.notify import CHANNEL, INBOX_CHANNEL
+from extension_kit.deliveries.worker_rows import OpenCircuit
 from extension_kit.engine.claiming import Claiming, TenantsOf
 from extension_kit.engine.filing_thread import FilingThread
 from extension_kit.engine.lanes import Lanes
@@ -14,6 +15,7 @@ from extension_kit.engine.notifications import Notifications
 from extension_kit.engine.owner import Owner
 from extension_kit.engine.postgresql_owner import PostgresqlOwner
 from extension_kit.engine.postgresql_queue import PostgresqlQueue
+from extension_kit.engine.presence import Presence
 from extension_kit.engine.queue import Queue
 from extension_kit.engine.scribe import Scribe
 from extension_kit.engine.shares import Shares, most
@@ -52,6 +54,7 @@ class DeliveryWorker:
         alive: called at least once a second, and while the database does not answer, at least every two timeouts and
             four seconds; None: nobody watches.
         filing: files accepted events while this worker makes deliveries; None: there is no inbox.
+        open_circuits: returns the circuit breakers that are open, for the worker's row.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class DeliveryWorker:
         experience: Experience = tuple,
         alive: Callable[[], None] | None = None,
         filing: Filing | None = None,
+        open_circuits: Callable[[], Sequence[OpenCircuit]] = tuple,
     ) -> None:
         self._database = database
         self._experience = experience
@@ -88,6 +92,7 @@ class DeliveryWorker:
         )
         self._lanes = Lanes(most(threads), self._scribe.tell, self._scribe.may_begin, hung_runs)
         self._filing = None if filing is None else FilingThread(filing, self._scribe.wake, lambda: bool(owner.shards))
+        self._presence = Presence(database, threads, lambda: self._shares.in_use, open_circuits)
         self._notifications = None if database.is_sqlite else Notifications(database, self._channels())
 
     def _is_filing(self) -> bool:
@@ -105,6 +110,7 @@ class DeliveryWorker:
         except StoreError as error:
             logger.debug("Cannot read earlier attempts of listeners: %s", error)
         self._lanes.open()
+        self._presence.start()
         if self._notifications:
             self._notifications.start()
         if self._filing:
@@ -117,6 +123,7 @@ class DeliveryWorker:
             if self._notifications:
                 self._notifications.stop()
             self._lanes.close()
+            self._presence.stop()
             self._database.dispose()
 
     def stop(self) -> None:

@@ -7,17 +7,25 @@ from typing import Any, NamedTuple
 
 
 class Limits(NamedTuple):
-    """Limits of redacted data: characters of a text, items of a list or an object, and levels of nesting."""
+    """Limits of redacted data.
+
+    Attributes:
+        characters: of a text.
+        items: of a list or an object.
+        depth: levels of nesting.
+        total: characters of all keys and texts, with ten for each value: they bound the time that redaction takes.
+    """
 
     characters: int
     items: int
     depth: int
+    total: int
 
 
-LOG_LIMITS = Limits(200, 20, 10)
+LOG_LIMITS = Limits(200, 20, 10, 100_000)
 """Limits for log lines and terminals."""
 
-PAGE_LIMITS = Limits(20_000, 2000, 100)
+PAGE_LIMITS = Limits(20_000, 2000, 100, 500_000)
 """Limits for a page that shows one body."""
 
 _SECRET = re.compile("passw|pwd|passphrase|secret|token|authorization|apikey|accesskey|privatekey|credential|cookie")
@@ -26,7 +34,14 @@ _SECRET_PARAMETER = re.compile("^(key|sig|signature|code|auth|sid|session|sessio
 _IN_TEXT = (
     (re.compile(r"(?<=://)[^/\s@]+(?=@)"), "***"),
     (re.compile(r"(?i)\b(bearer|basic) +[a-z0-9._~+/-]{8,}=*"), r"\1 ***"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), "***"),
+    (
+        # From the beginning of a word that a dot ends: without that, each "eyJ" of a long word goes through its rest.
+        re.compile(
+            r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]+\.)"
+            r"([A-Za-z0-9_-]*?\b)eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
+        ),
+        r"\1***",
+    ),
     (
         re.compile(r"(?im)^([ \t]*(?:set-cookie|cookie|authorization|proxy-authorization|x-api-key):)[^\r\n]*"),
         r"\1 ***",
@@ -37,6 +52,8 @@ _VARIABLE = re.compile(r"\b([\w.-]{1,64})(=)[^&;\s\"'<>]+")
 _JSON_PAIR = re.compile(r'(?<=")([^"\\]{1,64})("\s*:\s*)"(?:[^"\\]|\\.)*"?')
 _NAMES, _VALUE = ("name", "key"), "value"
 """Keys of an object that represents a pair, such as ``{"name": "API_TOKEN", "value": "..."}``."""
+_OF_A_VALUE = 10  # characters
+_MORE = 2000  # characters of a text behind its beginning
 
 
 def redact(data: object, limits: Limits = LOG_LIMITS) -> Any:
@@ -50,24 +67,53 @@ def redact(data: object, limits: Limits = LOG_LIMITS) -> Any:
         data: objects, lists, texts, numbers, True, False and None.
         limits: beyond which data is cut.
     """
-    if data is None or isinstance(data, int | float):
-        return data
-    if isinstance(data, Mapping | list | tuple) and limits.depth == 0:
-        return "..."
-    deeper = limits._replace(depth=limits.depth - 1)
-    if isinstance(data, Mapping):
-        names_a_secret = any(_is_secret(str(data[name])) for name in _NAMES if name in data)
-        shown = {
-            _cut(str(key), limits.characters): "***"
-            if _is_secret(str(key)) or (key == _VALUE and names_a_secret)
-            else redact(value, deeper)
-            for key, value in itertools.islice(data.items(), limits.items)
-        }
-        return shown if len(data) <= limits.items else shown | {"...": f"{len(data) - limits.items} more"}
-    if isinstance(data, list | tuple):
-        more = [f"... {len(data) - limits.items} more"] if len(data) > limits.items else []
-        return [redact(item, deeper) for item in data[: limits.items]] + more
-    return _cut(str(data), limits.characters)
+    return _Redaction(limits).of(data, limits.depth)
+
+
+class _Redaction:
+    """Redaction of one body.
+
+    Args:
+        limits: beyond which data is cut.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._left = limits.total
+
+    def of(self, data: object, depth: int) -> Any:
+        """Return the copy of a value that may have ``depth`` levels."""
+        self._left -= _OF_A_VALUE
+        if data is None or isinstance(data, int | float):
+            return data
+        if self._left < 0 or (depth == 0 and isinstance(data, Mapping | list | tuple)):
+            return "..."
+        most = self._limits.items
+        if isinstance(data, Mapping):
+            names = (data.get(name) for name in _NAMES)
+            names_a_secret = any(isinstance(name, str) and _is_secret(name) for name in names)
+            shown = {
+                self._cut(str(key)): "***"
+                if _is_secret(str(key)) or (key == _VALUE and names_a_secret)
+                else self.of(value, depth - 1)
+                for key, value in itertools.islice(data.items(), most)
+            }
+            return shown if len(data) <= most else shown | {"...": f"{len(data) - most} more"}
+        if isinstance(data, list | tuple):
+            more = [f"... {len(data) - most} more"] if len(data) > most else []
+            return [self.of(item, depth - 1) for item in data[:most]] + more
+        return self._cut(str(data))
+
+    def _cut(self, text: str) -> str:
+        """Hide the secrets in a text, then shorten it."""
+        most = self._limits.characters
+        self._left -= min(len(text), most)
+        return redact_text(text) if len(text) <= most else f"{beginning(text, most)}... {len(text) - most} more"
+
+
+def beginning(text: str, characters: int) -> str:
+    """Return the beginning of a text without recognised secrets, of which one cut in two might not be recognised."""
+    return redact_text(text[: characters + _MORE])[:characters]
 
 
 def redact_text(text: str) -> str:
@@ -90,9 +136,3 @@ def _hide(found: re.Match[str]) -> str:
 
 def _is_secret(key: str) -> bool:
     return bool(_SECRET.search(re.sub("[^a-z0-9]", "", key.lower())))
-
-
-def _cut(text: str, characters: int) -> str:
-    """Hide the secrets in a text, then shorten it: a secret cut in two might not be recognised."""
-    shown = redact_text(text[: 10 * LOG_LIMITS.characters + characters])
-    return shown if len(text) <= characters else f"{shown[:characters]}... {len(text) - characters} more"

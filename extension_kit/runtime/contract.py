@@ -10,6 +10,7 @@ from extension_kit.errors import RegistrationError, RenamedWarning, StoreError
 from extension_kit.events.published import PublishedEvent
 from extension_kit.events.registry import Registry
 from extension_kit.events.unfinished import unfinished_kind
+from extension_kit.runtime.log_pages import LogPage, refuse_pages
 from extension_kit.settings.declare import read_settings
 
 if TYPE_CHECKING:
@@ -102,6 +103,13 @@ class EventProtocol(Generic[S]):
             functions get the kit and the settings before their own parameters.
         doubts: finds, at the start, probable mistakes that are no reason to refuse it, such as a changed key: sentences
             for warnings in the log.
+        log_pages: pages of its own in the event log.
+        log_facts: finds, in the body of one of its events, facts for its page in the event log: labels with values, of
+            which empty ones and None are left out. Texts are shown without recognised secrets.
+
+    Raises:
+        RegistrationError: two pages have the same name, the source cannot be part of their paths, or ``log_facts`` is
+            async or a generator.
     """
 
     source: str
@@ -116,8 +124,11 @@ class EventProtocol(Generic[S]):
     manner: InitVar["Callable[[S], DeliveryFormat] | None"] = None
     commands: "tuple[click.Command, ...]" = ()
     doubts: "Callable[[Kit, S], Iterable[str]] | None" = None
+    log_pages: tuple[LogPage[Any], ...] = ()
+    log_facts: Callable[[bytes], Sequence[tuple[str, object]]] | None = None
 
     def __post_init__(self, manner: "Callable[[S], DeliveryFormat] | None") -> None:
+        refuse_pages(self.source, self.log_pages, self.log_facts)
         if manner is not None:
             message = "EventProtocol(manner=...) is called delivery_format=... now, and takes the kit first"
             warnings.warn(message, RenamedWarning, stacklevel=3)

@@ -28,7 +28,7 @@ from extension_kit.deliveries.inbox import Inbox
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.sender_pool import Senders
 from extension_kit.deliveries.step_memory import find_step
-from extension_kit.deliveries.subscription_handlers import target_handlers
+from extension_kit.deliveries.subscription_handlers import Circuits, target_handlers
 from extension_kit.deliveries.subscription_matching import matching, subscription_ref, wanted_names
 from extension_kit.deliveries.subscriptions import scopes
 from extension_kit.errors import StoreError
@@ -85,6 +85,7 @@ class DurableRuntime:
         # No flush: a power failure may lose the end of an attempt; the delivery is then repeated (at-least-once).
         self._unflushed = Database(settings.database_url, flush=False, timeout=settings.store_timeout)
         self.senders = Senders(settings)
+        self._circuits = Circuits.make()
         prepare(self.database, [each.protocol.tables for each in protocols if each.protocol.tables])
         self._outbox = outbox = Outbox(self.database, matching)
         self._inbox = Inbox(self.database)
@@ -188,6 +189,7 @@ class DurableRuntime:
             experience=self._experience,
             alive=alive,
             filing=self._filing(),
+            open_circuits=self._circuits.open_circuits,
         )
 
     def _filing(self) -> Filing:
@@ -209,7 +211,7 @@ class DurableRuntime:
         views = {each.source: each.protocol.event for each in self._protocols}
         formats = {each.source: made for each in self._protocols if (made := each.make_delivery_format(self.kit))}
         of_function = function_handlers(self._listeners, self._settings.function_timeout, self.find_step, views)
-        of_subscription = target_handlers(self.senders, formats=formats)
+        of_subscription = target_handlers(self.senders, formats=formats, circuits=self._circuits)
 
         def find(key: str, connection: Connection) -> Handler | None:
             return (of_function if subscription_ref(key) is None else of_subscription)(key, connection)

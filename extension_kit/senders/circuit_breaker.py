@@ -1,10 +1,12 @@
 """Circuit breaker: pauses targets that keep failing, so that they do not use up the threads of other targets."""
 
+import heapq
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from operator import itemgetter
 from random import SystemRandom
 
 from extension_kit.senders import Result
@@ -101,6 +103,17 @@ class CircuitBreaker:
                 target.probing = False
                 target.openings += 1
                 target.open_until = self._clock() + self._wait_after(target.openings)
+
+    def open_circuits(self, most: int) -> list[tuple[Hashable, float]]:
+        """Return at most ``most`` targets with an open circuit, and the seconds until the next probe, longest first."""
+        with self._lock:
+            now = self._clock()
+            waits = [
+                (key, target.open_until - now)
+                for key, target in self._targets.items()
+                if target.failures >= self._failures and target.open_until > now
+            ]
+        return heapq.nlargest(most, waits, key=itemgetter(1))
 
     def _wait_after(self, openings: int) -> float:
         wait = min(self._first_wait * 2.0 ** min(openings - 1, 60), self._max_wait)

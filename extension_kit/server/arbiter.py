@@ -1,4 +1,4 @@
-"""Arbiter: gunicorn's process that keeps the web processes and the delivery worker running."""
+"""Arbiter: gunicorn's process that keeps the web processes, the delivery worker and the event log running."""
 
 import logging
 import signal
@@ -12,6 +12,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 
+from extension_kit.server.event_log_process import EventLogProcess
 from extension_kit.server.shared_state import STORE_UNAVAILABLE, SharedState
 from extension_kit.server.worker_process import WorkerProcess
 
@@ -34,20 +35,29 @@ class GunicornLogger(Logger):
 
 
 class ServerArbiter(Arbiter):
-    """Keeps the web processes and the delivery worker running, and stops them on a signal.
+    """Keeps the web processes, the delivery worker and the event log running, and stops them on a signal.
 
     Args:
         application: gunicorn's application.
         shared: state of the web processes.
         worker_process: the delivery worker; None: there is none beside this server.
+        event_log: the event log; None: there is none beside this server.
     """
 
     received_signal: int = 0
     _halting = False
 
-    def __init__(self, application: BaseApplication, shared: SharedState, worker_process: WorkerProcess | None) -> None:
+    def __init__(
+        self,
+        application: BaseApplication,
+        shared: SharedState,
+        worker_process: WorkerProcess | None,
+        event_log: EventLogProcess | None,
+    ) -> None:
         self._shared = shared
         self._worker_process = worker_process
+        self._event_log = event_log
+        self._children = [child for child in (worker_process, event_log) if child is not None]
         super().__init__(application)
 
     def handle_term(self) -> None:
@@ -71,18 +81,20 @@ class ServerArbiter(Arbiter):
         super().manage_workers()
         if self._worker_process is not None and self._shared.has_durable_listeners:
             self._worker_process.keep_running()
+        if self._event_log is not None and self._shared.has_served:
+            self._event_log.keep_running()
 
     def stop(self, graceful: bool = True) -> None:
         started = time.monotonic()
-        if self._worker_process is not None:
-            self._worker_process.stop()
+        for child in self._children:
+            child.stop()
         super().stop(graceful)
-        if self._worker_process is not None:
-            self._worker_process.wait(max(1.0, self.cfg.graceful_timeout - (time.monotonic() - started)))
+        for child in self._children:
+            child.wait(max(1.0, self.cfg.graceful_timeout - (time.monotonic() - started)))
 
     def reap_workers(self) -> None:
-        if self._worker_process is not None:
-            self._worker_process.poll()
+        for child in self._children:
+            child.poll()
         try:
             super().reap_workers()
         except HaltServer:

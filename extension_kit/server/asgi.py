@@ -10,9 +10,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, cast
-
-from a2wsgi import WSGIMiddleware
 
 from extension_kit.events.answers import (
     TIMEOUT,
@@ -32,6 +29,7 @@ from extension_kit.runtime.service import Service
 from extension_kit.server.answers_to_loop import AnswersToLoop
 from extension_kit.server.event_requests import EventRequests
 from extension_kit.server.exchange import Exchange
+from extension_kit.server.flask_requests import FlaskRequests
 from extension_kit.server.grouped_requests import GroupedRequests
 from extension_kit.server.known_heads import KnownHead
 from extension_kit.server.request_bodies import (
@@ -40,14 +38,11 @@ from extension_kit.server.request_bodies import (
     NO_ROOM,
     STOPPING,
     Application,
-    Buffered,
     DisconnectedError,
-    Message,
     NoRoomError,
     Receive,
     Scope,
     Send,
-    in_chunks,
     send_answer,
 )
 from extension_kit.server.turn_tasks import TurnTasks
@@ -57,7 +52,6 @@ from extension_kit.web.grouped_routes import grouped_routes
 logger = logging.getLogger("extension_kit.web")
 
 _FLASK_THREADS = 4  # registration and health requests: few, and short
-_CHUNK, _CHUNKS = 1024**2, 3  # bytes of a chunk of a streamed answer, and chunks queued for a client
 _SAMPLE_INTERVAL = 1.0  # seconds between samples of the events that wait for a thread
 _NOT_POST = method_not_allowed("POST")
 
@@ -79,10 +73,7 @@ class AsgiApplication:
         self._grouped_routes = grouped_routes(app)
         self._grouped_requests = GroupedRequests(service.pool.submit, self._max_body)
         self._credentials = service.credentials
-        flask = in_chunks(app, _CHUNK)
-        # Both sides are typed, each with its own names for the same dictionaries.
-        middleware = WSGIMiddleware(cast(Any, flask), workers=threads, send_queue_size=_CHUNKS)
-        self._flask = Buffered(cast(Application, middleware), self._max_body)
+        self._flask = FlaskRequests(app, threads, self._max_body)
         self._on_ready = on_ready
         self._access_log = AccessLog()
         self._timeout = service.settings.request_timeout
@@ -100,7 +91,7 @@ class AsgiApplication:
                     take = partial(self._grouped_requests.answer, grouped)
                     await self._answer(grouped.route.name, take, scope, receive, send)
                 else:
-                    await self._answer_by_flask(scope, receive, send)
+                    await self._flask(scope, receive, send)
             except DisconnectedError:
                 return
             finally:
@@ -127,27 +118,6 @@ class AsgiApplication:
             if not self._credentials.admit(authorization):
                 return None
         return KnownHead.of(route, headers)
-
-    async def _answer_by_flask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def send_noting_start(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._flask(scope, receive, send_noting_start)
-        except NoRoomError:
-            answer = NO_ROOM
-        except asyncio.CancelledError:  # at the end of the grace period
-            if started:
-                raise
-            answer = STOPPING
-        else:
-            return
-        headers = dict(scope["headers"])
-        await send_answer(answer, request_id(headers.get(b"request-id", b"").decode("latin-1")), send)
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -5,15 +5,31 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from extension_kit.errors import ConfigurationError
 from extension_kit.observability.metrics_page import ReadBacklog
 from extension_kit.server import tls
 from extension_kit.server.health_port import HealthPort
+from extension_kit.settings.event_log import DEFAULT_PORT
 from extension_kit.settings.kit import EVERY_ADDRESS, Settings
 
 _EVERY_IPV4 = "0.0.0.0"  # noqa: S104
+
+
+class _Port(NamedTuple):
+    """Name of a port in messages, and the settings of its number and address."""
+
+    title: str
+    variable: str
+    address_variable: str = "EXTENSION_BIND_ADDRESS"
+
+
+_PORT = _Port("port", "STEADYBIT_EXTENSION_PORT")
+_HEALTH_PORT = _Port("health port", "STEADYBIT_EXTENSION_HEALTH_PORT")
+_EVENT_LOG_PORT = _Port("event log port", "EXTENSION_EVENT_LOG_PORT", "EXTENSION_EVENT_LOG_ADDRESS")
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -36,7 +52,7 @@ def bind(settings: Settings) -> tuple[Sequence[str], str]:
     if settings.unix_socket:
         return _bind_unix_socket(Path(settings.unix_socket))
     # Bound once without SO_REUSEPORT: with it, two servers would share a port without an error.
-    sockets, families = _bound(settings.bind_address, settings.port, "port", "STEADYBIT_EXTENSION_PORT")
+    sockets, families = _bound(_PORT, settings.bind_address, settings.port)
     addresses = [each.getsockname()[:2] for each in sockets]
     for each in sockets:
         each.close()
@@ -69,13 +85,34 @@ def health_port(settings: Settings, is_ready: Callable[[], bool], read_backlog: 
     """
     if settings.unix_socket:
         return None  # its health endpoints are on the socket, so that many extensions fit on one host
-    sockets, families = _bound(
-        settings.bind_address, settings.health_port, "health port", "STEADYBIT_EXTENSION_HEALTH_PORT"
-    )
+    sockets, families = _bound(_HEALTH_PORT, settings.bind_address, settings.health_port)
     return HealthPort(sockets, families, is_ready, read_backlog)
 
 
-def _bound(host: str, port: int, name: str, variable: str) -> tuple[list[socket.socket], str]:
+def event_log_sockets(settings: Settings) -> Sequence[socket.socket]:
+    """Bind the port of the event log.
+
+    Raises:
+        ConfigurationError: the port cannot be used.
+    """
+    port = DEFAULT_PORT if settings.event_log_port is None else settings.event_log_port
+    return _bound(_EVENT_LOG_PORT, settings.event_log_address, port)[0]
+
+
+def event_log_url(settings: Settings, port: int) -> str:
+    """Return the address of the event log in a browser of this machine.
+
+    Args:
+        settings: the settings of the kit.
+        port: the bound port.
+    """
+    host = settings.event_log_address
+    scheme = "https" if settings.tls_server_cert else "http"
+    shown = "localhost" if ip_address(host).is_unspecified else f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}:{port}/"
+
+
+def _bound(name: _Port, host: str, port: int) -> tuple[list[socket.socket], str]:
     """Return listening sockets for a port, and the description of their addresses."""
     hosts, families = _hosts(host)
     with ExitStack() as opened:
@@ -89,12 +126,14 @@ def _bound(host: str, port: int, name: str, variable: str) -> tuple[list[socket.
             except OSError as error:
                 hint = ""
                 if error.errno == errno.EADDRINUSE:
-                    hint = f": stop the process that uses it or set {variable}"
+                    hint = f": stop the process that uses it or set {name.variable}"
                 elif error.errno == errno.EACCES:
-                    hint = f": set {variable} to a port above 1023, or grant the process CAP_NET_BIND_SERVICE"
+                    hint = f": set {name.variable} to a port above 1023, or grant the process CAP_NET_BIND_SERVICE"
                 elif error.errno == errno.EADDRNOTAVAIL:
-                    hint = ": set EXTENSION_BIND_ADDRESS to an address of this machine"
-                raise ConfigurationError(f"{name} {port} on {host} cannot be used ({error.strerror}){hint}") from None
+                    hint = f": set {name.address_variable} to an address of this machine"
+                raise ConfigurationError(
+                    f"{name.title} {port} on {host} cannot be used ({error.strerror}){hint}"
+                ) from None
             port = bound.getsockname()[1]
             sockets.append(bound)
         opened.pop_all()

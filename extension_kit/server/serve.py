@@ -18,6 +18,7 @@ from extension_kit.observability import logs, metrics
 from extension_kit.runtime.stdout import WholeLines
 from extension_kit.server import listen
 from extension_kit.server.arbiter import GunicornLogger, ServerArbiter
+from extension_kit.server.event_log_process import EventLogProcess
 from extension_kit.server.event_protocol import EventHttpProtocol
 from extension_kit.server.in_flight import Limits
 from extension_kit.server.request_bodies import Application
@@ -53,6 +54,7 @@ class Server(BaseApplication):
         self._tls = listen.tls_context(settings)
         self._bind, self._listening_on = listen.bind(settings)
         self._health_port = listen.health_port(settings, self._shared.is_ready, self._shared.backlog)
+        self._event_log = None if settings.event_log_port is None else EventLogProcess(targets, settings)
         super().__init__(prog="extension-kit")
 
     def load_config(self) -> None:
@@ -95,7 +97,7 @@ class Server(BaseApplication):
             "pre_fork": self._pre_fork,
             "post_fork": self._post_fork,
             "child_exit": self._child_exit,
-            "on_reload": self._renew_worker_process,
+            "on_reload": self._renew_child_processes,
             "worker_int": _end_gracefully,
         }.items():
             self.cfg.set(key, value)
@@ -110,7 +112,7 @@ class Server(BaseApplication):
             self._health_port.start()
         if self._worker_process is None and (idle := idle_variables(SERVE)):
             logger.debug("%s", idle)  # no warning: servers and workers are run with the same environment
-        ServerArbiter(self, self._shared, self._worker_process).run()
+        ServerArbiter(self, self._shared, self._worker_process, self._event_log).run()
 
     def _pre_fork(self, arbiter: Arbiter, worker: UvicornWorker) -> None:
         taken = {other.slot for other in arbiter.WORKERS.values()}
@@ -120,6 +122,8 @@ class Server(BaseApplication):
         metrics.start(str(worker.slot))
         if self._health_port is not None:
             self._health_port.close_after_fork()
+        if self._event_log is not None:
+            self._event_log.close_after_fork()
         self._web_process = WebProcess(
             self._shared,
             worker.slot,
@@ -133,10 +137,15 @@ class Server(BaseApplication):
         self._shared.set_ready(worker.slot, False)
         metrics.ended(str(worker.slot))
         if self._reload:
-            self._renew_worker_process(arbiter)
+            self._renew_child_processes(arbiter)
 
-    def _renew_worker_process(self, arbiter: Arbiter) -> None:
-        """End the delivery worker. A new one starts when a web process has loaded files with durable listeners."""
+    def _renew_child_processes(self, arbiter: Arbiter) -> None:
+        """End the delivery worker and the event log, which then start with the changed files.
+
+        The worker does when a web process has loaded files with durable listeners.
+        """
+        if self._event_log is not None:
+            self._event_log.stop()
         if self._worker_process is not None:
             self._shared.has_durable_listeners = False
             self._worker_process.stop()

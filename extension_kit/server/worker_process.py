@@ -7,25 +7,21 @@ locks.
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 from extension_kit.observability import metrics
+from extension_kit.server.child_process import ChildProcess, kill
 
 logger = logging.getLogger("extension_kit.server")
 
 METRICS_NAME = "deliverer"
 """Name of the process in the server's metrics files."""
 
-_LONGEST_PAUSE = 30.0
-_STEADY_AFTER = 60.0  # seconds of running after which earlier failures are forgotten
 _LOOK = 1.5  # seconds of silence, at most, that one look can find: this process may have been frozen since the last
 _START = 120.0  # seconds without a sign of life that a process has for loading the handler files
-_DEATH = 1.0  # seconds to wait for the end of a killed process
 
 
 class _Silence:
@@ -67,7 +63,7 @@ class _Silence:
         os.close(self._reader)
 
 
-class WorkerProcess:
+class WorkerProcess(ChildProcess):
     """Child process that runs ``extension-kit worker``.
 
     Args:
@@ -76,85 +72,28 @@ class WorkerProcess:
     """
 
     def __init__(self, targets: Sequence[str], longest_silence: float) -> None:
-        self._command = [sys.executable, "-m", "extension_kit", "worker", *targets]
+        command = [sys.executable, "-m", "extension_kit", "worker", *targets]
+        super().__init__("Delivery worker", command, "; its deliveries will be taken over")
         self._longest_silence = longest_silence
-        self._process: subprocess.Popen[bytes] | None = None
         self._silence: _Silence
-        self._started = 0.0
-        self._failures = 0
-        self._not_before = 0.0
-        self._stopped = False
 
-    def keep_running(self) -> None:
-        """Start the process if it does not run, and replace it if it is silent. Call it about once a second.
-
-        The pause before a restart doubles with each early end, up to 30 s. A process that was silent, or was ended by
-        ``stop``, is replaced at once.
-        """
-        if self._process is not None:
-            if not self._has_ended(self._process):
-                return
-            self._process = None
-            self._silence.close()
-            metrics.ended(METRICS_NAME)
-        if time.monotonic() >= self._not_before:
-            self._start()
-
-    def _start(self) -> None:
-        self._started = time.monotonic()
-        self._stopped = False
+    def _start(self) -> subprocess.Popen[bytes]:
         self._silence = silence = _Silence(self._longest_silence)
-        # The number is passed on, because this process may have ended before the child can look for its parent.
-        command = [*self._command, "--supervisor", str(os.getpid()), "--liveness-pipe", str(silence.writer)]
         try:
-            self._process = subprocess.Popen(command, pass_fds=(silence.writer,))  # noqa: S603 (our own command)
+            return self._run("--liveness-pipe", str(silence.writer), files=(silence.writer,))
+        except OSError:
+            silence.close()
+            raise
         finally:
             os.close(silence.writer)
 
-    def _has_ended(self, process: subprocess.Popen[bytes]) -> bool:
-        if (code := process.poll()) is None:
-            if not (silent := self._silence.too_long()):
-                return False
-            logger.error("Delivery worker killed: no sign of life for %.3g s; its deliveries are taken over", silent)
-            return _kill(process)
-        if not self._stopped:
-            now = time.monotonic()
-            self._failures = 1 if now - self._started > _STEADY_AFTER else self._failures + 1
-            pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE) if self._failures > 1 else 0.0
-            self._not_before = now + pause
-            logger.error("Delivery worker exited (code %s), restarting in %.3g s", code, pause)
-        return True
+    def _is_killed(self, process: subprocess.Popen[bytes]) -> bool:
+        if not (silent := self._silence.too_long()):
+            return False
+        logger.error("Delivery worker killed: no sign of life for %.3g s; its deliveries are taken over", silent)
+        return kill(process)
 
-    def poll(self) -> None:
-        """Reap the process if it has ended. Call it before other code waits for any child."""
-        if self._process is not None:
-            self._process.poll()
-
-    def stop(self) -> None:
-        """Ask the process to finish its attempts and end (SIGTERM)."""
-        self._stopped = True
-        self._failures = 0
-        self._not_before = 0.0
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-
-    def wait(self, timeout: float) -> None:
-        """Wait at most ``timeout`` seconds for the end of the process, then kill it."""
-        if self._process is None:
-            return
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            logger.warning(
-                "Delivery worker killed: it did not end within the grace period; its deliveries will be taken over"
-            )
-            _kill(self._process)
+    def _forget(self) -> None:
+        super()._forget()
+        self._silence.close()
         metrics.ended(METRICS_NAME)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> bool:
-    """Kill a process; return False if it has not ended: the kernel may wait for a disk that does not answer."""
-    process.kill()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_DEATH)
-    return process.returncode is not None

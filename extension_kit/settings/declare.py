@@ -49,7 +49,9 @@ def seconds(low: float, high: float) -> Kind[float]:
 def one_of(*words: T, **other_spellings: T) -> Kind[T]:
     """Return the kind for one of some words, case-insensitive. ``other_spellings`` are accepted but not documented."""
     *most, last = map(str, words)
-    return _spelled({str(word): word for word in words} | other_spellings, f"{', '.join(most)} or {last}")
+    return _spelled(
+        {str(word): word for word in words} | other_spellings, f"{', '.join(most)} or {last}" if most else last
+    )
 
 
 def _between(convert: Callable[[str], N], low: N, high: N, allowed: str) -> Kind[N]:

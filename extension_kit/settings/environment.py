@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 
 from extension_kit.settings.declare import FILE_SUFFIX, declarations
-from extension_kit.settings.kit import SERVE, WORKER, WSGI, Settings
+from extension_kit.settings.kit import EVENT_LOG, SERVE, WORKER, WSGI, Settings
 
 
 def unknown_variables(known: Collection[str] = ()) -> list[str]:
@@ -47,7 +47,9 @@ def _ending(variable: str) -> str:
 _WITHOUT_EFFECT = {
     SERVE: "in a server without a worker: `extension-kit worker` heeds the settings of deliveries",
     WORKER: "in a worker: `extension-kit serve` heeds the settings of requests",
-    WSGI: "under WSGI: addresses, TLS, connections and log lines are up to the WSGI server",
+    EVENT_LOG: "in an event log: `extension-kit serve` and `extension-kit worker` heed the other settings",
+    WSGI: "under WSGI: `extension-kit event-log` serves the event log, and addresses, TLS, connections and log lines "
+    "are up to the WSGI server",
 }
 
 
@@ -55,7 +57,8 @@ def idle_variables(program: str) -> str:
     """Return a sentence that names the settings in the environment that do not act in a process, or "".
 
     Args:
-        program: the program of the process: ``SERVE`` (without a worker beside it), ``WORKER`` or ``WSGI``.
+        program: the program of the process: ``SERVE`` (without a worker beside it), ``WORKER``, ``EVENT_LOG`` or
+            ``WSGI``.
     """
     idle = [
         variable

@@ -78,6 +78,38 @@ def _secrets(text: str) -> tuple[str, ...]:
 SECRET = Kind(_secret, f"a secret of at least {LEAST_SECRET_BYTES} bytes")
 SECRETS = Kind(_secrets, f"secrets of at least {LEAST_SECRET_BYTES} bytes each, separated by commas")
 
+_LEAST_PASSWORD_CHARACTERS = 8
+
+
+def _login_password(text: str) -> str:
+    if len(text) < _LEAST_PASSWORD_CHARACTERS:
+        raise Refusal(f"it has fewer than {_LEAST_PASSWORD_CHARACTERS} characters")
+    return text
+
+
+LOGIN_PASSWORD = Kind(_login_password, f"at least {_LEAST_PASSWORD_CHARACTERS} characters")
+
+
+def _header_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}", text):
+        raise ValueError(text)
+    return text
+
+
+HEADER_NAME = Kind(_header_name, "the name of a header, such as X-Forwarded-User")
+
+_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+
+
+def _host_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower().rstrip(".") for name in text.split(",") if name.strip())
+    if not all(map(_HOST_NAME.fullmatch, names)):
+        raise ValueError(text)
+    return names
+
+
+HOST_NAMES = Kind(_host_names, "names such as events.example.com, without ports, separated by commas")
+
 MOST_WAITS = 999
 """Maximum number of waits of a schedule: a delivery has at most one attempt more."""
 

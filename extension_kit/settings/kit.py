@@ -26,21 +26,30 @@ from extension_kit.settings.declare import (
     shown,
     whole_number,
 )
-from extension_kit.settings.kinds import DATABASE_URL, MAILBOX, NETWORKS, PROXY_URL
+from extension_kit.settings.kinds import (
+    DATABASE_URL,
+    HEADER_NAME,
+    HOST_NAMES,
+    LOGIN_PASSWORD,
+    MAILBOX,
+    NETWORKS,
+    PROXY_URL,
+)
 
 EVERY_ADDRESS = "::"
 """The wildcard address: every IPv6 and IPv4 address of the machine."""
 
-SERVE, WORKER, WSGI = "serve", "worker", "WSGI"
-"""The programs that heed settings: two commands, and any WSGI server with its deliveries in a thread."""
+SERVE, WORKER, EVENT_LOG, WSGI = "serve", "worker", "event-log", "WSGI"
+"""The programs that heed settings: three commands, and any WSGI server with its deliveries in a thread."""
 
 _ADDRESSES = Section("Addresses and TLS", (SERVE,))
-_CONNECTIONS = Section("Connections", (SERVE,))
+_CONNECTIONS = Section("Connections", (SERVE, EVENT_LOG))
 _REQUESTS = Section("Requests", (SERVE, WSGI))
 _FUNCTIONS = Section("Processes and threads", (WORKER, WSGI))
-_DATABASE = Section("Database", (SERVE, WORKER, WSGI))
+_DATABASE = Section("Database", (SERVE, WORKER, EVENT_LOG, WSGI))
 _SUBSCRIPTIONS = Section("Webhooks and e-mail", (SERVE, WORKER, WSGI))
-_LOG = Section("Log lines", (SERVE, WORKER))
+_EVENT_LOG = Section("Event log", (SERVE, EVENT_LOG))
+_LOG = Section("Log lines", (SERVE, WORKER, EVENT_LOG))
 
 
 # fmt: off
@@ -72,10 +81,11 @@ class Settings:
         "File mode of the Unix socket: with 0660 its user and group may connect, with 0666 everybody on the machine.")
     tls_server_cert: str = _ADDRESSES.setting(
         "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "", TEXT,
-        "PEM file with the server's certificate chain. Turns TLS on; a renewed file is used without a restart.")
+        "PEM file with the server's certificate chain. Turns TLS on; a renewed file is used without a restart.",
+        acts_in=(SERVE, EVENT_LOG))
     tls_server_key: str = _ADDRESSES.setting(
         "STEADYBIT_EXTENSION_TLS_SERVER_KEY", "", TEXT,
-        "PEM file with the certificate's private key, without a passphrase.")
+        "PEM file with the certificate's private key, without a passphrase.", acts_in=(SERVE, EVENT_LOG))
     tls_client_cas: tuple[str, ...] = _ADDRESSES.setting(
         "STEADYBIT_EXTENSION_TLS_CLIENT_CAS", (), PATHS,
         "PEM files, or directories of them, separated by commas. Agents must show a certificate signed by one of them.")
@@ -88,7 +98,7 @@ class Settings:
         "Seconds an idle connection is kept open.")
     request_timeout: float = _CONNECTIONS.setting(
         "EXTENSION_REQUEST_TIMEOUT", 30.0, seconds(0.1, 3600),
-        "Seconds until the answer is due if a request has no Request-Timeout header.")
+        "Seconds until the answer is due if a request has no Request-Timeout header.", acts_in=(SERVE,))
     read_timeout: float = _CONNECTIONS.setting(
         "EXTENSION_READ_TIMEOUT", 30.0, seconds(0.1, 3600),
         "Seconds a client has to send a whole request.")
@@ -98,7 +108,7 @@ class Settings:
     max_inflight_megabytes: int = _CONNECTIONS.setting(
         "EXTENSION_MAX_INFLIGHT_MEGABYTES", 64, whole_number(1, 1_000_000),
         "Maximum megabytes of all request bodies that a process holds, without bodies of up to 16 kB. Above it, a "
-        "request is answered 503 before its body is read.")
+        "request is answered 503 before its body is read.", acts_in=(SERVE,))
 
     basic_username: str = _REQUESTS.setting(
         "STEADYBIT_EXTENSION_BASIC_USERNAME", "", TEXT,
@@ -144,7 +154,8 @@ class Settings:
         "Seconds without a sign of life after which a worker is replaced, by `serve`, or by others on PostgreSQL.")
     grace_period: float = _FUNCTIONS.setting(
         "EXTENSION_GRACE_PERIOD", 20.0, seconds(0, 3600),
-        "Seconds that running requests and attempts have to finish after SIGTERM.", acts_in=(SERVE, WORKER, WSGI))
+        "Seconds that running requests and attempts have to finish after SIGTERM.",
+        acts_in=(SERVE, WORKER, EVENT_LOG, WSGI))
 
     database_url: str = _DATABASE.setting(
         "EXTENSION_DATABASE_URL", "sqlite:///./extension.db", DATABASE_URL,
@@ -193,6 +204,35 @@ class Settings:
     smtp_sender: str = _SUBSCRIPTIONS.setting(
         "EXTENSION_SMTP_SENDER", "", MAILBOX,
         "Sender address of e-mails.")
+
+    event_log_port: int | None = _EVENT_LOG.setting(
+        "EXTENSION_EVENT_LOG_PORT", None, whole_number(0, 65535),
+        "Port of the event log. Unset: `serve` has none, and `extension-kit event-log` takes 8082. 0 takes any free "
+        "port.")
+    event_log_address: str = _EVENT_LOG.setting(
+        "EXTENSION_EVENT_LOG_ADDRESS", "127.0.0.1", IP_ADDRESS,
+        "Address to which that port is bound: by default, the event log is reached from this machine only.")
+    event_log_password: str = _EVENT_LOG.setting(
+        "EXTENSION_EVENT_LOG_PASSWORD", "", LOGIN_PASSWORD,
+        "Password of the event log.", secret=True)
+    event_log_open: Literal["", "loopback"] = _EVENT_LOG.setting(
+        "EXTENSION_EVENT_LOG_OPEN", "", one_of("loopback"),
+        "Opens the event log to everybody on this machine, without a password. Its address must be a loopback address.")
+    event_log_read_only: bool = _EVENT_LOG.setting(
+        "EXTENSION_EVENT_LOG_READ_ONLY", False, TRUE_OR_FALSE,
+        "Shows the event log without its actions.")
+    event_log_raw: bool = _EVENT_LOG.setting(
+        "EXTENSION_EVENT_LOG_RAW", False, TRUE_OR_FALSE,
+        "Shows bodies of events as they are on request; otherwise values of keys that sound secret are always hidden.")
+    event_log_trusted_header: str = _EVENT_LOG.setting(
+        "EXTENSION_EVENT_LOG_TRUSTED_HEADER", "", HEADER_NAME,
+        "Header in which a proxy for single sign-on names the user, in place of a password.")
+    event_log_trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _EVENT_LOG.setting(
+        "EXTENSION_EVENT_LOG_TRUSTED_PROXIES", (), NETWORKS,
+        "Networks of proxies whose header counts. They must replace the header of a client.")
+    event_log_hosts: tuple[str, ...] = _EVENT_LOG.setting(
+        "EXTENSION_EVENT_LOG_HOSTS", (), HOST_NAMES,
+        "Names under which browsers reach the event log, beside localhost and its address.")
 
     log_level: Literal["trace", "debug", "info", "warn", "error"] = _LOG.setting(
         "STEADYBIT_LOG_LEVEL", "info", one_of("trace", "debug", "info", "warn", "error", warning="warn"),
@@ -259,3 +299,7 @@ class Settings:
         if self.port == self.health_port != 0 and not self.unix_socket:
             ports = "STEADYBIT_EXTENSION_PORT and STEADYBIT_EXTENSION_HEALTH_PORT"
             yield f"{ports} are both {self.port}: two different ports are allowed"
+        others = {self.port: "STEADYBIT_EXTENSION_PORT", self.health_port: "STEADYBIT_EXTENSION_HEALTH_PORT"}
+        if self.event_log_port and self.event_log_port in others and not self.unix_socket:
+            ports = f"{others[self.event_log_port]} and EXTENSION_EVENT_LOG_PORT"
+            yield f"{ports} are both {self.event_log_port}: two different ports are allowed"

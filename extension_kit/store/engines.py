@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, FromClause, QueuePool, create_engine, event
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.exc import DisconnectionError
 
 from extension_kit.store import deadline, postgresql, sqlite
@@ -45,12 +46,20 @@ READING: dict[str, dict[str, Any]] = {
 """Execution options, by store, of a connection that only reads and sees one state of the database."""
 
 
+class _Compiler(SQLiteCompiler):
+    """Writes hints, such as ``INDEXED BY``, which SQLAlchemy has for other databases."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:
+        return text
+
+
 def sqlite_engine(path: Path, watch: FileWatch, *, flush: bool) -> Engine:
     """Make an engine for a SQLite file. Its transactions take the write lock of the file unless they are ``READING``.
 
     ``watch`` checks that the file is still at its path before a transaction begins.
     """
     engine = create_engine("sqlite://", creator=partial(sqlite.connect, path, flush=flush), **_POOL)
+    engine.dialect.statement_compiler = _Compiler
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -94,14 +94,15 @@ class Tries:
                     self._known.pop(key, None)
 
 
-def limit_keys(address: str | None, name: str) -> tuple[Key, ...]:
+def limit_keys(address: str | None, name: str | None) -> tuple[Key, ...]:
     """Return the keys that a try counts for.
 
     Args:
         address: the client's address, if it has one.
-        name: the name that is tried. Only its hash is kept, so it may be long.
+        name: the name that is tried. Only its hash is kept, so it may be long. None: there are no names.
     """
-    return ("address", _network(address or "")), ("name", str(hash(name))), ("all", "")
+    of_name = () if name is None else (("name", str(hash(name))),)
+    return ("address", _network(address or "")), *of_name, ("all", "")
 
 
 def _network(address: str) -> str:

@@ -1,18 +1,20 @@
 #!/bin/sh
 # Serves two examples, plays recorded events against them as an agent would, and replays what has become a dead letter.
-# On a terminal it goes on serving. What it writes is in a directory of its own, which is removed at the end.
+# On a terminal it goes on serving, with a dead letter to be replayed in the event log. What it writes is in a directory of its own, which is removed at the end.
 # Usage: demo.sh EXTENSION_KIT, with the ports as settings in the environment
 set -eu
 bin=$(cd "$(dirname "$1")" && pwd)
 cd "$(dirname "$0")/../.."
 port=${STEADYBIT_EXTENSION_PORT:-8080}
 health_port=${STEADYBIT_EXTENSION_HEALTH_PORT:-8081}
+event_log=http://127.0.0.1:${EXTENSION_EVENT_LOG_PORT:=8082}
 server=
 
 directory=$(mktemp -d)
 trap '[ -z "$server" ] || { kill "$server" 2>/dev/null && wait "$server"; } || true; rm -rf "$directory"' EXIT
 trap 'exit 130' INT TERM
 export EXTENSION_DATABASE_URL="sqlite:///$directory/events.db" REPORTS="$directory/reports"
+export EXTENSION_EVENT_LOG_PORT EXTENSION_EVENT_LOG_OPEN=loopback
 export STEADYBIT_LOG_LEVEL="${STEADYBIT_LOG_LEVEL:-warn}"
 
 say() {
@@ -59,6 +61,9 @@ echo "\$ extension-kit serve extensions/announce extensions/pager"
 server=$!
 wait_until is_ready
 
+say "Everything that comes in, and what becomes of it, is in the event log, for a browser:"
+echo "$event_log/"
+
 say "A simulated agent plays recorded events. The line of the pager is engaged twice, so it calls again after 1 s and 2 s."
 export TTY_COMPATIBLE=0 # no progress bar amid what the server prints
 run agent "http://localhost:$port" --replay extensions/announce/events.jsonl --limit 4 --interval 1
@@ -79,6 +84,13 @@ run deliveries list --listener extension-pager.
 cat "$REPORTS"/*
 
 if [ -t 0 ]; then
+    rm -r "$REPORTS"
+    "$bin/extension-kit" agent "http://localhost:$port" --replay extensions/announce/events.jsonl --fresh-ids --fast >/dev/null
+    wait_until nothing_waits
+    mkdir "$REPORTS"
+    say "Another report has given up meanwhile, and its directory is there again. Replay it in the event log:"
+    echo "$event_log/deliveries?status=dead"
+
     say "Still serving at http://localhost:$port, until Ctrl-C. In another terminal:"
     echo "\$ $bin/extension-kit agent http://localhost:$port --generate 100"
     wait "$server"

@@ -24,7 +24,8 @@ def report_overdue(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
     Returns:
         The number of reported jobs.
     """
-    overdue = _overdue(now - timedelta(seconds=settings.overdue_after))
+    is_unreported = jobs.c.overdue_for.is_(None) | (jobs.c.overdue_for != jobs.c.next_run)
+    overdue = is_overdue(overdue_limit(settings, now)) & is_unreported
     batch = select(jobs.c.ref, jobs.c.next_run).where(overdue).order_by(jobs.c.next_run, jobs.c.ref).limit(_BATCH)
     reported = 0
     while True:
@@ -35,13 +36,18 @@ def report_overdue(kit: Kit, settings: CronEyeSettings, now: datetime) -> int:
             return reported
 
 
-def _overdue(limit: datetime) -> ColumnElement[bool]:
+def overdue_limit(settings: CronEyeSettings, now: datetime) -> datetime:
+    """Return the time until which the next run of a job must be due for the job to be overdue now."""
+    return now - timedelta(seconds=settings.overdue_after)
+
+
+def is_overdue(limit: datetime) -> ColumnElement[bool]:
+    """Return the condition that a job is overdue, be it reported or not; ``limit`` is that of ``overdue_limit``."""
     is_off = (schedulers.c.status != ACTIVE) | (schedulers.c.status_at > limit)
     off = select(schedulers.c.name).where(schedulers.c.name == jobs.c.scheduler, is_off)
     return (
         jobs.c.is_active
         & (jobs.c.next_run <= limit)
-        & (jobs.c.overdue_for.is_(None) | (jobs.c.overdue_for != jobs.c.next_run))
         & (jobs.c.last_at.is_(None) | (jobs.c.last_at < jobs.c.next_run))
         & ~off.correlate(jobs).exists()
     )

@@ -1,9 +1,10 @@
 """eventhos: any JSON sent as an event calls other systems, as contracts say, in order and with a log of every call."""
 
 from extension_kit import Extension
-from extension_kit.protocol import EventProtocol, Task
+from extension_kit.protocol import EventProtocol, LogPage, Task
 
 from .apply import apply
+from .contract_page import read_contracts
 from .document import build_document
 from .doubts import find_doubts
 from .executing import delivery_format
@@ -28,6 +29,7 @@ extension.add_protocol(
         delivery_format=delivery_format,
         commands=(apply,),
         document=build_document,
+        log_pages=(LogPage("contracts", "Contracts", read_contracts),),
         doubts=find_doubts,
         tasks=(
             Task(60.0, forget_failed_logins),

@@ -1,12 +1,14 @@
 """Tapis Notifications: services publish events, and subscriptions get them in order, by webhook or e-mail."""
 
 from extension_kit import Extension
-from extension_kit.protocol import EventProtocol, Task
+from extension_kit.protocol import EventProtocol, LogPage, Task
 
 from .delivery_targets import SOURCE
 from .document import build_document
+from .event_facts import find_facts
 from .events import TapisEvent as TapisEvent
 from .expiry import remove_ended
+from .log_pages import read_series, read_subscriptions
 from .notifications import delivery_format
 from .routes import routes
 from .sequences import publish_due
@@ -44,5 +46,10 @@ extension.add_protocol(
         tasks=(Task(2.0, remove_ended), Task(1.0, publish_due)),
         delivery_format=delivery_format,
         document=build_document,
+        log_pages=(
+            LogPage("series", "Series", read_series),
+            LogPage("subscriptions", "Subscriptions", read_subscriptions),
+        ),
+        log_facts=find_facts,
     )
 )

@@ -9,7 +9,7 @@ from extension_kit.protocol import Kit, PublishedEvent, Transaction
 
 from .delivery_targets import SOURCE, Targets
 from .expiry import end_by_subject, lock_by_subject
-from .series import Member, series_key, take_counts
+from .series import Member, Names, take_counts
 from .settings import TapisSettings
 from .times import iso, read_timestamp
 
@@ -60,10 +60,10 @@ class SentEvent(NamedTuple):
     user: str
 
     @property
-    def series_key(self) -> str | None:
-        """The key of its series; None if it is in none."""
+    def series_names(self) -> Names:
+        """The names of its series."""
         content = self.content
-        return series_key(self.tenant, content["source"], content["subject"], content["series_id"])
+        return Names(self.tenant, content["source"], content["subject"], content["series_id"])
 
     @property
     def ends_series(self) -> bool:
@@ -106,16 +106,16 @@ def publish_all(transaction: Transaction, kit: Kit, settings: TapisSettings, sen
     """
     now = datetime.now(UTC)
     connection = transaction.connection
-    keys = [each.series_key for each in sent]
-    members = [Member(key, each.ends_series) for key, each in zip(keys, sent, strict=True)]
+    named = [(each.series_names, each.ends_series) for each in sent]
+    members = [Member(names.key, names, ends) for names, ends in named]
     places = take_counts(connection, members, now)
     ended = {(each.tenant, each.ended_subject) for each in sent if each.ended_subject}
     if len(ended) > 1:
         lock_by_subject(connection, ended)
     received = iso(now)
     events: list[TapisEvent] = []
-    for each, key, place in zip(sent, keys, places, strict=True):
-        events.append(_event(each, key, place, read_timestamp(each.content["timestamp"]) or now, received))
+    for each, member, place in zip(sent, members, places, strict=True):
+        events.append(_event(each, member.key, place, read_timestamp(each.content["timestamp"]) or now, received))
         if subject := each.ended_subject:
             transaction.publish(*events)  # those after it are not for the subscriptions that it ends
             events = []

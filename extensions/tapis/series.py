@@ -13,7 +13,7 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import Connection, delete
 
-from extension_kit.protocol import BulkInsert, IsAnyOf, PreparedStatement, driver_time
+from extension_kit.protocol import BulkInsert, IsAnyOf, PreparedStatement, bounded, driver_time
 
 from .tables import series
 
@@ -21,18 +21,38 @@ NOT_COUNTED = -1
 """The count of an event without a series."""
 
 
+class Names(NamedTuple):
+    """The names that identify a series."""
+
+    tenant: str
+    source: str
+    subject: str | None
+    series_id: str | None
+
+    @property
+    def key(self) -> str | None:
+        """The key of the series; None without a subject or a series id: an event with such names is in no series."""
+        if not (self.subject and self.subject.strip() and self.series_id and self.series_id.strip()):
+            return None
+        return blake2b(orjson.dumps(list(self)), digest_size=32).hexdigest()
+
+    @property
+    def shown(self) -> list[str]:
+        """The names, shortened."""
+        return [bounded(name or "") for name in self]
+
+
 class Member(NamedTuple):
-    """An event of a series: the key of the series, None without one; and if the series ends with the event."""
+    """An event of a series: the key of the series, None without one; its names; and if it ends with the event."""
 
     key: str | None
+    names: Names
     ends: bool
 
 
 def series_key(tenant: str, source: str, subject: str | None, series_id: str | None) -> str | None:
     """Return the key of a series; None for an event without a subject or a series id, which is in no series."""
-    if not (subject and subject.strip() and series_id and series_id.strip()):
-        return None
-    return blake2b(orjson.dumps([tenant, source, subject, series_id]), digest_size=32).hexdigest()
+    return Names(tenant, source, subject, series_id).key
 
 
 def take_counts(connection: Connection, members: Sequence[Member], now: datetime) -> list[int]:
@@ -52,11 +72,14 @@ def take_counts(connection: Connection, members: Sequence[Member], now: datetime
     if not numbers:
         return [NOT_COUNTED] * len(members)
     moment = driver_time(now, is_sqlite=connection.dialect.name == "sqlite")
-    counted = _COUNT.add(connection, [(key, numbers[key], moment) for key in sorted(numbers)])
+    names = {member.key: member.names for member in members}
+    counted = _COUNT.add(
+        connection, [(key, numbers[key], moment, moment, *names[key].shown) for key in sorted(numbers)]
+    )
     last = {key: count - numbers[key] for key, count in counted}
     ended: set[str] = set()
     places = []
-    for key, ends in members:
+    for key, _, ends in members:
         if key is None:
             places.append(NOT_COUNTED)
             continue
@@ -81,7 +104,7 @@ _COLUMNS = {"key": "text", "seq_count": "bigint", "updated": "timestamptz"}
 
 _COUNT = BulkInsert(
     series.name,
-    _COLUMNS,
+    _COLUMNS | {"began_at": "timestamptz", "tenant": "text", "source": "text", "subject": "text", "series_id": "text"},
     f"ON CONFLICT (key) DO UPDATE SET seq_count = {series.name}.seq_count + excluded.seq_count,"
     " updated = excluded.updated RETURNING key, seq_count",
 )

@@ -60,6 +60,13 @@ series = Table(
     Column("key", String(64), primary_key=True),  # of tenant, source, subject and series id, which may be long
     Column("seq_count", BigInteger, nullable=False),  # the count that the last event was given
     Column("updated", UtcDateTime, nullable=False),
+    # Its names, shortened, for people; null: it began before these columns were there.
+    Column("tenant", String(255)),
+    Column("source", String(255)),
+    Column("subject", String(255)),
+    Column("series_id", String(255)),
+    Column("began_at", UtcDateTime),
+    Index(None, "began_at", "key"),
 )
 
 tests = Table(

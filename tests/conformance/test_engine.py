@@ -611,6 +611,7 @@ class TestOutages:
 
     def test_a_sqlite_file_that_others_keep_locked_costs_two_lines_in_the_log(self, tmp_path, caplog, monkeypatch):
         monkeypatch.setattr("extension_kit.store.sqlite.WAIT", 0.1)
+        monkeypatch.setattr("extension_kit.engine.presence._SHORT", 0.01)
         database = opened(f"sqlite:///{tmp_path}/extension.db")
         attempts = Attempts()
         add(database, "1", "2", lock="a")

@@ -109,7 +109,8 @@ class TestEveryManifest:
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 assert container(spec)[probe]["httpGet"]["port"] == health
             is_web = document["metadata"]["labels"]["app.kubernetes.io/component"] == "web"
-            assert ports == {health, *([int(set_ports["STEADYBIT_EXTENSION_PORT"])] if is_web else [])}
+            serving = [name for name in ("STEADYBIT_EXTENSION_PORT", "EXTENSION_EVENT_LOG_PORT") if name in set_ports]
+            assert ports == {health, *([int(set_ports[name]) for name in serving] if is_web else [])}
 
     def test_stops_later_than_the_kit_does(self, case):
         for document, spec in pod_specs(manifests(values(case))):
@@ -338,6 +339,15 @@ SQLITE = "the database is SQLite, a file on a volume that only one pod may use"
 
 
 REFUSED = [
+    ({"eventLog": {"enabled": True}}, "nobody could log in: give secrets.EXTENSION_EVENT_LOG_PASSWORD"),
+    *(
+        ({"eventLog": {"enabled": True, "port": port}}, f"eventLog.port is {port}, which port or healthPort is, too")
+        for port in (8080, 8081)
+    ),
+    (
+        {"settings": {"EXTENSION_EVENT_LOG_PORT": 8082}},
+        "set by the chart itself: use eventLog.enabled and eventLog.port",
+    ),
     ({"replicas": 2}, f"replicas is 2, but {SQLITE}: keep it at 1, or name a Secret"),
     ({"autoscaling": {"enabled": True}}, f"autoscaling.enabled is true, but {SQLITE}: name a Secret"),
     ({"extension": "announce", "worker": {"enabled": True}}, f"worker.enabled is true, but {SQLITE}"),
@@ -426,9 +436,50 @@ def test_what_cannot_work_together_is_refused_with_the_reason(given, sentence):
     assert sentence in str(refused.value)
 
 
+class TestTheEventLog:
+    GIVEN = values("event-log")
+
+    def test_is_served_by_the_pods_that_answer_agents(self):
+        documents = manifests(self.GIVEN)
+        web, worker = (
+            environment(find(documents, "Deployment", ending)["spec"]["template"]["spec"]) for ending in ("", "-worker")
+        )
+        assert web["EXTENSION_EVENT_LOG_PORT"] == "8082"
+        assert web["EXTENSION_EVENT_LOG_READ_ONLY"] == "true"
+        assert web["EXTENSION_EVENT_LOG_PASSWORD_FILE"] == "/etc/extension/secrets/EXTENSION_EVENT_LOG_PASSWORD"
+        assert "EXTENSION_EVENT_LOG_PORT" not in worker
+
+    def test_is_reached_through_no_service_and_no_network(self):
+        documents = manifests(self.GIVEN)
+        (port,) = find(documents, "Service")["spec"]["ports"]
+        assert port["port"] == 8080
+        allowed = [
+            port["port"] for rule in find(documents, "NetworkPolicy")["spec"]["ingress"] for port in rule["ports"]
+        ]
+        assert allowed == [8080, 8081]
+        assert "EXTENSION_EVENT_LOG_ADDRESS" not in json.dumps(documents)  # the default is a loopback address
+
+    def test_the_notes_say_how_to_reach_it(self):
+        notes = render(self.GIVEN)["NOTES.txt"]
+        command = "kubectl --namespace steadybit-agent port-forward deployment/oncall-extension 8082\n"
+        assert "http://localhost:8082" in notes
+        assert command in notes
+        assert "port-forward" not in render()["NOTES.txt"]
+
+    def test_its_password_may_be_a_value(self):
+        password = {"EXTENSION_EVENT_LOG_PASSWORD": {"value": "correct horse"}}
+        secret = find(manifests({"eventLog": {"enabled": True}, "secrets": password}), "Secret")
+        assert secret["stringData"] == {"EXTENSION_EVENT_LOG_PASSWORD": "correct horse"}
+
+    def test_a_proxy_may_take_the_place_of_a_password(self):
+        header = {"EXTENSION_EVENT_LOG_TRUSTED_HEADER": "X-Forwarded-User"}
+        assert manifests({"eventLog": {"enabled": True}, "settings": header})
+
+
 @pytest.mark.parametrize(
     ("given", "place", "problem"),
     [
+        ({"eventLog": {"password": "x"}}, "'/eventLog'", "'password' not allowed"),
         ({"replica": 2}, "''", "'replica' not allowed"),
         ({"database": {"url": "postgresql://x"}}, "'/database'", "'url' not allowed"),
         ({"enabled": "yes"}, "'/enabled'", "got string, want boolean"),

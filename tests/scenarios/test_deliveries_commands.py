@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert, make_url, select, update
 
+from extension_kit.deliveries.action_rows import recent, state
 from extension_kit.deliveries.adoption import AdoptionError, adopt
 from extension_kit.deliveries.entries import Entry
 from extension_kit.deliveries.handler import Due, Handler
@@ -285,17 +286,25 @@ def test_what_waits_behind_another_says_so(url: str) -> None:
         (["--status", "waiting"], [5, 4, 2]),
         (["--listener", "audit"], [6, 4, 2]),
         (["--event", "c.d"], [4, 3]),
+        (["--event", "c.*"], [4, 3]),
+        (["--event", "*.d", "--listener", "audit"], [4]),
         (["--event-id", "id-3"], [6, 5]),
         (["--after", "2h"], [5, 4, 2, 1]),
         (["--before", "2h"], [6, 3]),
         (["--before", "2100-01-01", "--limit", "2"], [6, 5]),
         (["--after", "2020-01-01T00:00:00+02:00", "--before", "2h", "--event", "a.b"], [6]),
         (["--status", "discarded"], []),
+        (["--subject", "ADM-1/7", "--source", "steadybit", "--event-id", "id-3"], [6, 5]),
+        (["--subject", "ADM-1/8"], []),
+        (["--source", "croneye"], []),
+        (["--error", "UNAVAILABLE"], [3]),
+        (["--error", "%"], []),
     ],
 )
 def test_filters(sqlite_url: str, options: list[str], expected: list[int]) -> None:
     record(sqlite_url, "a.b", "c.d", "a.b")
     become(sqlite_url, DEAD, 3, 6, created_at=NOW - timedelta(hours=3))
+    become(sqlite_url, DEAD, 3, error="503 Service Unavailable")
     become(sqlite_url, DELIVERED, 1)
     assert [one["delivery"] for one in records(sqlite_url, "list", *options)] == expected
 
@@ -367,7 +376,12 @@ def test_replaying_by_number(filled: str) -> None:
 
 def test_replaying_by_filter_and_all(filled: str) -> None:
     assert invoke(filled, "replay", "--listener", "nobody") == "Replayed 0 dead letters.\n"
-    assert invoke(filled, "replay", "--event", "a.b", "--before", "1h") == "Replayed 1 dead letter.\n"
+    for other in (["--event", "x.*"], ["--subject", "ADM-1/8"], ["--source", "croneye"], ["--error", "nothing"]):
+        assert invoke(filled, "replay", *other) == "Replayed 0 dead letters.\n"
+    assert (
+        invoke(filled, "replay", "--event", "a.*", "--source", "steadybit", "--before", "1h")
+        == "Replayed 1 dead letter.\n"
+    )
     assert [one["delivery"] for one in records(filled, "list", "--status", "dead")] == [3]
     assert invoke(filled, "replay", "--all") == "Replayed 1 dead letter.\n"
     assert invoke(filled, "replay", "--all") == "Replayed 0 dead letters.\n"
@@ -380,6 +394,22 @@ def test_discarding(filled: str) -> None:
     assert [one["delivery"] for one in records(filled, "list", "--status", "discarded")] == [6, 3]
     assert in_queue(filled) == 3
     assert invoke(filled, "replay", "--all") == "Replayed 0 dead letters.\n"
+
+
+def test_what_was_changed_is_written_down_as_an_action(filled: str) -> None:
+    invoke(filled, "replay", "3")
+    invoke(filled, "discard", "--event", "a.*")
+    invoke(filled, "retry-now", "--listener", "nobody")
+    with opened(filled, upgraded=False) as database, database.read() as connection:
+        newest = recent(connection, None, 10)
+        assert [(row.kind, row.filter, row.expected, row.changed) for row in reversed(newest)] == [
+            ("replay", "ref=3&status=dead", 1, 1),
+            ("discard", "status=dead&event=a.%2A", 1, 1),
+            ("retry now", "status=waiting&listener=nobody", 0, 0),
+        ]
+        assert {(row.made_by, row.error, state(row, datetime.now(UTC))) for row in newest} == {
+            ("command line", None, "done")
+        }
 
 
 @pytest.mark.parametrize(
@@ -733,6 +763,7 @@ def _read(terminal: int) -> bytes:
         (["list", "--after", "99999999999d"], "is neither a time"),
         (["list", "--after", "0001-01-01T00:00:00+10:00"], "is neither a time"),
         (["list", "--limit", "0"], "0 is not in the range"),
+        (["list", "--event", "a.b*"], "'a.b*' is not an event name"),
     ],
 )
 def test_bad_usage(sqlite_url: str, arguments: list[str], complaint: str) -> None:

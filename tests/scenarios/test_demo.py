@@ -1,5 +1,6 @@
 """What ``make run`` does: the demonstration runs for real, shows what it says, and leaves nothing behind."""
 
+import json
 import os
 import re
 import shutil
@@ -8,22 +9,31 @@ import socket
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from tests.support.commands import extension_kit
 from tests.support.paths import BIN
 from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 EVENTS = (ROOT / "extensions/announce/events.jsonl").read_text().splitlines()
+VARIABLES = {
+    "PORT": "STEADYBIT_EXTENSION_PORT",
+    "HEALTH_PORT": "STEADYBIT_EXTENSION_HEALTH_PORT",
+    "EVENT_LOG_PORT": "EXTENSION_EVENT_LOG_PORT",
+}
+"""The settings of make, and those of the demonstration."""
+
 TIMEOUT = 90
 
 
 class Demo:
     """The demonstration on a copy of the examples, with a directory for temporary files of its own."""
 
-    def __init__(self, directory: Path, port: int, health_port: int):
+    def __init__(self, directory: Path, ports: dict[str, int], stdin: int):
         self.checkout = directory / "checkout"
         self.temporary = directory / "tmp"
         self.temporary.mkdir()
@@ -35,12 +45,11 @@ class Demo:
                 ["sh", self.checkout / "extensions/announce/demo.sh", BIN / "extension-kit"],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 cwd=directory,
                 env={
                     "PATH": os.environ["PATH"],
-                    "STEADYBIT_EXTENSION_PORT": str(port),
-                    "STEADYBIT_EXTENSION_HEALTH_PORT": str(health_port),
+                    **{variable: str(port) for variable, port in ports.items()},
                     "TMPDIR": str(self.temporary),
                     "COLUMNS": "200",
                 },
@@ -65,11 +74,11 @@ class Demo:
 
 @pytest.fixture
 def demo(tmp_path):
-    """Start the demonstration: ``with demo(port=8080) as running``; it is ended whatever happens."""
+    """Start the demonstration: ``with demo({PORT: 8080}) as running``; it is ended whatever happens."""
 
     @contextmanager
-    def start(port=None, health_port=None):
-        running = Demo(tmp_path, port or free_port(), health_port or free_port())
+    def start(ports=None, stdin=subprocess.DEVNULL):
+        running = Demo(tmp_path, {variable: free_port() for variable in VARIABLES.values()} | (ports or {}), stdin)
         try:
             yield running
         finally:
@@ -97,13 +106,13 @@ def test_it_shows_retries_a_dead_letter_and_its_replay(demo):
     assert output.endswith("Rolling restart loses no request: failed (A check did not hold)\n")
 
 
-@pytest.mark.parametrize("which", ["port", "health_port"])
+@pytest.mark.parametrize("which", VARIABLES.values())
 def test_a_taken_port_is_said_in_one_line(demo, which):
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with demo(**{which: port}) as running:
+        with demo({which: port}) as running:
             assert running.process.wait(TIMEOUT) == 2, running.output
             assert running.is_gone()
     (line,) = [line for line in running.output.splitlines() if line and line[0] not in "#$"]
@@ -111,12 +120,12 @@ def test_a_taken_port_is_said_in_one_line(demo, which):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("which", ["PORT", "HEALTH_PORT"])
+@pytest.mark.parametrize("which", VARIABLES)
 def test_make_run_says_how_to_take_other_ports(which):
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
-        ports = {"PORT": str(free_port()), "HEALTH_PORT": str(free_port()), which: str(taken.getsockname()[1])}
+        ports = {name: str(free_port()) for name in VARIABLES} | {which: str(taken.getsockname()[1])}
         environment = os.path.relpath(BIN.parent, ROOT)  # make knows no names with blanks
         done = subprocess.run(
             ["make", "-o", f"{environment}/.installed", f"VENV={environment}", "run", *map("=".join, ports.items())],
@@ -128,15 +137,40 @@ def test_make_run_says_how_to_take_other_ports(which):
         )
     assert done.returncode == 2
     assert f"port {ports[which]} " in done.stderr
-    assert "Other ports: make run PORT=9000 HEALTH_PORT=9001\n" in done.stderr
+    assert "Other ports: make run PORT=9000 HEALTH_PORT=9001 EVENT_LOG_PORT=9002\n" in done.stderr
 
 
 def test_events_are_not_played_against_another_server(demo, served):
     with served("prints") as other:
-        with demo(other.port, other.health_port) as running:
+        with demo({VARIABLES["PORT"]: other.port, VARIABLES["HEALTH_PORT"]: other.health_port}) as running:
             assert running.process.wait(TIMEOUT) == 2, running.output
             assert running.is_gone()
         assert re.fullmatch(rf"extension-kit: port {other.port} .*\n", running.output)
+
+
+def test_on_a_terminal_it_goes_on_serving_with_a_dead_letter_to_replay(demo):
+    ours, terminal = os.openpty()
+    port = free_port()
+    try:
+        with demo({VARIABLES["EVENT_LOG_PORT"]: port}, stdin=terminal) as running:
+            wait_until(lambda: "Still serving at" in running.output, timeout=TIMEOUT)
+            address = f"http://127.0.0.1:{port}"
+            assert f"\n{address}/\n" in running.output
+            assert f"\n{address}/deliveries?status=dead\n" in running.output
+            with urlopen(f"{address}/", timeout=30) as page:
+                assert page.status == 200
+            (database,) = running.temporary.glob("*/events.db")
+            listed = extension_kit(
+                "deliveries", "list", "--status", "dead", "--json", EXTENSION_DATABASE_URL=f"sqlite:///{database}"
+            )
+            (dead,) = json.loads(listed.stdout)
+            assert dead["listener"].startswith("extension-pager.report@")
+            os.killpg(running.process.pid, signal.SIGINT)
+            assert running.process.wait(TIMEOUT) == 130, running.output
+            wait_until(running.is_gone)
+    finally:
+        os.close(ours)
+        os.close(terminal)
 
 
 def test_ctrl_c_ends_it_and_leaves_nothing(demo):

@@ -129,12 +129,16 @@ class Served:
         wait_until(lambda: not self._group())
 
     def _group(self) -> set[int]:
-        """The running processes of its group. Those that have ended may stay until their new parent looks at them."""
+        """The running processes of its group. Those that have ended may stay until their new parent looks at them.
+
+        A killed process whose first thread has ended is a zombie, too, while another thread still writes to a file.
+        """
         found = set()
         for entry in filter(str.isdigit, os.listdir("/proc")):
             with suppress(OSError):  # it has ended meanwhile
                 state, _, group = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[:3]
-                if int(group) == self.process.pid and state not in "ZX":
+                has_ended = state in "ZX" and len(os.listdir(f"/proc/{entry}/task")) < 2
+                if int(group) == self.process.pid and not has_ended:
                     found.add(int(entry))
         return found
 

@@ -50,6 +50,12 @@ one runs before anything of the release is there.
 - name: STEADYBIT_EXTENSION_TLS_CLIENT_CAS
   value: {{ join "," . | quote }}
 {{- end }}
+{{- if $values.eventLog.enabled }}
+- name: EXTENSION_EVENT_LOG_PORT
+  value: {{ $values.eventLog.port | quote }}
+- name: EXTENSION_EVENT_LOG_READ_ONLY
+  value: {{ $values.eventLog.readOnly | quote }}
+{{- end }}
 {{- end }}
 {{- range $name, $value := $values.settings }}
 - name: {{ $name }}

@@ -38,6 +38,15 @@
 {{- if eq (int $values.port) (int $values.healthPort) -}}
 {{- fail (printf "port and healthPort are both %d: two different ports are needed" (int $values.port)) -}}
 {{- end -}}
+{{- if $values.eventLog.enabled -}}
+{{- if has (int $values.eventLog.port) (list (int $values.port) (int $values.healthPort)) -}}
+{{- fail (printf "eventLog.port is %d, which port or healthPort is, too: three different ports are needed" (int $values.eventLog.port)) -}}
+{{- end -}}
+{{- $given := merge (dict) $values.settings $values.secrets -}}
+{{- if not (or (hasKey $given "EXTENSION_EVENT_LOG_PASSWORD") (hasKey $given "EXTENSION_EVENT_LOG_TRUSTED_HEADER") (hasKey $given "EXTENSION_EVENT_LOG_OPEN")) -}}
+{{- fail "eventLog.enabled is true, but nobody could log in: give secrets.EXTENSION_EVENT_LOG_PASSWORD" -}}
+{{- end -}}
+{{- end -}}
 
 {{- with $values.handlers -}}
 {{- if and .inline .existingConfigMap -}}
@@ -92,6 +101,8 @@
   "STEADYBIT_LOG_LEVEL" "logging.level"
   "STEADYBIT_LOG_FORMAT" "logging.format"
   "EXTENSION_GRACE_PERIOD" "gracePeriodSeconds"
+  "EXTENSION_EVENT_LOG_PORT" "eventLog.enabled and eventLog.port"
+  "EXTENSION_EVENT_LOG_READ_ONLY" "eventLog.readOnly"
   "EXTENSION_DATABASE_URL" "database.existingSecret" -}}
 {{- range $name := concat (keys $values.settings) (keys $values.secrets) | sortAlpha -}}
 {{- if hasKey $ours $name -}}

@@ -3,8 +3,10 @@
 import pytest
 from sqlalchemy import event, text
 
+from extensions.croneye.job_page import read_jobs
 from extensions.croneye.lost import report_lost
 from extensions.croneye.overdue import report_overdue
+from extensions.croneye.scheduler_page import read_schedulers
 from extensions.croneye.tables import metadata
 from tests.extensions.croneye.api import SETTINGS, at
 from tests.support.migrations import differences
@@ -53,6 +55,24 @@ def test_nothing_looks_through_a_whole_table(api, statements):
             plan = connection.connection.driver_connection.execute(f"EXPLAIN QUERY PLAN {statement}")
             scans = [row[3] for row in plan if row[3].startswith("SCAN")]
             assert not [step for step in scans if "CONSTANT" not in step and "VIRTUAL TABLE" not in step], statement
+
+
+@pytest.mark.parametrize("session_api", ["sqlite"], indirect=True)
+def test_pages_look_through_no_whole_table(api, statements):
+    api.take({"event_code": 1, "alias": "billing"}, {"event_code": 512, **JOB}, {"event_code": 32768, **RUN})
+    api.take({"event_code": 512, **JOB, "job_id": 8}, {"event_code": 4096, **RUN})
+    statements.clear()
+    with api.database.read() as connection:
+        jobs = read_jobs(connection, SETTINGS, None, 1)
+        assert read_jobs(connection, SETTINGS, jobs.next, 1).rows
+        assert read_schedulers(connection, SETTINGS, '["a"]', 1).rows
+    seen = [each for each in statements if "croneye_" in each]
+    assert len(seen) > 8
+    with api.database.read() as connection:
+        for statement in seen:
+            plan = connection.connection.driver_connection.execute(f"EXPLAIN QUERY PLAN {statement}")
+            scans = [row[3] for row in plan if row[3].startswith(("SCAN croneye_", "SCAN run"))]
+            assert not [step for step in scans if " USING " not in step], statement
 
 
 def test_tables_are_called_after_the_extension(api):

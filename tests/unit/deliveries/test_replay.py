@@ -126,6 +126,12 @@ class TestDiscarding:
         (Filter(listener="oncall.page_"), "c"),
         (Filter(listener="%"), ""),
         (Filter(event_name="x.y"), "cd"),
+        (Filter(event_pattern="x.*"), "cd"),
+        (Filter(event_pattern="X.*"), ""),
+        (Filter(event_pattern="*"), "abcd"),
+        (Filter(event_pattern="*.y"), "cd"),
+        (Filter(event_pattern="*.*.*"), ""),
+        (Filter(listener="Oncall."), ""),
         (Filter(event_id="b"), "b"),
         (Filter(event_id="B"), ""),
         (Filter(before=NOW - 2 * HOUR), "a"),
@@ -158,12 +164,24 @@ def test_a_filter_says_which_are_meant(database, outbox, wanted, found):
 @pytest.mark.parametrize("status", [WAITING, DEAD])
 def test_few_of_a_status_are_counted_without_reading_all(sqlite, status):
     """PostgreSQL concludes by itself that what is dead does not wait."""
+    Outbox(sqlite).record([entry("a")])
     with queries(sqlite) as sent, sqlite.read() as connection:
         count(connection, Filter(status=status))
-    ((statement, parameters),) = sent
+    statement, parameters = sent[-1]
     with sqlite.read() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
     assert "INDEX ix_deliveries_" in plan[0].detail, plan
+
+
+def test_many_are_counted_in_portions(database, outbox, monkeypatch):
+    monkeypatch.setattr("extension_kit.deliveries.queries._COUNTED_AT_ONCE", 3)
+    monkeypatch.setattr("extension_kit.deliveries.queries._MOST_PORTIONS", 1)
+    outbox.record([entry(str(number), "oncall", "audit", name=f"a.{number % 2}") for number in range(10)])
+    refs = [row.ref for row in all_of(database)]
+    change(database, refs[4:9], status=DEAD)
+    with database.read() as connection:
+        for wanted, number in ((Filter(), 20), (Filter(event_name="a.1"), 10), (Filter(status=DEAD), 5)):
+            assert count(connection, wanted) == number
 
 
 def test_the_newest_are_found_first_and_no_more_than_asked_for(database, outbox):

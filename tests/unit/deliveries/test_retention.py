@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Table, event, func, insert, select, text, update
 
 from extension_kit.deliveries import retention
+from extension_kit.deliveries.pauses import pause
 from extension_kit.deliveries.retention import Cleaned, clean
 from extension_kit.deliveries.tables import (
     DEAD,
@@ -25,6 +26,7 @@ from extension_kit.deliveries.tables import (
     steps,
     subscriptions,
 )
+from extension_kit.deliveries.worker_rows import WorkerRow, known_workers, report
 from extension_kit.store.database import Database
 from extension_kit.store.size import live_bytes
 from tests.support.databases import opened
@@ -336,3 +338,20 @@ def test_subscriptions_that_have_expired_are_removed_once_nothing_waits_for_them
         assert set(connection.execute(select(subscriptions.c.name)).scalars()) == {"for ever", "later", "waiting"}
         connection.execute(update(deliveries).values(status=DELIVERED, ended_at=NOW))
     assert clean(database, 30, PLENTY, NOW) == Cleaned(0, 0, 0, 0, 1)
+
+
+def test_rows_of_workers_without_a_sign_of_life_for_a_day_are_removed(database):
+    row = WorkerRow("old", "host", 1, days_ago(5), days_ago(1.1), 16, 0)
+    with database.transaction() as connection:
+        report(connection, row)
+        report(connection, row._replace(key="new", seen_at=days_ago(0.9)))
+    assert clean(database, 30, PLENTY, NOW) == Cleaned(0, 0, 0, 0, 0, workers=1)
+    with database.read() as connection:
+        assert [each.key for each in known_workers(connection)] == ["new"]
+
+
+def test_pauses_that_nobody_needs_are_removed(database):
+    with database.transaction() as connection:
+        pause(connection, "subscription:1", "anna")
+        pause(connection, "oncall", "anna")
+    assert clean(database, 30, PLENTY, NOW) == Cleaned(0, 0, 0, 0, 0, pauses=1)

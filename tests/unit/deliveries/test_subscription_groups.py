@@ -1,15 +1,16 @@
 """Groups of subscriptions: what stays is not touched, what waits is sent on, and what goes is gone."""
 
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 
 import pytest
 from sqlalchemy import insert
 
 from extension_kit.deliveries import subscription_groups, subscriptions
 from extension_kit.deliveries.sender_pool import Senders
-from extension_kit.deliveries.subscription_groups import Target
+from extension_kit.deliveries.subscription_groups import MOST_COUNTED, MOST_TARGETS, Target
 from extension_kit.deliveries.subscriptions import SubscriptionError
-from extension_kit.deliveries.tables import WAITING, deliveries, events
+from extension_kit.deliveries.tables import DEAD, WAITING, deliveries, events
 from extension_kit.settings.kit import Settings
 
 NOW = datetime.now(UTC)
@@ -151,3 +152,50 @@ def test_it_is_said_for_which_groups_something_waits(connection, set_targets):
         connection.execute(insert(deliveries).values(row))
     assert subscription_groups.waiting_groups(connection, "tapis", ["g", "h", "i"]) == {"g"}
     assert subscription_groups.waiting_groups(connection, "tapis", []) == set()
+
+
+class TestCounts:
+    @pytest.fixture
+    def add(self, connection):
+        def add(subscription, status, number):
+            for _ in range(number):
+                event = {"source": "s", "event_id": token_hex(8), "name": "n", "received_at": NOW, "body": b"{}"}
+                ref = connection.execute(insert(events).values(event).returning(events.c.ref)).scalar_one()
+                values = {"event_ref": ref, "listener": subscription.key, "status": status}
+                connection.execute(insert(deliveries).values(**values, created_at=NOW, due_at=NOW))
+
+        return add
+
+    def count(self, connection, *groups):
+        found = subscription_groups.count_deliveries(connection, "tapis", groups)
+        return {group: tuple(counts) for group, counts in found.items()}
+
+    def test_are_those_of_all_targets_of_each_group(self, connection, set_targets, add):
+        first, second = set_targets(A, MAIL)
+        (other,) = set_targets(B, group="other")
+        for subscription, status, number in (
+            *((first, WAITING, 1), (first, DEAD, 2), (first, "delivered", 4)),
+            *((second, WAITING, 3), (other, DEAD, 1)),
+        ):
+            add(subscription, status, number)
+        set_targets(C, group="idle")
+        assert self.count(connection, "g", "other", "idle", "unknown") == {
+            "g": (4, 2, True),
+            "other": (0, 1, True),
+            "idle": (0, 0, True),
+            "unknown": (0, 0, True),
+        }
+        assert self.count(connection) == {}
+        assert subscription_groups.count_deliveries(connection, "pulp", ["g"])["g"] == (0, 0, True)
+
+    def test_end_at_a_number_of_deliveries_and_targets(self, connection, set_targets, add):
+        targets = [Target("http", {"url": f"https://example.com/{number}"}) for number in range(MOST_TARGETS + 1)]
+        made = set_targets(*targets[:-1])
+        add(made[0], WAITING, 2)
+        counts = subscription_groups.count_deliveries(connection, "tapis", ["g"])["g"]
+        assert (counts.is_complete, counts.shown) == (True, (2, 0))
+        set_targets(*targets)
+        counts = subscription_groups.count_deliveries(connection, "tapis", ["g"])["g"]
+        assert (counts.is_complete, counts.shown) == (False, ("2 or more", "0 or more"))
+        add(set_targets(A, group="busy")[0], DEAD, MOST_COUNTED)
+        assert self.count(connection, "busy") == {"busy": (0, MOST_COUNTED, False)}

@@ -16,7 +16,7 @@ from extension_kit.deliveries import subscriptions
 from extension_kit.deliveries.handler import Due
 from extension_kit.deliveries.retry import DEFAULT_DELAYS
 from extension_kit.deliveries.sender_pool import Senders
-from extension_kit.deliveries.subscription_handlers import DeliveryFormat, message_id, target_handlers
+from extension_kit.deliveries.subscription_handlers import Circuits, DeliveryFormat, message_id, target_handlers
 from extension_kit.deliveries.tables import WAITING, attempts, deliveries, events
 from extension_kit.errors import GiveUp
 from extension_kit.senders import Message, Outcome
@@ -441,6 +441,35 @@ class TestResting:
         one, other = (subscribe("amqp", url=url, routing_key="q", timeout=TIMEOUT).key for url in urls)
         self.fail(find, one, UNANSWERED)
         assert find(other).circuit_wait() > 1
+
+    def test_those_that_rest_are_listed_hosts_without_secrets_and_subscriptions(
+        self, sqlite, senders, subscribe, receiver, clock
+    ):
+        circuits = Circuits.make(clock)
+        finder = target_handlers(senders, circuits=circuits)
+
+        def find(key):
+            with sqlite.read() as connection:
+                return finder(key, connection)
+
+        assert circuits.open_circuits() == []
+        port = free_port()
+        nobody = subscribe(url=f"http://LOCALHOST:{port}/hush?y", timeout=TIMEOUT).key
+        self.fail(find, nobody, UNANSWERED)
+        there = receiver(answer=lambda request: reply(500))
+        broken = subscribe(url=there.url(host="127.0.0.1")).key
+        self.fail(find, broken, ANSWERED)
+        now = datetime.now(UTC)
+        found = {each.receiver: (each.until - now).total_seconds() for each in circuits.open_circuits()}
+        assert found == {f"http://localhost:{port}": pytest.approx(10, abs=2), broken: pytest.approx(10, abs=2)}
+        clock.now += 1000
+        assert circuits.open_circuits() == []
+
+    def test_a_mail_server_is_listed_as_the_sender(self):
+        circuits = Circuits.make()
+        for _ in range(UNANSWERED):
+            circuits.record(("email", "", ""), "subscription:1", Outcome("failed", "gone", unreachable=True))
+        assert [each.receiver for each in circuits.open_circuits()] == ["email"]
 
     def test_what_is_postponed_for_a_rest_is_no_attempt(self, sqlite, senders, subscribe, clock):
         key = subscribe(url=f"http://127.0.0.1:{free_port()}", retry=[60] * UNANSWERED).key

@@ -75,6 +75,24 @@ class TestRetryingNow:
         assert all_of(database)[0].status == status
 
 
+@pytest.mark.parametrize("change_all", [retry_now, discard_waiting])
+def test_every_filter_is_honoured(database, change_all):
+    one = entry("1", name="experiment.execution.failed", subject="ADM-1/7")
+    Outbox(database).record([one, entry("2", source="croneye", name="croneye.job.error")])
+    ref, _ = (row.ref for row in all_of(database))
+    change(database, [ref], error="HTTP 503")
+    for none in (
+        Filter(event_pattern="experiment.*.error"),
+        Filter(subject="ADM-1/8"),
+        Filter(source="steadybit", error="404"),
+        Filter(event_name="croneye.job.error", error="503"),
+    ):
+        assert list(change_all(database, none)) == []
+    wanted = Filter(event_pattern="experiment.*", subject="ADM-1/7", source="steadybit", error="http")
+    assert list(change_all(database, wanted)) == [(1, 0)]
+    assert sum(row.due_at > row.created_at or row.status == DISCARDED for row in all_of(database)) == 1
+
+
 class TestDiscarding:
     def test_the_next_of_the_lock_is_called_up(self, database, refs):
         for place in range(4):
@@ -111,6 +129,19 @@ class TestDiscarding:
         change(database, refs[2:3], status=DELIVERED, stage=None)
         assert list(found) == [(1, 0)]
         assert [row.status for row in all_of(database)] == [DISCARDED, DISCARDED, DELIVERED, DISCARDED]
+
+    def test_numbers_are_read_in_portions(self, database, refs, monkeypatch):
+        monkeypatch.setattr("extension_kit.deliveries.waiting._AT_ONCE", 3)
+        monkeypatch.setattr("extension_kit.deliveries.waiting._BATCH", 2)
+        assert list(discard_waiting(database, Filter())) == [(2, 0), (1, 0), (1, 0)]
+
+    def test_what_is_added_meanwhile_is_left_alone(self, database, refs, monkeypatch):
+        monkeypatch.setattr("extension_kit.deliveries.waiting._AT_ONCE", 2)
+        found = discard_waiting(database, Filter())
+        assert next(found) == (2, 0)
+        Outbox(database).record([entry("later")])
+        assert list(found) == [(2, 0)]
+        assert [row.status for row in all_of(database)] == [DISCARDED] * 4 + [WAITING]
 
     def test_two_people_at_once_discard_each_one_once(self, url, database, refs, monkeypatch):
         monkeypatch.setattr("extension_kit.deliveries.waiting._BATCH", 3)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from extension_kit.deliveries.handler import Handler
+from extension_kit.deliveries.pauses import Pauses
 from extension_kit.deliveries.tables import BEHIND, CLAIMED, LATER, READY
 from extension_kit.engine.claiming import Claiming
 from extension_kit.engine.shares import SLOW, Shares
@@ -185,6 +186,39 @@ def test_a_suspect_is_claimed_alone_of_its_kind(stored):
     assert sorted(refs_of(lane) for lane in (*claimed.lanes, *claimed.following)) == [[first], [innocent]]
     assert claimed.has_later
     assert stored.stages(second, other) == [BEHIND, "later"]
+
+
+@pytest.mark.parametrize("are_few", [False, True])
+def test_paused_listeners_have_no_turn(stored, are_few):
+    paused = stored.add(*"1234", listener="paused", series="t/1") + stored.add(*"56", listener="paused")
+    others = stored.add("7", "8", listener="other")
+    before = stored.stages(*paused)
+    worker = Worker(stored, quick=["paused", "other"])
+    claimed = worker.claim(pauses=Pauses(frozenset({"paused"})), are_few=are_few)
+    assert sorted(map(refs_of, claimed.lanes)) == [[ref] for ref in others]
+    assert not claimed.has_more
+    assert not claimed.goes_on
+    assert stored.stages(*paused) == before
+    assert paused[:4] in map(refs_of, worker.claim().lanes)
+
+
+def test_paused_listeners_take_no_places_of_others_among_those_that_are_looked_at(stored, monkeypatch):
+    monkeypatch.setattr("extension_kit.engine.claiming._LISTENERS", 3)
+    paused = [f"a{number}" for number in range(10)]
+    for name in [*paused, "b"]:
+        stored.add(name, listener=name)
+    claimed = Worker(stored).claim(pauses=Pauses(frozenset(paused)))
+    assert listeners(claimed.lanes) == ["b"]
+    assert not claimed.has_more
+
+
+def test_schedules_of_those_that_were_resumed_are_reckoned_from_then_on(stored):
+    before, resumed, after = in_(-300), in_(-200), in_(-100)
+    listeners = {"a": before, "b": after, "c": None, "other": before}
+    refs = [stored.add(each, listener=each, first_attempt_at=first)[0] for each, first in listeners.items()]
+    claimed = Worker(stored, threads=8, quick=listeners).claim(pauses=Pauses(resumed=dict.fromkeys("abc", resumed)))
+    found = {claim.due.ref: claim.first_attempt_at for lane in claimed.lanes for claim in lane.claims()}
+    assert [found[ref] for ref in refs] == [resumed, after, None, before]
 
 
 def test_few_deliveries_are_claimed_as_many_are(stored):

@@ -7,6 +7,7 @@ import pytest
 
 from extension_kit.deliveries.attempt import after_attempt
 from extension_kit.deliveries.call_up import call_up
+from extension_kit.deliveries.pauses import Pauses, read_pauses
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import BEHIND, LATER, READY
 from extension_kit.engine.queue import Line
@@ -42,6 +43,8 @@ def cycle(stored, reading):
         connection = SimpleNamespace(connection=driver, dialect=real.dialect)
         queue.all_candidates(connection, shards, 48)
         assert queue.listeners(connection, shards, "l1", 64)[0] == ["l2", "l3", "l4", "l5", "l6"]
+        assert queue.listeners(connection, shards, "", 64, ["l0", "l3"])[0] == ["l1", "l2", "l4", "l5", "l6"]
+        assert read_pauses(connection) == Pauses()
         found, _ = queue.candidates(connection, shards, "l3", 48)
         queue.followers(connection, [Line(each.lock, each.ref, 64) for each in found])
         assert queue.hold(connection, [each.head for each in found])

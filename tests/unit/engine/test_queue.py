@@ -204,6 +204,7 @@ def test_listeners_with_ready_deliveries_are_found_in_turn(stored):
     assert stored.call("listeners", stored.shards, "", 10) == (["B", "a", "c", "ä"], "")  # by their bytes
     assert stored.call("listeners", stored.shards, "B", 2) == (["a", "c"], "c")
     assert stored.call("listeners", stored.shards, "ä", 2) == ([], "")
+    assert stored.call("listeners", stored.shards, "", 2, {"B", "c"}) == (["a", "ä"], "ä")
 
 
 def test_candidates_are_the_oldest_and_know_the_first_of_their_lock(stored):

@@ -116,6 +116,22 @@ def test_commits_of_others_are_news_and_ones_own_are_not(make, sqlite):
     assert not owner.has_news()
 
 
+def test_claims_have_it_look_more_often_for_a_while_and_commits_do_not(make, sqlite, monkeypatch):
+    owner, stored = make(), Deliveries(sqlite)
+    often = owner.poll
+    monkeypatch.setattr("extension_kit.engine.sqlite_owner._QUIET_AFTER", 0.0)
+    seldom = owner.poll
+    assert often < seldom
+    with owner.transaction():
+        owner.has_news()
+    stored.add("1")
+    assert owner.has_news()
+    assert owner.poll == seldom
+    monkeypatch.setattr("extension_kit.engine.sqlite_owner._QUIET_AFTER", 3600.0)
+    owner.expect_more()
+    assert owner.poll == often
+
+
 def test_what_is_committed_before_a_transaction_is_news_in_it(make, sqlite):
     owner, stored = make(), Deliveries(sqlite)
     with owner.transaction():

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from extension_kit.observability import logs
 from extension_kit.observability.access_log import AccessLog
 from extension_kit.observability.logs import TRACE, JsonFormatter, LineFormatter, TextFormatter
-from extension_kit.observability.redaction import redact
+from extension_kit.observability.redaction import Limits, redact, redact_text
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z")
 REQUEST: dict[str, Any] = {
@@ -565,7 +565,10 @@ def test_depth_is_bounded() -> None:
         ("https://example.com/a@b", "https://example.com/a@b"),
         ("curl -H 'Authorization: Bearer hush-hush-1'", "curl -H 'Authorization: Bearer ***'"),
         ("it is eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl!", "it is ***!"),
+        ("token-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "token-***"),
+        ("a.eyJa.b eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.", "a.eyJa.b ***"),
         ("x" * 195 + "https://u:hush-hush@h", "x" * 195 + "https... 16 more"),
+        ({"name": ["password"], "value": 1}, {"name": ["password"], "value": 1}),
         ("GET /a?page=2&token=hush&x=1#f", "GET /a?page=2&token=***&x=1#f"),
         ("https://h/?X-Amz-Signature=hush", "https://h/?X-Amz-Signature=***"),
         ("https://h/hook?code=hush;sig=hush", "https://h/hook?code=***;sig=***"),
@@ -579,6 +582,37 @@ def test_depth_is_bounded() -> None:
 )
 def test_secrets_in_the_middle_of_something_are_redacted(data: object, redacted: object) -> None:
     assert redact(data) == redacted
+
+
+@pytest.mark.parametrize(
+    "part", ["eyJ-", "-eyJaaaaaaaa", "://a", "basic ", "a.", '"a":', "a=", "cookie:\n", '"a":"\\\\']
+)
+def test_hostile_texts_take_no_longer_than_others(part: str) -> None:
+    text = part * (1_000_000 // len(part)) + '=":'
+
+    assert redact_text(text).endswith(text[-1])  # else this test takes too long
+
+
+def test_the_time_for_a_body_is_bounded() -> None:
+    looked_at = 0
+
+    class Counted(list[object]):
+        def __getitem__(self, place: Any) -> Any:
+            nonlocal looked_at
+            looked_at += 1
+            return super().__getitem__(place)
+
+    redact(Counted([Counted(["a"] * 1000)] * 1000), Limits(100, 1000, 10, 50_000))
+
+    assert looked_at < 10
+
+
+def test_a_name_that_is_an_object_is_not_read_as_a_text() -> None:
+    class Large(dict[str, object]):
+        def __str__(self) -> str:
+            raise AssertionError
+
+    assert redact({"name": Large(a=1)}) == {"name": {"a": 1}}
 
 
 def test_redact_leaves_the_original_alone() -> None:

@@ -68,6 +68,20 @@ def test_one_probe_is_let_through_at_the_end_of_a_wait(circuit, clock):
     assert len(circuit) == 0
 
 
+def test_open_circuits_are_listed_those_that_stay_so_longest_first(circuit, clock):
+    fail(circuit, "half", times=2)
+    for key, times in {"a": 3, "b": 3, "c": 3}.items():
+        fail(circuit, key, times)
+    assert sorted(key for key, _ in circuit.open_circuits(10)) == ["a", "b", "c"]
+    clock.now += 11
+    assert circuit.open_circuits(10) == []  # any of them may be tried
+    assert circuit.wait("b") == circuit.wait("c") == 0  # probes
+    circuit.record("b", "failed")
+    ((key, seconds),) = circuit.open_circuits(1)
+    assert (key, seconds) == ("b", pytest.approx(20, rel=0.11))
+    assert [key for key, _ in circuit.open_circuits(10)] == ["b", "c"]
+
+
 def test_during_a_probe_the_others_wait_for_the_first_wait_at_most(circuit, clock):
     fail(circuit)
     for _ in range(3):

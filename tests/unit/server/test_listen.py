@@ -112,3 +112,17 @@ def test_a_port_that_is_not_permitted_is_named_with_both_ways_out(monkeypatch):
         "port 80 on 127.0.0.1 cannot be used (Permission denied): set STEADYBIT_EXTENSION_PORT to a port above 1023, "
         "or grant the process CAP_NET_BIND_SERVICE"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "http://127.0.0.1:8082/"),
+        ({"event_log_address": "::1"}, "http://[::1]:8082/"),
+        ({"event_log_address": "0.0.0.0"}, "http://localhost:8082/"),
+        ({"event_log_address": "::"}, "http://localhost:8082/"),
+        ({"tls_server_cert": "a", "tls_server_key": "b"}, "https://127.0.0.1:8082/"),
+    ],
+)
+def test_the_event_log_is_named_as_browsers_reach_it(settings, url):
+    assert listen.event_log_url(Settings(**settings), 8082) == url

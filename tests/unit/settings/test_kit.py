@@ -9,7 +9,7 @@ import pytest
 from extension_kit.errors import SettingError
 from extension_kit.settings.declare import TEXT, TRUE_OR_FALSE, Section, setting
 from extension_kit.settings.environment import idle_variables, unknown_variables
-from extension_kit.settings.kit import SERVE, WORKER, WSGI, Settings
+from extension_kit.settings.kit import EVENT_LOG, SERVE, WORKER, WSGI, Settings
 from extension_kit.settings.readme_table import settings_markdown, settings_table, with_settings_table
 
 CERT, KEY = "STEADYBIT_EXTENSION_TLS_SERVER_CERT", "STEADYBIT_EXTENSION_TLS_SERVER_KEY"
@@ -83,6 +83,15 @@ def test_defaults() -> None:
         "smtp_username": "",
         "smtp_password": "",
         "smtp_sender": "",
+        "event_log_port": None,
+        "event_log_address": "127.0.0.1",
+        "event_log_password": "",
+        "event_log_open": "",
+        "event_log_read_only": False,
+        "event_log_raw": False,
+        "event_log_trusted_header": "",
+        "event_log_trusted_proxies": (),
+        "event_log_hosts": (),
     }
 
 
@@ -107,6 +116,11 @@ def test_defaults() -> None:
             (ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
         ),
         (NETWORKS, "127.0.0.1", "delivery_allow_networks", (ip_network("127.0.0.1/32"),)),
+        ("EXTENSION_EVENT_LOG_PORT", "0", "event_log_port", 0),
+        ("EXTENSION_EVENT_LOG_PASSWORD", "12345678", "event_log_password", "12345678"),
+        ("EXTENSION_EVENT_LOG_OPEN", "Loopback", "event_log_open", "loopback"),
+        ("EXTENSION_EVENT_LOG_TRUSTED_HEADER", "X-Forwarded-User", "event_log_trusted_header", "X-Forwarded-User"),
+        ("EXTENSION_EVENT_LOG_HOSTS", "Events.example.com., log,", "event_log_hosts", ("events.example.com", "log")),
         ("EXTENSION_DELIVERY_TIMEOUT", "300", "delivery_timeout", 300.0),
         ("EXTENSION_SMTP_SECURITY", "TLS", "smtp_security", "tls"),
         ("EXTENSION_UNIX_SOCKET_MODE", "666", "unix_socket_mode", "0666"),
@@ -180,6 +194,31 @@ def test_tls_variables(environment: pytest.MonkeyPatch) -> None:
             "EXTENSION_SMTP_USERNAME is not set: it must be provided with EXTENSION_SMTP_PASSWORD",
         ),
         ({PORT: "8081"}, f"{PORT} and {HEALTH_PORT} are both 8081: two different ports are allowed"),
+        *(
+            (
+                {variable: "8090", "EXTENSION_EVENT_LOG_PORT": "8090"},
+                f"{variable} and EXTENSION_EVENT_LOG_PORT are both 8090: two different ports are allowed",
+            )
+            for variable in (PORT, HEALTH_PORT)
+        ),
+        (
+            {"EXTENSION_EVENT_LOG_PASSWORD": "hush123"},
+            "EXTENSION_EVENT_LOG_PASSWORD cannot be used: it has fewer than 8 characters",
+        ),
+        (
+            {"EXTENSION_EVENT_LOG_OPEN": "true"},
+            'EXTENSION_EVENT_LOG_OPEN is "true": loopback is allowed',
+        ),
+        (
+            {"EXTENSION_EVENT_LOG_TRUSTED_HEADER": "X_Forwarded_User"},
+            'EXTENSION_EVENT_LOG_TRUSTED_HEADER is "X_Forwarded_User": the name of a header, such as X-Forwarded-User '
+            "is allowed",
+        ),
+        (
+            {"EXTENSION_EVENT_LOG_HOSTS": "https://events.example.com"},
+            'EXTENSION_EVENT_LOG_HOSTS is "https://events.example.com": names such as events.example.com, without '
+            "ports, separated by commas is allowed",
+        ),
         (
             {PORT: "x", "EXTENSION_WEB_WORKERS": "0"},
             f'{PORT} is "x": a whole number from 0 to 65535 is allowed; '
@@ -223,7 +262,13 @@ def test_a_database_of_another_kind_is_named(environment: pytest.MonkeyPatch) ->
     )
 
 
-@pytest.mark.parametrize("variables", [{PORT: "0", HEALTH_PORT: "0"}, {PORT: "8081", "UNIX_SOCKET": "/run/x.sock"}])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {PORT: "0", HEALTH_PORT: "0", "EXTENSION_EVENT_LOG_PORT": "0"},
+        {PORT: "8081", "UNIX_SOCKET": "/run/x.sock", "EXTENSION_EVENT_LOG_PORT": "8081"},
+    ],
+)
 def test_ports_that_do_not_collide(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     for variable, value in variables.items():
         environment.setenv(variable.replace("UNIX", "STEADYBIT_EXTENSION_UNIX"), value)
@@ -363,11 +408,12 @@ def test_markdown_of_sections() -> None:
 def test_every_setting_of_the_kit_acts_somewhere() -> None:
     acts_in = {row.variable: row.acts_in for row in settings_table()}
 
-    assert set(", ".join(acts_in.values()).split(", ")) == {SERVE, WORKER, WSGI}
+    assert set(", ".join(acts_in.values()).split(", ")) == {SERVE, WORKER, EVENT_LOG, WSGI}
     assert acts_in[PORT] == "serve"
     assert acts_in[HEALTH_PORT] == "serve, worker"
     assert acts_in["EXTENSION_WORKER_THREADS"] == "worker, WSGI"
-    assert acts_in["EXTENSION_DATABASE_URL"] == "serve, worker, WSGI"
+    assert acts_in["EXTENSION_DATABASE_URL"] == "serve, worker, event-log, WSGI"
+    assert acts_in["EXTENSION_EVENT_LOG_PORT"] == "serve, event-log"
 
 
 @pytest.mark.parametrize(
@@ -376,13 +422,14 @@ def test_every_setting_of_the_kit_acts_somewhere() -> None:
         (
             WSGI,
             {PORT: "80", "EXTENSION_WEB_THREADS": "1", "EXTENSION_WORKER_THREADS": "1"},
-            f"{PORT} does nothing under WSGI: addresses, TLS, connections and log lines are up to the WSGI server",
+            f"{PORT} does nothing under WSGI: `extension-kit event-log` serves the event log, and addresses, TLS, "
+            "connections and log lines are up to the WSGI server",
         ),
         (
             WSGI,
             {"STEADYBIT_LOG_LEVEL": "warn", CERT + "_FILE": "/a", PORT: "80", KEY: ""},
-            f"{PORT}, {CERT}_FILE and STEADYBIT_LOG_LEVEL do nothing under WSGI: addresses, TLS, connections and log "
-            "lines are up to the WSGI server",
+            f"{PORT}, {CERT}_FILE and STEADYBIT_LOG_LEVEL do nothing under WSGI: `extension-kit event-log` serves the "
+            "event log, and addresses, TLS, connections and log lines are up to the WSGI server",
         ),
         (WSGI, {USERNAME: "a", "EXTENSION_GRACE_PERIOD": "1", "STEADYBIT_EXTENSION_OTHER": "1"}, ""),
         (
@@ -397,6 +444,12 @@ def test_every_setting_of_the_kit_acts_somewhere() -> None:
             "settings of deliveries",
         ),
         (SERVE, {}, ""),
+        (
+            EVENT_LOG,
+            {"EXTENSION_EVENT_LOG_PORT": "80", "EXTENSION_DATABASE_URL": "x", PORT: "80"},
+            f"{PORT} does nothing in an event log: `extension-kit serve` and `extension-kit worker` heed the other "
+            "settings",
+        ),
     ],
 )
 def test_settings_that_do_not_act(

@@ -56,6 +56,8 @@ def test_the_wait_grows_and_has_an_end(clock):
         (("2001:db8::1", "a"), ("2001:db8::ffff:1", "b"), True),  # one network
         (("2001:db8::1", "a"), ("2001:db8:0:1::1", "b"), False),
         ((None, "a"), (None, "b"), True),
+        (("192.0.2.1", None), ("192.0.2.1", None), True),
+        (("192.0.2.1", None), ("192.0.2.2", None), False),  # without names, none is common to them
     ],
 )
 def test_addresses_and_names_are_counted(clock, tried, next_try, is_held):

@@ -1,4 +1,4 @@
-"""The event log: paused receivers, workers with their last sign of life, and actions of people."""
+"""The event log: paused receivers, workers' signs of life, actions of people; ended deliveries by number."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +16,7 @@ def upgrade() -> None:
         sa.Column("listener", sa.String(255), nullable=False),
         sa.Column("paused_at", _TIME, nullable=False),
         sa.Column("paused_by", sa.String(255), nullable=False),
+        sa.Column("resumed_at", _TIME),
         sa.PrimaryKeyConstraint("listener", name="pk_paused_receivers"),
     )
     op.create_table(
@@ -46,3 +47,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ref", name="pk_actions"),
         sqlite_autoincrement=True,
     )
+    op.drop_index("ix_deliveries_ended", "deliveries")
+    ended = sa.text("status <> 'waiting'")
+    op.create_index("ix_deliveries_ended", "deliveries", ["status", "ref"], sqlite_where=ended, postgresql_where=ended)
