@@ -1,0 +1,69 @@
+"""Takes the pictures of the event log in docs/images anew, to be looked at before they are committed."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from tests.support.browsing import CHROMIUM, arguments, serve_with_event_log
+from tests.support.durable import statuses
+from tests.support.paths import KIT
+from tests.support.waiting import wait_until
+
+FOLDER = Path(__file__).parents[2] / "docs" / "images"
+DEAD = "/deliveries?status=dead"
+RUN_THAT_FAILED = "xpath=//tr[.//*[contains(@class, 'failed')]]//th//a"
+
+
+def main():
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        log = Path(folder) / "log"
+        with serve_with_event_log(log, "/srv/reports", EXTENSION_EVENT_LOG_OPEN="loopback") as server:
+            subprocess.run([KIT, "agent", server.url, "--generate", "40", "--fast"], check=True, capture_output=True)
+            wait_until(lambda: "waiting" not in statuses(f"sqlite:///{log}.db"))
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments())
+            take_wide(browser.new_page(viewport={"width": 1280, "height": 800}), server.event_log)
+            take_narrow(browser.new_page(viewport={"width": 360, "height": 740}, color_scheme="dark"), server.event_log)
+            browser.close()
+
+
+def take_wide(page, base):
+    for name, path, link in (
+        ("overview", "/", None),
+        ("events", "/events?event=experiment.execution.failed", None),
+        ("event", "/events?event=experiment.execution.failed", "tbody th a"),
+        ("deliveries", DEAD, None),
+        ("delivery", f"{DEAD}&listener=extension-pager.page", "tbody th a"),
+        ("receivers", "/receivers", None),
+        ("runs", "/runs", None),
+        ("run", "/runs", RUN_THAT_FAILED),
+    ):
+        take(page, name, f"{base}{path}", link)
+    page.goto(f"{base}{DEAD}")
+    page.get_by_role("button", name="Replay all that match").click()
+    page.get_by_role("heading", name="Replay").wait_for()
+    take(page, "confirmation")
+    page.get_by_role("main").get_by_role("button").click()
+    page.get_by_role("heading", name="done").wait_for()
+    take(page, "action")
+    take(page, "actions", f"{base}/actions")
+
+
+def take_narrow(page, base):
+    take(page, "narrow", f"{base}/deliveries?status=delivered", "tbody th a")
+
+
+def take(page, name, url=None, link=None):
+    """Take the picture of a page, or of the first page that it links to by a selector."""
+    if url is not None:
+        page.goto(url)
+    if link is not None:
+        page.locator(link).first.click()
+        page.locator("dl.facts").wait_for()
+    page.screenshot(path=FOLDER / f"event-log-{name}.png")
+
+
+if __name__ == "__main__":
+    main()
