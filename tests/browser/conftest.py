@@ -28,10 +28,13 @@ def open_page(chromium):
     """
 
     @contextmanager
-    def open_page(url, *, javascript=True, width=1280, dark=False, may_complain=False):
-        scheme = "dark" if dark else "light"
-        size = {"width": width, "height": 900}
-        context = chromium.new_context(java_script_enabled=javascript, viewport=size, color_scheme=scheme)
+    def open_page(url, *, javascript=True, width=1280, dark=False, headers=None, may_complain=False):
+        context = chromium.new_context(
+            java_script_enabled=javascript,
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            extra_http_headers=headers,
+        )
         context.set_default_timeout(30_000)
         page = context.new_page()
         asked, complaints = [], []

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.browsing import serve_with_event_log
 from tests.support.waiting import wait_until
 
 FAILED = "experiment.execution.failed"
@@ -189,3 +190,36 @@ class TestDeliveries:
         wait_for_status(page, f"{served.event_log}/deliveries?event_id={other}", "dead")
         page.goto(address)
         return address if page.locator("tbody .status.waiting").count() else None
+
+
+def test_those_who_only_read_have_no_actions(tmp_path, open_page, log_in, event):
+    with serve_with_event_log(tmp_path / "log", tmp_path / "reports", EXTENSION_EVENT_LOG_READ_ONLY="true") as server:
+        assert server.post("/events/report", event(FAILED)).status == 200
+        with open_page(f"{server.event_log}/deliveries?status=dead", may_complain=True) as page:
+            log_in(page)
+            wait_for_status(page, page.url, "dead")
+            assert page.locator("main button").all_inner_texts() == ["Filter"]
+            page.locator("tbody th a").click()
+            page.get_by_role("heading", name="Attempts").wait_for()
+            assert page.locator("main button").count() == 0
+            delivery = page.url
+            page.evaluate(
+                """token => {
+                    const form = document.body.appendChild(document.createElement("form"));
+                    form.method = "post";
+                    form.action = "/deliveries/discard";
+                    for (const [name, value] of [["csrf", token], ["ref", "1"]]) {
+                        const field = form.appendChild(document.createElement("input"));
+                        field.name = name;
+                        field.value = value;
+                    }
+                    const button = form.appendChild(document.createElement("button"));
+                    button.textContent = "Discard it";
+                }""",
+                page.locator("input[name=csrf]").first.get_attribute("value"),
+            )
+            with page.expect_navigation() as navigation:
+                page.get_by_role("button", name="Discard it").click()
+            assert navigation.value.status == 403
+            page.goto(delivery)
+            assert page.locator("h1 .status.dead").count() == 1

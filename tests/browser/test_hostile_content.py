@@ -73,3 +73,22 @@ def test_secrets_are_not_shown(served, open_page, log_in, event):
         page.get_by_role("heading", name="Attempts").wait_for()
         assert "hush" not in page.content()
         assert "failed" in page.content()
+
+
+def test_a_name_from_a_proxy_stays_text(tmp_path, open_page):
+    """The header of a proxy for single sign-on, with the name of a person who pauses a receiver."""
+    proxy = {
+        "EXTENSION_EVENT_LOG_TRUSTED_HEADER": "X-Forwarded-User",
+        "EXTENSION_EVENT_LOG_TRUSTED_PROXIES": "127.0.0.0/8",
+    }
+    name = '<b id="owned" hx-get="/x">eve</b>'
+    with (
+        serve_with_event_log(tmp_path / "log", tmp_path, [str(APPS / "quoting.py")], **proxy) as server,
+        open_page(f"{server.event_log}/receivers", headers={"X-Forwarded-User": name}) as page,
+    ):
+        page.get_by_role("button", name="Pause quoting").click()
+        page.locator(".status.paused").wait_for()
+        for path in ("/receivers", "/actions"):
+            page.goto(f"{server.event_log}{path}")
+            assert name in page.locator("main").inner_text()
+            assert page.locator("#owned").count() == 0
