@@ -74,7 +74,7 @@ def moment(time: datetime) -> str:
     try:
         return time.astimezone(UTC).isoformat(" ", "seconds")[:19]
     except OverflowError:
-        return time.isoformat(" ", "seconds")[:19]
+        return time.isoformat(" ", "seconds")
 
 
 def redacted(text: str) -> str:

@@ -101,7 +101,7 @@ def test_the_scripts_of_the_documentation_do_what_it_says(database_url, tmp_path
         assert [each["event"] for each in listed["deliveries"]] == names[2::-1]
         assert listed["count"] == {"number": 3, "is_exact": True}
         action = run(replaying)
-        assert (action["kind"], action["made_by"], action["expected"]) == ("replay", "ada", 3)
+        assert (action["kind"], action["made_by"], action["expected"]) == ("replay", "ada (by password)", 3)
         wait_until(lambda: get(server, f"/api/actions/{action['ref']}")["state"] == "done")
     assert statuses(database_url) == {"waiting": 3, "dead": 1}
 
@@ -113,7 +113,7 @@ def test_an_action_of_a_server_that_is_told_to_stop_says_so(dead_letters, tmp_pa
     left = statuses(dead_letters)
     with served(dead_letters, tmp_path) as server:
         row = get(server, action)
-        assert (row["state"], row["made_by"]) == ("failed", "ada")
+        assert (row["state"], row["made_by"]) == ("failed", "ada (by password)")
         assert "was stopped" in row["error"]
         assert row["changed"] == 20_000 - left["dead"] == left.get("waiting", 0)
 

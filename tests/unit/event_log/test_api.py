@@ -418,7 +418,7 @@ class TestRights:
             right = basic("ada", "a long password")
             assert client.get("/api/deliveries", headers=right).status_code == 200
             begun = client.send_json("/api/deliveries/replay", {"refs": refs[:1]}, **right)
-            assert (begun.status_code, begun.json["made_by"]) == (202, "ada")
+            assert (begun.status_code, begun.json["made_by"]) == (202, "ada (by password)")
 
     @pytest.mark.parametrize("path", POSTS)
     def test_a_page_elsewhere_changes_nothing(self, client, database, refs, path):
