@@ -22,8 +22,17 @@ MOST_PENDING = 1000
 
 _PERIOD = timedelta(hours=24)
 _COLUMNS = (
-    *("Contract", "Event", "From", "Action", "To", "State", "Order"),
-    *("Not ended", "Last execution", "Last begun", "Executions of the last 24 hours"),
+    "Contract",
+    "Event",
+    "From",
+    "Action",
+    "To",
+    "State",
+    "Order",
+    "Not ended",
+    "Last execution",
+    "Last begun",
+    "Executions of the last 24 hours",
 )
 
 

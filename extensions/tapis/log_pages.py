@@ -17,8 +17,16 @@ _MOST_ADDRESSES = 3
 _LARGEST = 2**63 - 1
 _SERIES = ("Series", "Subject", "Source", "Tenant", "Events", "Began", "Last event", "Events kept", "Deliveries")
 _SUBSCRIPTIONS = (
-    *("Subscription", "Owner", "Tenant", "Events", "Subject", "Targets"),
-    *("State", "Expiry", "Waiting deliveries", "Dead letters"),
+    "Subscription",
+    "Owner",
+    "Tenant",
+    "Events",
+    "Subject",
+    "Targets",
+    "State",
+    "Expiry",
+    "Waiting deliveries",
+    "Dead letters",
 )
 
 

@@ -166,8 +166,20 @@ class TestJobs:
     @pytest.mark.parametrize(
         "place",
         [
-            *("", "x", "[]", "{}", "1", "[4,null,1]", '[3,"2026-11-21T10:00:00Z",1]', "[0,null,1]", '[0,"x",1]'),
-            *("[3,null,-1]", "[3,null,true]", "[3,null,9223372036854775808]", "[3,null,1e3]", "[[],null,1]"),
+            "",
+            "x",
+            "[]",
+            "{}",
+            "1",
+            "[4,null,1]",
+            '[3,"2026-11-21T10:00:00Z",1]',
+            "[0,null,1]",
+            '[0,"x",1]',
+            "[3,null,-1]",
+            "[3,null,true]",
+            "[3,null,9223372036854775808]",
+            "[3,null,1e3]",
+            "[[],null,1]",
         ],
     )
     def test_other_places_are_refused(self, page, place):
