@@ -34,7 +34,8 @@ ENV PATH=/opt/extension/bin:${PATH} \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    EXTENSION_DATABASE_URL=sqlite:////data/extension.db
+    EXTENSION_DATABASE_URL=sqlite:////data/extension.db \
+    EXTENSION_REVISION=${REVISION}
 COPY LICENSE /licenses/LICENSE
 COPY --from=build /opt/extension /opt/extension
 WORKDIR /extension

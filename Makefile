@@ -40,11 +40,26 @@ $(VENV)/.browser-installed: $(INSTALLED)
 .PHONY: browser
 browser: $(VENV)/.browser-installed ## Install what the tests of pages need beside Chromium
 
+# What `make run` and `make demo` do: the folder in extensions/, and the words to say again with other ports.
+define demonstrate
+@STEADYBIT_EXTENSION_PORT=$(PORT) STEADYBIT_EXTENSION_HEALTH_PORT=$(HEALTH_PORT) EXTENSION_EVENT_LOG_PORT=$(EVENT_LOG_PORT) \
+	sh extensions/$(1)/demo.sh $(BIN)/extension-kit || { code=$$?; \
+	[ $$code -ne 2 ] || echo "Other ports: make $(2) PORT=9000 HEALTH_PORT=9001 EVENT_LOG_PORT=9002" >&2; exit $$code; }
+endef
+
 .PHONY: run
 run: $(INSTALLED) ## Serve two examples, play recorded events, replay a dead letter (PORT=8080 HEALTH_PORT=8081 EVENT_LOG_PORT=8082)
-	@STEADYBIT_EXTENSION_PORT=$(PORT) STEADYBIT_EXTENSION_HEALTH_PORT=$(HEALTH_PORT) EXTENSION_EVENT_LOG_PORT=$(EVENT_LOG_PORT) \
-		sh extensions/announce/demo.sh $(BIN)/extension-kit || { code=$$?; \
-		[ $$code -ne 2 ] || echo "Other ports: make run PORT=9000 HEALTH_PORT=9001 EVENT_LOG_PORT=9002" >&2; exit $$code; }
+	$(call demonstrate,announce,run)
+
+DEMONSTRATED := $(sort $(patsubst extensions/%/demo.sh,%,$(wildcard extensions/*/demo.sh)))
+
+.PHONY: demo-exists
+demo-exists:
+	$(if $(filter $(EXTENSION),$(DEMONSTRATED)),,$(error make demo EXTENSION=... shows one of: $(DEMONSTRATED)))
+
+.PHONY: demo
+demo: demo-exists $(INSTALLED) ## Show a ready-made extension at work: EXTENSION=announce (and the ports of `make run`)
+	$(call demonstrate,$(EXTENSION),demo EXTENSION=$(EXTENSION))
 
 .PHONY: test
 test: $(INSTALLED) $(VENV)/.tapipy-installed ## Run all tests this machine can run
@@ -100,6 +115,37 @@ lock: $(INSTALLED) ## Choose the versions of what is in the image anew
 	@$(LOCK) pyproject.toml --extra image --output-file requirements.lock
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
 		| tr ' ' '\n' | $(LOCK) - --output-file requirements-build.lock
+
+$(VENV)/.dist-installed: $(INSTALLED)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --group dist
+	@touch $@
+
+.PHONY: dist
+dist: $(VENV)/.dist-installed ## Build the source distribution and the wheel in dist/, and try both in environments of their own
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist . > /dev/null
+	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/python tools/try_distributions.py dist
+
+IMAGE ?= extension-kit
+VERSION ?= $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+.PHONY: image
+image: ## Build the image (IMAGE=extension-kit VERSION= REVISION=); with PUSH=1 for two architectures, attested, and push it
+	@if [ -n "$(PUSH)" ]; then \
+		docker buildx create --name extension-kit --driver docker-container --use 2>/dev/null || docker buildx use extension-kit; \
+		docker run --rm --privileged tonistiigi/binfmt --install arm64 >/dev/null; \
+		docker buildx build --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max --push \
+			--build-arg VERSION="$(VERSION)" --build-arg REVISION="$(REVISION)" --tag "$(IMAGE):$(VERSION)" .; \
+	else \
+		docker build --build-arg VERSION="$(VERSION)" --build-arg REVISION="$(REVISION)" --tag "$(IMAGE):$(VERSION)" .; \
+	fi
+
+.PHONY: workflows
+workflows: $(INSTALLED) ## Check .github/workflows for mistakes and for ways in (zizmor)
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'zizmor>=1.30,<2'
+	@$(BIN)/zizmor --offline --quiet .github
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure speed, as ratios (takes minutes)

@@ -27,6 +27,7 @@ from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import DELIVERED
 from extension_kit.engine.claiming import Claiming
+from extension_kit.engine.pools import Pools
 from extension_kit.engine.postgresql_queue import PostgresqlQueue
 from extension_kit.engine.queue import Queue
 from extension_kit.engine.shares import Shares
@@ -122,7 +123,7 @@ class _Filled:
 
     def _claim(self, numbers: Sequence[int]) -> float:
         """Claim for free threads, and give the claims up. Return the milliseconds of it."""
-        claiming = Claiming(self._queue, Shares(_THREADS), lambda *_: _handler(_nothing), lambda names: {})
+        claiming = Claiming(self._queue, Pools(Shares(_THREADS)), lambda *_: _handler(_nothing), lambda names: {})
         began = time.perf_counter()
         with self._database.transaction() as connection, connection.begin_nested() as claimed:
             claiming.claim(connection, numbers, _NOTHING_HELD, datetime.now(UTC))

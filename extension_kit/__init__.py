@@ -4,9 +4,18 @@
 protocol of another system also imports ``extension_kit.protocol``, and tests use ``extension_kit.testing``.
 """
 
-from extension_kit.errors import ConfigurationError, ExtensionKitError, GiveUp, RegistrationError, RetryLater
+from extension_kit.errors import (
+    ConfigurationError,
+    ExtensionKitError,
+    GiveUp,
+    NotReady,
+    RegistrationError,
+    RetryLater,
+    SettingError,
+)
 from extension_kit.events.event import Event
 from extension_kit.events.principals import AccessTokenPrincipal, BatchPrincipal, Principal, UserPrincipal
+from extension_kit.events.state import State
 from extension_kit.events.steadybit import (
     ExperimentExecution,
     ExperimentStepExecution,
@@ -25,8 +34,11 @@ __all__ = [
     "Extension",
     "ExtensionKitError",
     "GiveUp",
+    "NotReady",
     "Principal",
     "RegistrationError",
     "RetryLater",
+    "SettingError",
+    "State",
     "UserPrincipal",
 ]

@@ -86,6 +86,26 @@ class GiveUp(ExtensionKitError):
         super().__init__(message or "the function gave up, without a reason")
 
 
+class NotReady(ExtensionKitError):
+    """Raised by a function that can make no delivery at the moment, for example because its token is refused.
+
+    The attempt does not count. All deliveries to the function wait, and one of them is tried from time to time.
+
+    Args:
+        reason: the reason, for the log and for readiness probes.
+        retry_in: seconds until one delivery is tried again; one second at least.
+
+    Raises:
+        TypeError: ``retry_in`` is not a number.
+    """
+
+    def __init__(self, reason: str | None = None, retry_in: float = 30.0) -> None:
+        if not _is_number(retry_in):
+            raise TypeError(f"NotReady takes a number of seconds, such as retry_in=60, not {retry_in!r:.80}")
+        super().__init__(reason or "the function is not ready, without a reason")
+        self.retry_in = float(retry_in)
+
+
 class RetryLater(ExtensionKitError):
     """Raised by a function to have its delivery retried after some seconds.
 
@@ -98,7 +118,7 @@ class RetryLater(ExtensionKitError):
     """
 
     def __init__(self, seconds: float, message: str | None = None) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds != seconds:  # not-a-number
+        if not _is_number(seconds):
             raise TypeError(f"RetryLater takes a number of seconds, such as RetryLater(60), not {seconds!r:.80}")
         super().__init__(message or f"the function asked to be run again in {seconds:g} s")
         self.seconds = float(seconds)
@@ -106,3 +126,8 @@ class RetryLater(ExtensionKitError):
 
 class HandlerFileError(ConfigurationError):
     """A handler file or module cannot be loaded."""
+
+
+def _is_number(value: object) -> bool:
+    is_numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_numeric and value == value  # not-a-number is unequal to itself

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from extension_kit.deliveries.retry import MAX_DELAY, RetrySchedule, is_number
 from extension_kit.errors import RegistrationError, RenamedWarning
 from extension_kit.events.event import STEADYBIT
+from extension_kit.events.listener import Listener
 from extension_kit.events.patterns import check_pattern
-from extension_kit.events.registry import IndexProvider, Listener, Registry
+from extension_kit.events.readable_state import ExtensionState
+from extension_kit.events.registry import IndexProvider
 from extension_kit.events.unfinished import unfinished_kind
+from extension_kit.runtime.configured import Configured, SettingsT
+from extension_kit.runtime.forwarding import Forwarding
+from extension_kit.runtime.hooked import Hooked
 from extension_kit.runtime.service import Service
 from extension_kit.settings.kit import Settings
 
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
 
-class Extension:
+class Extension(Configured[SettingsT], Forwarding, Hooked):
     """A named set of event listeners, registered with agents and run when their events arrive.
 
     Example:
@@ -37,16 +42,22 @@ class Extension:
     Args:
         name: the extension's name, shown in logs and in its OpenAPI document.
         version: the extension's version, shown in the same places.
+        settings: the class of its settings: a frozen dataclass of ``setting(...)`` fields, see
+            ``extension_kit.protocol``. Their variables begin with ``EXTENSION_``.
+
+    Raises:
+        RegistrationError: the name is empty, or the settings are not declared as they have to be.
     """
 
-    def __init__(self, name: str, *, version: str = "unknown") -> None:
+    def __init__(self, name: str, *, version: str = "unknown", settings: "type[SettingsT] | None" = None) -> None:
         if not isinstance(name, str) or not name.strip():
             raise RegistrationError(f"an extension needs a name, such as 'extension-oncall', not {name!r}")
-        self.name = name
+        super().__init__(name, settings)
         self.version = version
-        self.registry = Registry()
         self.protocols: list[EventProtocol[Any]] = []
         """Event protocols of other systems, added with ``add_protocol``."""
+        self.state = ExtensionState()
+        """The values that functions keep with ``event.state``, read outside deliveries once the extension is served."""
 
     def listen_to(
         self,
@@ -76,7 +87,8 @@ class Extension:
             timeout: seconds after which an attempt counts as failed; by default ``EXTENSION_FUNCTION_TIMEOUT``.
 
         Returns:
-            A decorator that registers a function and returns it unchanged. The function takes the event or nothing.
+            A decorator that registers a function and returns it unchanged. The function takes the event or nothing. It
+            may be an ``async def`` function: these run on one event loop of the process, which they must not block.
 
         Raises:
             RegistrationError: the declaration cannot work; the message says how to write it.
@@ -120,6 +132,7 @@ class Extension:
         Raises:
             RegistrationError: the protocol's source is Steadybit's, or a name is not a pattern.
         """
+        self._refuse_while_configuring("add_protocol")
         if protocol.source == STEADYBIT:
             raise RegistrationError(f"{STEADYBIT!r} is the source of agents' events: name another system")
         if isinstance(protocol.names, str):
@@ -153,11 +166,6 @@ class Extension:
         """Call ``extend_index``, by its former name."""
         warnings.warn("extension.index is called extension.extend_index now", RenamedWarning, stacklevel=2)
         self.extend_index(provider)
-
-    @property
-    def listeners(self) -> list[Listener]:
-        """The listeners registered so far."""
-        return self.registry.listeners
 
     def serve(self) -> NoReturn:
         """Serve the calling script, as ``extension-kit serve FILE`` does, until a signal arrives.

@@ -18,7 +18,12 @@ from extension_kit.runtime.service import Service
 from extension_kit.settings.kit import Settings
 
 _READY_MADE = Path("extensions")  # in a checkout, and in the image
-_EXTRAS = {"apscheduler": "apscheduler", "kombu": "amqp", "prometheus_client": "metrics", "pytest": "testing"}
+_EXTRAS = {
+    "apscheduler": "apscheduler",
+    "kombu": "amqp",
+    "prometheus_client": "metrics",
+    "pytest": "testing",
+}
 """Module name -> extra of this package that installs the module. Others belong to the extension of their name."""
 
 
@@ -146,6 +151,12 @@ def _module_of(target: str) -> tuple[str, Path]:
     if not path.stem.isidentifier():
         raise HandlerFileError(f"{target}: {path.stem} cannot be imported, name it with letters, digits and _")
     return path.stem, path.parent
+
+
+def folder_of(target: str) -> Path:
+    """Return the folder of a target that is a file or folder; the current one for a module."""
+    path = Path(target).resolve()
+    return path if path.is_dir() else path.parent if path.exists() else Path.cwd()
 
 
 def _looks_like_path(target: str) -> bool:

@@ -21,7 +21,7 @@ from extension_kit.deliveries.tables import bounded
 from extension_kit.errors import RegistrationError, RenamedWarning, SettingError, StoreError, StoreUnavailable
 from extension_kit.events.answers import Answer as RouteAnswer
 from extension_kit.events.foreign_json import ForeignJson, read_foreign_json
-from extension_kit.events.patterns import PatternIndex, check_pattern
+from extension_kit.events.patterns import EVENT_NAMES, PatternIndex, check_pattern
 from extension_kit.events.published import PublishedEvent
 from extension_kit.events.schema.camel_case import CamelCase, camel_case
 from extension_kit.events.schema.openapi import OPENAPI_VERSION, json_schema_components
@@ -34,7 +34,7 @@ from extension_kit.runtime.log_pages import BadPlace, Cell, Link, LogPage, LogTa
 from extension_kit.senders import Message, Outcome
 from extension_kit.senders.http_calls import Answer, CallFailed, HttpCalls
 from extension_kit.settings.declare import TEXT, TRUE_OR_FALSE, Kind, one_of, seconds, setting, whole_number
-from extension_kit.settings.kinds import MOST_WAITS, SCHEDULE, SECRET, SECRETS, Schedule
+from extension_kit.settings.kinds import FILE, MOST_WAITS, NAMES, SCHEDULE, SECRET, SECRETS, URL, Schedule
 from extension_kit.store.batches import batches, delete_in_batches
 from extension_kit.store.bulk_insert import BulkInsert
 from extension_kit.store.bulk_statement import BulkStatement
@@ -65,8 +65,11 @@ if TYPE_CHECKING:
     from extension_kit.store.cipher import Cipher
 
 __all__ = [
+    "EVENT_NAMES",
+    "FILE",
     "JSON_SCHEMA_DIALECT",
     "MOST_WAITS",
+    "NAMES",
     "NUMBER",
     "OPENAPI_VERSION",
     "SCHEDULE",
@@ -74,6 +77,7 @@ __all__ = [
     "SECRETS",
     "TEXT",
     "TRUE_OR_FALSE",
+    "URL",
     "Answer",
     "BadPlace",
     "BasicCredentials",

@@ -1,4 +1,4 @@
-"""Event protocols of the ready-made extensions, which the other tools write documents and tables for."""
+"""The ready-made extensions and their event protocols, which the other tools write documents and tables for."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -18,10 +18,16 @@ class ReadyMade(NamedTuple):
     protocol: EventProtocol[Any]
 
 
-def protocols() -> Iterator[ReadyMade]:
-    """Import the extension of each folder of ``extensions/``, and yield its event protocols."""
+def extensions() -> Iterator[tuple[str, Extension]]:
+    """Import each folder of ``extensions/``, and yield its name with each extension in it."""
     for package in sorted((ROOT / "extensions").glob("*/__init__.py")):
         folder = package.parent.name
-        module = import_module(f"extensions.{folder}")
-        for extension in [value for value in vars(module).values() if isinstance(value, Extension)]:
-            yield from (ReadyMade(folder, protocol) for protocol in extension.protocols)
+        for value in vars(import_module(f"extensions.{folder}")).values():
+            if isinstance(value, Extension):
+                yield folder, value
+
+
+def protocols() -> Iterator[ReadyMade]:
+    """Yield the event protocols of the extensions."""
+    for folder, extension in extensions():
+        yield from (ReadyMade(folder, protocol) for protocol in extension.protocols)

@@ -1,18 +1,18 @@
 """Write the settings tables of the READMEs from the declarations of the settings: ``make settings``."""
 
-import dataclasses
 from typing import Any
 
+from extension_kit.runtime.contract import settings_classes
 from extension_kit.settings.kit import Settings
-from extension_kit.settings.readme_table import with_settings_table
-from tools.ready_made import ROOT, protocols
+from extension_kit.settings.readme_table import settings_table, with_settings_table
+from tools.ready_made import ROOT, extensions
 
-TABLES: dict[str, type[Any]] = {
-    "README.md": Settings,
+TABLES: dict[str, list[type[Any]]] = {
+    "README.md": [Settings],
     **{
-        f"extensions/{folder}/README.md": protocol.settings
-        for folder, protocol in protocols()
-        if dataclasses.fields(protocol.settings)
+        f"extensions/{folder}/README.md": settings_classes(extension)
+        for folder, extension in extensions()
+        if settings_table(*settings_classes(extension))
     },
 }
 """The settings that each README lists."""
@@ -24,10 +24,10 @@ def main() -> None:
     Raises:
         ValueError: a README does not have the two comments between which its table stands.
     """
-    for name, settings in TABLES.items():
+    for name, classes in TABLES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         try:
-            text = with_settings_table(text, settings)
+            text = with_settings_table(text, *classes)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         (ROOT / name).write_text(text, encoding="utf-8")

@@ -15,6 +15,7 @@ from extension_kit.cli import (
     receivers,
     registration,
     serve,
+    settings,
     worker,
 )
 from extension_kit.errors import ConfigurationError, StoreError
@@ -40,6 +41,7 @@ commands.add_command(serve.serve)
 commands.add_command(worker.worker)
 commands.add_command(openapi.openapi)
 commands.add_command(registration.registration)
+commands.add_command(settings.settings)
 commands.add_command(new.new)
 commands.add_command(agent.agent)
 commands.add_command(deliveries.deliveries)

@@ -67,7 +67,9 @@ def status() -> None:
 
     with existing(database_url()) as database:
         database.check_writable()
-        with closing(Inbox(database)) as inbox, database.read() as connection:
+        with closing(Inbox(database)) as inbox:
+            unfiled = inbox.unfiled().events  # first: an event that is filed meanwhile is in both, and not in neither
+        with database.read() as connection:
             by_status = select(deliveries.c.status, func.count().label("number")).group_by(deliveries.c.status)
             counts = {row.status: row.number for row in connection.execute(by_status)}
             lines: dict[str, object] = {
@@ -77,10 +79,11 @@ def status() -> None:
                 **row_counts(connection, metadata),
                 "waiting": counts.get(WAITING, 0),
                 "dead": counts.get(DEAD, 0),
-                "unfiled": inbox.unfiled().events,
+                "unfiled": unfiled,
             }
+    width = max(map(len, lines))
     for name, value in lines.items():
-        click.echo(f"{name:<13} {value}")
+        click.echo(f"{name:<{width}} {value}")
 
 
 @db.command("copy", epilog=examples("db copy sqlite:///extension.db postgresql://user@host/extension"))

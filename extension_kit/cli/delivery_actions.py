@@ -10,10 +10,20 @@ import click
 from sqlalchemy import Connection, Row
 
 from extension_kit.cli.database import upgraded
-from extension_kit.cli.delivery_table import record, shown_body, write_body, write_fields, write_json, write_list
+from extension_kit.cli.delivery_table import shown_body, write_body, write_fields, write_json, write_list
 from extension_kit.cli.progress import progress
-from extension_kit.deliveries.action_rows import COMMAND_LINE, DISCARD, REPLAY, RETRY_NOW, begin, end, report
+from extension_kit.deliveries.action_rows import (
+    COMMAND_LINE,
+    DISCARD,
+    REPLAY,
+    RETRY_NOW,
+    ActionCancelled,
+    begin,
+    end,
+    report,
+)
 from extension_kit.deliveries.adoption import AdoptionError, adopt, describe_orphans, last_unknown
+from extension_kit.deliveries.delivery_fields import delivery_fields
 from extension_kit.deliveries.inbox import Inbox
 from extension_kit.deliveries.pauses import paused
 from extension_kit.deliveries.queries import Filter, attempted_by_protocols, body_of, count, find, history
@@ -177,7 +187,7 @@ def adopt_deliveries(url: str, old: str, new: str, targets: Sequence[str]) -> No
         StoreError: the database cannot be used.
     """
     if targets:
-        keys = [listener.key for each in load_extensions(targets) for listener in each.registry.listeners]
+        keys = [listener.key for each in load_extensions(targets) for listener in each.make_registry().listeners]
         if new not in keys:
             raise click.ClickException(f"{new} is not in {', '.join(targets)}; there are: {', '.join(keys)}")
     with upgraded(url) as database:
@@ -202,11 +212,15 @@ def rebuild_queue(url: str) -> None:
 
 def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, object]]:
     behind = obstacles(connection, rows)
-    return [record(row, behind) for row in rows]
+    return [{"delivery": row.ref, **delivery_fields(row, behind)} for row in rows]
 
 
 def _all(database: Database, kind: str, wanted: Filter, changes: Iterable[Changed]) -> Changed:
-    """Make changes batch by batch, showing progress and writing it down as an action. Return their sum."""
+    """Make changes batch by batch, showing progress and writing it down as an action. Return their sum.
+
+    Raises:
+        ClickException: somebody has cancelled it in the event log.
+    """
     with database.transaction() as connection:
         total = count(connection, wanted)
         action = begin(connection, kind, COMMAND_LINE, to_query(wanted), total, datetime.now(UTC))
@@ -220,6 +234,9 @@ def _all(database: Database, kind: str, wanted: Filter, changes: Iterable[Change
                 with database.transaction() as connection:
                     report(connection, action, *done, datetime.now(UTC))
         error = None
+    except ActionCancelled as cancelled:
+        error = str(cancelled)
+        raise click.ClickException(f"{error} Changed before: {done.changed}.") from None
     finally:
         with suppress(StoreError), database.transaction() as connection:
             end(connection, action, *done, datetime.now(UTC), error)

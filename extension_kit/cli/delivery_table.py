@@ -8,7 +8,6 @@ from typing import Any
 import click
 import orjson
 from rich.console import Console
-from sqlalchemy import Row
 
 from extension_kit.deliveries.tables import WAITING
 from extension_kit.observability.printable import printable
@@ -22,32 +21,6 @@ _GAP = "  "
 _ERROR_CHARACTERS = 200
 _BODY_LINES = 200
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-
-
-def record(row: Row[Any], behind: Mapping[int, int]) -> dict[str, object]:
-    """Return the fields of a delivery for display.
-
-    Args:
-        row: a row of ``find``.
-        behind: delivery number -> number of the delivery that it waits for.
-    """
-    return {
-        "delivery": row.ref,
-        "status": row.status,
-        "attempts": row.attempts,
-        "event": row.name,
-        "event_id": row.event_id,
-        "subject": row.subject,
-        "listener": row.listener,
-        "series": row.series,
-        "place_in_series": row.place,
-        "behind": behind.get(row.ref),
-        "attempted_since": row.claimed_at,
-        "created_at": row.created_at,
-        "due_at": row.due_at if row.status == WAITING else None,
-        "ended_at": row.ended_at,
-        "error": row.error,
-    }
 
 
 def write_list(records: Sequence[Mapping[str, Any]]) -> None:

@@ -97,7 +97,7 @@ def resume_receiver(url: str, key: str) -> None:
 
 def _check_in_files(key: str, targets: Sequence[str]) -> None:
     """Refuse a key that no durable listener of the files has."""
-    listeners = [listener for each in load_extensions(targets) for listener in each.registry.listeners]
+    listeners = [listener for each in load_extensions(targets) for listener in each.make_registry().listeners]
     durable = listeners_by_key(listener for listener in listeners if not listener.immediate)
     if bounded(key) in durable:
         return

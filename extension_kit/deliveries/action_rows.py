@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, Update, insert, select, update
 
 from extension_kit.deliveries.tables import actions, bounded
+from extension_kit.errors import ExtensionKitError
 from extension_kit.store.batches import delete_in_batches
 from extension_kit.store.database import Database
 
@@ -17,7 +18,7 @@ PAUSE: Final = "pause"
 RESUME: Final = "resume"
 """Kinds of actions."""
 
-RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
+RUNNING, DONE, FAILED, CANCELLED, INTERRUPTED = "running", "done", "failed", "cancelled", "interrupted"
 """States of an action; interrupted is one whose process gives no sign of life."""
 
 COMMAND_LINE = "command line"
@@ -28,6 +29,13 @@ ALIVE = timedelta(seconds=30)
 
 MOST = 10_000
 """Number of rows that retention keeps."""
+
+_CANCELLED_BY = "Cancelled by "
+_GOING_ON = actions.c.ended_at.is_(None)
+
+
+class ActionCancelled(ExtensionKitError):
+    """Somebody has cancelled an action that goes on; the message is a sentence with the name."""
 
 
 def begin(connection: Connection, kind: str, made_by: str, wanted: str, expected: int, now: datetime) -> int:
@@ -59,18 +67,44 @@ def add_receiver_action(connection: Connection, kind: str, listener: str, made_b
 
 
 def report(connection: Connection, ref: int, changed: int, skipped: int, now: datetime) -> None:
-    """Write the progress of an action: numbers of deliveries changed so far, and skipped."""
-    _update(connection, [ref], changed=changed, skipped=skipped, seen_at=now)
+    """Write the progress of an action: numbers of deliveries changed so far, and skipped.
+
+    Raises:
+        ActionCancelled: it is to end now.
+    """
+    progress = _update([ref], changed=changed, skipped=skipped, seen_at=now).returning(actions.c.error)
+    if (cancelled := connection.execute(progress).scalar()) is not None:
+        raise ActionCancelled(cancelled)
 
 
 def give_sign(connection: Connection, refs: Collection[int], now: datetime) -> None:
     """Write a sign of life of actions that have not ended."""
-    _update(connection, refs, seen_at=now)
+    connection.execute(_update(refs, seen_at=now))
 
 
 def end(connection: Connection, ref: int, changed: int, skipped: int, now: datetime, error: str | None = None) -> None:
     """Write the end of an action; ``error`` says why it ended early."""
-    _update(connection, [ref], changed=changed, skipped=skipped, seen_at=now, ended_at=now, error=error)
+    connection.execute(_update([ref], changed=changed, skipped=skipped, seen_at=now, ended_at=now, error=error))
+
+
+def cancel(connection: Connection, ref: int, cancelled_by: str, now: datetime) -> bool:
+    """Have the process that makes an action end it at its next report; return False if the action has ended.
+
+    One that was interrupted ends at once. If several people cancel it, the first counts.
+
+    Args:
+        connection: in a transaction.
+        ref: number of the action.
+        cancelled_by: name of a person.
+        now: the time.
+    """
+    sentence = f"{_CANCELLED_BY}{bounded(cancelled_by)}: deliveries that it had not reached are unchanged."
+    connection.execute(_update([ref], error=sentence).where(_GOING_ON, actions.c.error.is_(None)))
+    goes_on = select(actions.c.ref).where(actions.c.ref == ref, _GOING_ON)
+    if connection.execute(goes_on).one_or_none() is None:
+        return False
+    connection.execute(_update([ref], ended_at=now).where(_GOING_ON, actions.c.seen_at < now - ALIVE))
+    return True
 
 
 def recent(connection: Connection, before: int | None, limit: int) -> Sequence[Row[Any]]:
@@ -91,9 +125,11 @@ def action_of(connection: Connection, ref: int) -> Row[Any] | None:
 
 
 def state(row: Row[Any], now: datetime) -> str:
-    """Return the state of an action: ``running``, ``done``, ``failed`` or ``interrupted``."""
+    """Return the state of an action: ``running``, ``done``, ``failed``, ``cancelled`` or ``interrupted``."""
     if row.ended_at is not None:
-        return DONE if row.error is None else FAILED
+        if row.error is None:
+            return DONE
+        return CANCELLED if row.error.startswith(_CANCELLED_BY) else FAILED
     return RUNNING if now - row.seen_at <= ALIVE else INTERRUPTED
 
 
@@ -115,5 +151,5 @@ def _insert(connection: Connection, kind: str, made_by: str, wanted: str, **valu
     return ref
 
 
-def _update(connection: Connection, refs: Collection[int], **values: Any) -> None:
-    connection.execute(update(actions).where(actions.c.ref.in_(refs)).values(values))
+def _update(refs: Collection[int], **values: Any) -> Update:
+    return update(actions).where(actions.c.ref.in_(refs)).values(values)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from extension_kit.deliveries.claims import Attempt, Claim, End
 from extension_kit.deliveries.handler import Handler
+from extension_kit.deliveries.readiness import rest
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING
 from extension_kit.observability import metrics
@@ -50,6 +51,9 @@ def after_attempt(claim: Claim, schedule: RetrySchedule, outcome: Outcome, start
     seconds = (now - started).total_seconds()
     if outcome.result == "delivered":
         return End(claim, DELIVERED, now, attempt=attempt, result=metrics.DELIVERED, seconds=seconds)
+    if outcome.result == "not ready":
+        due_at = now + timedelta(seconds=rest(outcome))
+        return End(claim, WAITING, now, due_at, outcome.error, attempt, counts=False, begins=False)
     wait = None
     if outcome.result == "failed":
         tried = due.number - due.uncounted_attempts
@@ -84,6 +88,11 @@ def after_hand_back(claim: Claim, started: datetime, now: datetime) -> End:
     """Return the end of a claim with an attempt that is handed back: others make it anew, and it does not count."""
     attempt = Attempt(started, now, "handed back", error="the process that made it was stopped")
     return End(claim, WAITING, now, now, claim.error, attempt, counts=False, losses=claim.losses)
+
+
+def without_attempt(claim: Claim, now: datetime) -> End:
+    """Return the end of a claim with which no attempt is begun, because its listener is not ready."""
+    return End(claim, WAITING, now, error=claim.error, losses=claim.losses, begins=False)
 
 
 def report(end: End, *, counted: bool) -> None:

@@ -54,6 +54,7 @@ class End(NamedTuple):
         error: of the delivery.
         attempt: its attempt; None: no attempt was made.
         counts: True if the attempt counts in the retry schedule.
+        begins: True if the time of the retry schedule runs from this end on, unless it did before.
         losses: as in the claim.
         result: for the metrics; None: nothing to count.
         seconds: the time that the attempt took; None: unknown.
@@ -69,3 +70,4 @@ class End(NamedTuple):
     losses: int = 0
     result: str | None = None
     seconds: float | None = None
+    begins: bool = True

@@ -1,9 +1,9 @@
 """Handlers: the contract between attempts and the functions or senders that make a delivery."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -16,7 +16,7 @@ class Due(NamedTuple):
 
     ref: int
     number: int  # of the attempt, from 1
-    uncounted_attempts: int  # handed back, or before a replay
+    uncounted_attempts: int  # handed back, not ready, or before a replay
     listener: str
     created_at: datetime
     event_name: str
@@ -38,7 +38,8 @@ class Due(NamedTuple):
 class Handler(NamedTuple):
     """Makes the deliveries to a listener.
 
-    ``make`` runs on a thread of its own, for at most ``timeout`` seconds. ``circuit_wait`` returns the
+    ``make`` runs on a thread of its own, for at most ``timeout`` seconds. Of an async function, ``make_async`` does the
+    same on an event loop, and a worker calls that. ``circuit_wait`` returns the
     seconds for which the target rests; until then no attempt is made or counted. If the target still rests at the end
     of the whole schedule, the delivery becomes a dead letter.
     """
@@ -47,6 +48,7 @@ class Handler(NamedTuple):
     schedule: RetrySchedule
     timeout: float
     circuit_wait: Callable[[], float] = lambda: 0.0
+    make_async: Callable[[Due], Coroutine[Any, Any, Outcome]] | None = None
 
 
 FindHandler = Callable[[str, Connection], Handler | None]

@@ -5,10 +5,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 logger = logging.getLogger("extension_kit.deliveries")
 
 _RENEWALS_APART = 60.0
+
+
+class Run(Protocol):
+    """A thread, or a task, that runs a handler."""
+
+    def is_alive(self) -> bool:
+        """Return True if it has not ended."""
 
 
 class HungRuns:
@@ -28,14 +36,23 @@ class HungRuns:
         self._renew = renew
         self._apart = apart
         self._lock = threading.Lock()
-        self._runs: list[tuple[str, threading.Thread]] = []
+        self._runs: list[tuple[str, Run]] = []
+        self._blocking: list[Run] = []
         self._began = time.monotonic()
         self._timer: threading.Timer | None = None
 
-    def add(self, listener: str, thread: threading.Thread) -> None:
-        """Count a run of a listener until its thread ends."""
+    def add(self, listener: str, run: Run, *, blocks_others: bool = False) -> None:
+        """Count a run of a listener until its thread ends.
+
+        Args:
+            listener: the listener.
+            run: the thread or task.
+            blocks_others: True if nothing else runs meanwhile, which calls for a new process whatever the limit is.
+        """
         with self._lock:
-            self._runs.append((listener, thread))
+            self._runs.append((listener, run))
+            if blocks_others:
+                self._blocking.append(run)
         self._recycle_if_full()
 
     def by_listener(self) -> Counter[str]:
@@ -43,11 +60,16 @@ class HungRuns:
         if not self._runs:  # as nearly always
             return Counter()
         with self._lock:
-            self._runs = [(listener, thread) for listener, thread in self._runs if thread.is_alive()]
+            self._runs = [(listener, run) for listener, run in self._runs if run.is_alive()]
             return Counter(listener for listener, _ in self._runs)
 
+    def _is_full(self) -> bool:
+        with self._lock:
+            self._blocking = [run for run in self._blocking if run.is_alive()]
+        return bool(self._blocking) or self.by_listener().total() >= self._limit
+
     def _recycle_if_full(self) -> None:
-        if self.by_listener().total() < self._limit:
+        if not self._is_full():
             return
         wait = self._began + self._apart - time.monotonic()
         with self._lock:
@@ -58,8 +80,8 @@ class HungRuns:
             self._timer.start()
 
     def _renew_if_needed(self) -> None:
-        by_listener = self.by_listener()
-        if by_listener.total() >= self._limit:
+        if self._is_full():
+            by_listener = self.by_listener()
             logger.error(
                 "Replacing this process, functions do not return: %s",
                 ", ".join(f"{listener} ({runs} runs)" for listener, runs in by_listener.most_common(3)),

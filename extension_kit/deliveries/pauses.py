@@ -41,10 +41,12 @@ class Pauses(NamedTuple):
     Attributes:
         paused: keys of those that are paused.
         resumed: the time at which others were resumed, by key.
+        probed: keys of those that get one attempt at a time.
     """
 
     paused: frozenset[str] = frozenset()
     resumed: Mapping[str, datetime] = {}
+    probed: frozenset[str] = frozenset()
 
 
 def pause(connection: Connection, listener: str, by: str) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, String, cast, delete, exists, func, litera
 
 from extension_kit.deliveries.action_rows import forget_actions
 from extension_kit.deliveries.pauses import forget_pauses
+from extension_kit.deliveries.state_rows import remove_expired
 from extension_kit.deliveries.step_memory import KEEP
 from extension_kit.deliveries.subscription_matching import SUBSCRIPTION
 from extension_kit.deliveries.tables import (
@@ -49,6 +50,7 @@ class Cleaned(NamedTuple):
     workers: int = 0
     pauses: int = 0
     actions: int = 0
+    state: int = 0
 
 
 def clean(database: Database, keep_days: float, keep_megabytes: float, now: datetime) -> Cleaned:
@@ -60,7 +62,8 @@ def clean(database: Database, keep_days: float, keep_megabytes: float, now: date
     * series without an event for as long (their count starts anew); steps older than a day; expired subscriptions.
       Series and subscriptions with a waiting delivery are kept;
     * rows of people's actions begun as long ago, and all but the newest 10,000;
-    * rows of workers without a sign of life for a day, and of pauses that nobody needs (``forget_pauses``).
+    * rows of workers without a sign of life for a day, and of pauses that nobody needs (``forget_pauses``);
+    * values of extensions' states whose time is over.
 
     Raises:
         StoreError: the database cannot be used; events removed before stay removed.
@@ -83,6 +86,7 @@ def clean(database: Database, keep_days: float, keep_megabytes: float, now: date
         delete_in_batches(database, workers, workers.c.seen_at < now - KEEP_WORKERS),
         forget_pauses(database),
         forget_actions(database, horizon),
+        remove_expired(database, now),
     )
     _give_back(database)
     return cleaned

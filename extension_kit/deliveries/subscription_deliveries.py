@@ -28,8 +28,9 @@ class DeliveryAttempt:
 
     Attributes:
         number: from 1; attempts before a replay count on.
-        result: ``delivered``, ``failed``, ``refused`` (no further attempt makes sense), ``lost`` (its process died) or
-            ``handed back`` (its process was stopped; it does not count). None: not known.
+        result: ``delivered``, ``failed``, ``refused`` (no further attempt makes sense), ``lost`` (its process died),
+            ``not ready`` (its function could make no delivery; it does not count) or ``handed back`` (its process was
+            stopped; it does not count). None: not known.
         status: HTTP, SMTP or AMQP code of the answer; None without an answer.
         error: reason why it did not succeed, for people; None if it did.
         excerpt: beginning of the answer's text, without secrets.

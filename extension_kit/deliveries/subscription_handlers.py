@@ -27,8 +27,11 @@ from extension_kit.senders.target_schema import MAX_TIMEOUT
 # Failures in a row that open a circuit: of a host without a connection, a target without an answer, one with errors.
 _UNREACHED, _UNANSWERED, _ANSWERED = 5, 5, 20
 
-# More than any sender takes by itself, so that the error names the sender's own timeout.
-_TIMEOUT = MAX_TIMEOUT + 30.0
+SENDING_TIMEOUT = MAX_TIMEOUT + 30.0
+"""Timeout of an attempt: more than any sender takes by itself, so that the error names the sender's own timeout."""
+
+Prepared = tuple[dict[str, Any], Message] | Outcome
+"""Target and message of an attempt, or the outcome of one that sends nothing."""
 
 
 class FindSender(Protocol):
@@ -141,20 +144,49 @@ def target_handlers(
 def _handler(subscription: Subscription, senders: FindSender, circuits: Circuits, form: DeliveryFormat) -> Handler:
     schedule = RetrySchedule.of(form.retry if subscription.retry is None else subscription.retry)
     if subscription.sender == PROTOCOL:
-        return Handler(partial(_send, form, subscription), schedule, _TIMEOUT)
-    host, key = _host(subscription.sender, subscription.target), subscription.key
+        return Handler(partial(_send, form, subscription), schedule, SENDING_TIMEOUT)
+
+    def prepare(due: Due) -> Prepared:
+        try:
+            target = subscription.target if form.make_target is None else form.make_target(due, subscription)
+            return target, form.make_message(due, subscription)
+        except GiveUp as error:
+            return Outcome("refused", text_of(error))
+
+    host = host_of(subscription.sender, subscription.target)
+    return sending_handler(subscription.sender, host, subscription.key, prepare, schedule, senders, circuits)
+
+
+def sending_handler(
+    sender: str,
+    host: Hashable,
+    key: str,
+    prepare: Callable[[Due], Prepared],
+    schedule: RetrySchedule,
+    senders: FindSender,
+    circuits: Circuits,
+) -> Handler:
+    """Return a handler for which a sender makes the attempts, with circuit breakers.
+
+    Args:
+        sender: the name of the sender.
+        host: the host of the target, see ``host_of``.
+        key: the listener key, which stands for the target.
+        prepare: returns target and message of a delivery, or the outcome of an attempt that sends nothing.
+        schedule: the retry schedule.
+        senders: find the sender.
+        circuits: the circuit breakers of the process.
+    """
 
     def make(due: Due) -> Outcome:
         try:
-            sender = senders.get(subscription.sender)
+            made_by = senders.get(sender)
         except ConfigurationError as error:
             return Outcome("failed", str(error))
-        try:
-            target = subscription.target if form.make_target is None else form.make_target(due, subscription)
-            message = form.make_message(due, subscription)
-        except GiveUp as error:
-            return Outcome("refused", text_of(error))
-        outcome = sender.send(target, message)
+        prepared = prepare(due)
+        if isinstance(prepared, Outcome):
+            return prepared
+        outcome = made_by.send(*prepared)
         circuits.record(host, key, outcome)
         return outcome
 
@@ -163,7 +195,7 @@ def _handler(subscription: Subscription, senders: FindSender, circuits: Circuits
         # Spread out, so that the first delivery has tried the target before the others come.
         return wait * SystemRandom().uniform(1.0, 1.2)
 
-    return Handler(make, schedule, _TIMEOUT, circuit_wait)
+    return Handler(make, schedule, SENDING_TIMEOUT, circuit_wait)
 
 
 def _send(form: DeliveryFormat, subscription: Subscription, due: Due) -> Outcome:
@@ -178,14 +210,14 @@ def _send(form: DeliveryFormat, subscription: Subscription, due: Due) -> Outcome
 _PLAIN = DeliveryFormat()
 
 
-def _host(sender: str, target: Mapping[str, Any]) -> Hashable:
+def host_of(sender: str, target: Mapping[str, Any]) -> Hashable:
     """Return the host of a target's connections; e-mails all go to one server."""
     scheme, _, rest = target.get("url", "").partition("://")
     return sender, scheme, re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].lower()
 
 
 def _receiver(host: Hashable) -> str:
-    """Return the name of a host as ``_host`` returns it: its URL, or the sender where that has one server for all."""
+    """Return the name of a host as ``host_of`` returns it: its URL, or the sender where that has one server for all."""
     sender, scheme, name = cast(tuple[str, str, str], host)
     return f"{scheme}://{name}" if name else sender
 

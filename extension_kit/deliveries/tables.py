@@ -16,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -101,7 +102,7 @@ deliveries = Table(
     Column("count", BigInteger, key="place"),  # of the event in its series, from 1
     Column("status", String(16), nullable=False, default=WAITING),
     Column("attempts", Integer, nullable=False, default=0),
-    # Attempts that do not count: handed back, or before a replay.
+    # Attempts that do not count: handed back, of a function that was not ready, or before a replay.
     Column("earlier", Integer, key="uncounted_attempts", nullable=False, default=0),
     Column("created_at", UtcDateTime, nullable=False),
     Column("due_at", UtcDateTime, nullable=False),  # of the next attempt, or once it has ended of the last
@@ -134,7 +135,7 @@ attempts = Table(
     Column("number", Integer, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
-    Column("result", String(16)),  # delivered, failed, refused, lost, handed back
+    Column("result", String(16)),  # delivered, failed, refused, not ready, lost, handed back
     Column("error", Text),
     Column("status", Integer),
     Column("excerpt", Text),
@@ -181,6 +182,29 @@ steps = Table(
     Column("body", LargeBinary, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Index(None, "seen_at"),
+)
+
+# Keys are sorted by their bytes everywhere, so that one index finds those with a prefix.
+state = Table(
+    "state",
+    metadata,
+    Column("extension", String(255), primary_key=True),
+    Column("key", String(200).with_variant(String(200, collation="C"), "postgresql"), primary_key=True),
+    Column("value", LargeBinary, nullable=False),  # JSON
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "expires_at"),
+)
+
+sums = Table(
+    "sums",
+    metadata,
+    Column("extension", String(255), primary_key=True),
+    Column("key", String(200).with_variant(String(200, collation="C"), "postgresql"), primary_key=True),
+    Column("number", Double, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "expires_at"),
 )
 
 paused_receivers = Table(

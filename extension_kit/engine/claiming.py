@@ -5,7 +5,6 @@ come first. Only the first waiting delivery of a lock is chosen; those behind it
 """
 
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -20,10 +19,11 @@ from extension_kit.deliveries.handler import Due, FindHandler, Handler
 from extension_kit.deliveries.pauses import Pauses
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import READY
-from extension_kit.engine.body_room import BodyRoom
+from extension_kit.engine.body_room import BodyRoom, BodyRooms, TakeRoom
+from extension_kit.engine.choosing import Chosen, choose
 from extension_kit.engine.lanes import Job, Lane
-from extension_kit.engine.queue import Candidate, Follower, Line, Queue
-from extension_kit.engine.shares import Outlook, Shares
+from extension_kit.engine.pools import Pools
+from extension_kit.engine.queue import Follower, Line, Queue
 from extension_kit.engine.windows import Held, Windows
 from extension_kit.errors import StoreError
 from extension_kit.senders import Outcome
@@ -39,6 +39,7 @@ _TURN = 256  # deliveries after which a lane closes, so that other locks of the 
 _LISTENERS, _LISTENERS_OF_TENANTS = 64, 1000  # considered at a time; the others follow in later rounds
 _NO_PAUSES = Pauses()
 _MOST_BYTES = 1_000_000  # of the events that follow the first in a lane
+_ASYNC_LANES = 128  # new lanes of async listeners in a transaction; the others follow in later ones
 
 
 class Claimed(NamedTuple):
@@ -50,7 +51,8 @@ class Claimed(NamedTuple):
         more: more deliveries for lanes.
         has_more: True if there may be more ready deliveries.
         has_later: True if deliveries were set aside until their time.
-        goes_on: True if none of those looked at can be claimed now, and others were not looked at.
+        goes_on: True if others were not looked at, and none of those looked at can be claimed now, or if there is room
+            for more than are claimed in a transaction.
     """
 
     lanes: Sequence[Lane] = ()
@@ -61,33 +63,20 @@ class Claimed(NamedTuple):
     goes_on: bool = False
 
 
-class _Chosen(NamedTuple):
-    """The first delivery of a new lane."""
-
-    listener: str
-    head: Candidate
-
-
-class _Planned(NamedTuple):
-    """A thread that a listener is going to use."""
-
-    listener: str
-    since: float
-
-
 class Claiming:
     """Claims deliveries, within transactions.
 
     Args:
         queue: the queue.
-        shares: divide the threads among listeners.
+        pools: divide the threads, and the attempts on the event loop, among listeners.
         find: finds the handler of a listener.
         tenants_of: returns the tenants of listeners.
     """
 
-    def __init__(self, queue: Queue, shares: Shares, find: FindHandler, tenants_of: TenantsOf) -> None:
+    def __init__(self, queue: Queue, pools: Pools, find: FindHandler, tenants_of: TenantsOf) -> None:
         self._queue = queue
-        self._shares = shares
+        self._pools = pools
+        self._shares = pools.plain
         self._find = find
         self._tenants_of = tenants_of
         self._place = ""
@@ -109,20 +98,32 @@ class Claiming:
             shards: those of the worker.
             held: the deliveries that it holds.
             now: the time.
-            pauses: those paused have no turn. The worker holds no lane of theirs that could grow.
+            pauses: those paused have no turn, those probed have one delivery. The worker holds no lane of theirs that
+                could grow.
             are_few: True if few deliveries are expected to be ready.
         """
         size = 2 * self._shares.most
-        room = BodyRoom(held.large_bodies, self._shares.is_quick)
+        room: TakeRoom = BodyRoom(held.large_bodies, self._shares.is_quick)
+        if (of_async := self._pools.of_async) is not None:
+            size = max(size, 2 * min(of_async.most, _ASYNC_LANES))
+            room = BodyRooms(room, held.async_bodies, of_async.is_quick, self._pools.is_async)
         windows = Windows(self._queue, connection, shards, held, size, room)
         # A look at all would find the deliveries of paused listeners, perhaps no others.
         ready = self._ready(connection, shards, pauses.paused, windows if are_few and not pauses.paused else None)
-        chosen, following, is_left = self._choose(windows, ready, held.waiting)
+        waiting, probed = held.waiting, pauses.probed
+        if of_async is None:
+            chosen, following, is_left = choose(self._shares, windows, ready, waiting, self._shares.most, probed)
+            is_cut = False
+        else:
+            plain, others = self._by_kind(ready)
+            chosen, following, is_left = choose(self._shares, windows, plain, waiting, self._shares.most, probed)
+            of_others, _, are_left = choose(of_async, windows, of_async.in_turn(others), None, _ASYNC_LANES, probed)
+            chosen, is_left, is_cut = [*chosen, *of_others], is_left or are_left, len(of_others) >= _ASYNC_LANES
         has_more = bool(is_left or self._place or windows.has_more or windows.lacks_room)
         lines = {
             Line(head.lock, head.ref, self._length(listener) - 1): listener
             for listener, head in (*chosen, *following)
-            if head.lock and head.losses < SUSPECT and self._shares.is_quick(listener)
+            if head.lock and head.losses < SUSPECT and self._pools.is_quick(listener) and listener not in probed
         }
         long = [lane for lane in held.lanes.values() if self._may_grow(lane)]
         for lane in long:
@@ -133,17 +134,17 @@ class Claiming:
         rows = {lock: _portion(each, held.refs, partial(room.take, listeners[lock])) for lock, each in behind.items()}
         refs = [head.ref for _, head in (*chosen, *following)] + [ref for line in rows.values() for ref in line]
         if not refs:
-            goes_on = windows.has_more or bool(self._place and not is_left)
+            goes_on = (windows.has_more and not windows.lacks_room) or bool(self._place and not is_left)
             return Claimed(has_more=has_more, has_later=windows.has_later, goes_on=goes_on)
         jobs = self._jobs(connection, refs, now, pauses.resumed)
 
-        def lanes(heads: Iterable[_Chosen]) -> list[Lane]:
+        def lanes(heads: Iterable[Chosen]) -> list[Lane]:
             lines = ([head.ref, *rows.get(head.lock or "", ())] for _, head in heads if head.ref in jobs)
             return [Lane(_unbroken(line, jobs)) for line in lines]
 
         more = [(lane, _unbroken(rows.get(lane.lock or "", ()), jobs)) for lane in long]
         grown = [(lane, new) for lane, new in more if new]
-        claimed = Claimed(lanes(chosen), lanes(following), grown, has_more, windows.has_later)
+        claimed = Claimed(lanes(chosen), lanes(following), grown, has_more, windows.has_later, is_cut)
         self._release_rest(connection, claimed, jobs)
         return claimed
 
@@ -172,52 +173,22 @@ class Claiming:
             self._place = last if last < after else ""
         return found
 
-    def _choose(
-        self, windows: Windows, ready: Sequence[str], waiting: Mapping[str, int]
-    ) -> tuple[list[_Chosen], list[_Chosen], bool]:
-        """Choose deliveries for free threads, and others for the time after the lanes of quick listeners.
-
-        Returns:
-            Both, and True if there may be more of these listeners.
-        """
-        left = dict.fromkeys(ready)  # an ordered set
-        planned: list[_Planned] = []
-        chosen: list[_Chosen] = []
-        try:
-            for may in (Outlook.may_begin, Outlook.may_borrow):
-                number = -1
-                while number < len(chosen):
-                    number = len(chosen)
-                    for listener in list(left):
-                        if not may(self._shares.look(), listener):
-                            continue
-                        if (candidate := windows.take(listener)) is None:
-                            del left[listener]
-                            continue
-                        chosen.append(_Chosen(listener, candidate))
-                        planned.append(_Planned(listener, time.monotonic()))
-                        self._shares.begin(planned[-1])
-            following = [
-                _Chosen(listener, candidate)
-                for listener in left
-                if self._shares.is_quick(listener)
-                for _ in range(self._shares.busy(listener) - waiting.get(listener, 0))
-                if (candidate := windows.take(listener)) is not None
-            ]
-        finally:
-            for each in planned:
-                self._shares.end(each)
-        return chosen, following, bool(left)
+    def _by_kind(self, listeners: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Return the plain listeners, and the async ones."""
+        kinds: tuple[list[str], list[str]] = [], []
+        for listener in listeners:
+            kinds[self._pools.is_async(listener)].append(listener)
+        return kinds
 
     def _may_grow(self, lane: Lane) -> bool:
         """Return True if a lane is to get more deliveries of its lock."""
-        if lane.is_closed or lane.made >= _TURN or not self._shares.is_quick(lane.listener):
+        if lane.is_closed or lane.made >= _TURN or not self._pools.is_quick(lane.listener):
             return False
         return len(lane.jobs) <= self._length(lane.listener) // 2
 
     def _length(self, listener: str) -> int:
         """Return the number of deliveries in a lane of a quick listener."""
-        return min(self._shares.attempts_within(_SECONDS, listener), _LONGEST)
+        return min(self._pools.of(listener).attempts_within(_SECONDS, listener), _LONGEST)
 
     def _jobs(
         self, connection: Connection, refs: Sequence[int], now: datetime, resumed: Mapping[str, datetime]

@@ -8,7 +8,7 @@ from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.tables import BEHIND, READY, WAITING
 from extension_kit.engine.body_room import SMALL
 from extension_kit.engine.lanes import Lane, Lanes, Note
-from extension_kit.engine.shares import Shares
+from extension_kit.engine.pools import Pools
 from extension_kit.engine.unwritten import Unwritten
 from extension_kit.engine.windows import Held
 
@@ -17,7 +17,7 @@ class Holdings:
     """The lanes that have not closed, and the claims that have not ended.
 
     Args:
-        shares: told of the threads in use.
+        pools: told of the threads in use, and of attempts on the event loop.
 
     Attributes:
         lanes: the lanes.
@@ -25,8 +25,8 @@ class Holdings:
         unwritten: the ends that the database does not know yet.
     """
 
-    def __init__(self, shares: Shares) -> None:
-        self._shares = shares
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
         self._by_lock: dict[str, Lane] = {}
         self.lanes: set[Lane] = set()
         self.claims: dict[int, Claim] = {}
@@ -45,9 +45,14 @@ class Holdings:
         waiting = Counter(lane.listener for lane in self.lanes if not lane.has_begun)
         large: Counter[str] = Counter()
         for claim in self.claims.values():
-            if (size := len(claim.due.body)) > SMALL:
+            if (size := len(claim.due.body)) > SMALL and not self._pools.is_async(claim.due.listener):
                 large[claim.due.listener] += size
-        return Held(self._by_lock, self.claims.keys(), waiting, self.has_suspect, large)
+        bodies: Counter[str] = Counter()
+        if self._pools.of_async is not None:
+            for claim in self.claims.values():
+                if self._pools.is_async(claim.due.listener):
+                    bodies[claim.due.listener] += len(claim.due.body)
+        return Held(self._by_lock, self.claims.keys(), waiting, self.has_suspect, large, bodies)
 
     def shards(self) -> set[int]:
         """Return the shards that another worker must not take yet."""
@@ -71,7 +76,7 @@ class Holdings:
     def begin(self, lane: Lane) -> None:
         """Note that a lane uses a thread."""
         lane.has_begun = True
-        self._shares.begin(lane)
+        self._pools.begin(lane)
 
     def take_in(self, note: Note) -> None:
         """Bring lanes and claims up to date with a note."""
@@ -83,7 +88,7 @@ class Holdings:
             self.unwritten.ends.append(end)
             self.claims.pop(end.claim.due.ref, None)
             if end.seconds is not None:
-                self._shares.learn(lane.listener, end.seconds, for_good=end.status != WAITING)
+                self._pools.learn(lane.listener, end.seconds, for_good=end.status != WAITING)
         self.give_up(note.given_up, BEHIND)
         if note.has_closed:
             self.close(lane)
@@ -108,7 +113,7 @@ class Holdings:
 
     def close(self, lane: Lane) -> None:
         """Remove a lane. The next delivery of its lock is called up, unless another lane has the lock."""
-        self._shares.end(lane)
+        self._pools.end(lane)
         self.lanes.discard(lane)
         if lane.lock is not None and self._by_lock.get(lane.lock) is lane:
             del self._by_lock[lane.lock]

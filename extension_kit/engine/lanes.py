@@ -10,17 +10,18 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
-from extension_kit.deliveries.attempt import after_attempt, after_hand_back, before_attempt
+from extension_kit.deliveries.attempt import after_attempt, after_hand_back, before_attempt, without_attempt
 from extension_kit.deliveries.claims import Claim, End
 from extension_kit.deliveries.handler import Handler
 from extension_kit.deliveries.hung_runs import HungRuns
+from extension_kit.deliveries.readiness import Readiness
 from extension_kit.deliveries.tables import WAITING
 from extension_kit.engine.watch import Watch
 from extension_kit.senders import Outcome
 
 logger = logging.getLogger("extension_kit.engine")
 
-_STALE_PAUSE = 0.05  # seconds after which a thread looks again if its claims hold
+STALE_PAUSE = 0.05  # seconds after which a thread looks again if its claims hold
 
 
 class Job(NamedTuple):
@@ -57,6 +58,9 @@ class Lane:
         self.is_broken = False
         """True if it has closed before its last delivery, which those behind it have to wait for."""
         self.has_begun = False
+        handler = self.jobs[0].handler
+        self.is_async = handler is not None and handler.make_async is not None
+        """True if its attempts are made on the event loop of async functions."""
 
     def claims(self) -> list[Claim]:
         """Return the claims that have not ended."""
@@ -86,15 +90,22 @@ class Lanes:
         tell: called with each note, from any thread. It must not call this object.
         may_begin: returns False when the worker stops, and while it is uncertain if it still owns its claims.
         hung_runs: counts attempts past their timeout.
+        readiness: the functions that are not ready; None: all are.
     """
 
     def __init__(
-        self, threads: int, tell: Callable[[Note], None], may_begin: Callable[[], bool], hung_runs: HungRuns
+        self,
+        threads: int,
+        tell: Callable[[Note], None],
+        may_begin: Callable[[], bool],
+        hung_runs: HungRuns,
+        readiness: Readiness | None = None,
     ) -> None:
         self._threads = threads
         self._tell = tell
         self._may_begin = may_begin
         self._hung_runs = hung_runs
+        self._readiness = readiness or Readiness()
         self._work: queue.SimpleQueue[Lane | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting: defaultdict[str, deque[Lane]] = defaultdict(deque)
@@ -177,9 +188,12 @@ class Lanes:
             lane = self._next(lane)
 
     def _take(self, lane: Lane) -> Job | None:
-        """Take the next delivery of a lane; close the lane if there is none."""
+        """Take the next delivery of a lane when it may begin; close the lane if there is none."""
         while not self._may_begin() and not lane.is_closed:
-            time.sleep(_STALE_PAUSE)
+            time.sleep(STALE_PAUSE)
+        return self._take_now(lane)
+
+    def _take_now(self, lane: Lane) -> Job | None:
         with self._lock:
             if lane.is_closed or not lane.jobs:
                 lane.is_closed = True
@@ -217,25 +231,35 @@ class Lanes:
             outcome = _attempt(claim, handler)
             if not self._watch.end(token):
                 return False
-            end = _after(claim, handler, outcome, started)
+            end = after(claim, handler, outcome, started)
+            self._record(end)
         if end is not None:
             self._end(lane, end)
         return True
 
     def _decide(self, job: Job, now: datetime) -> End | None:
+        end = None
         try:
-            return before_attempt(job.claim, job.handler, now)
+            end = before_attempt(job.claim, job.handler, now)
         except Exception:
             logger.exception("Unhandled exception before the attempt of delivery %d", job.claim.due.ref)
-            return None
+        if end is None and not self._readiness.may_attempt(job.claim.due.listener):
+            return without_attempt(job.claim, now)
+        return end
 
     def _time_out(self, lane: Lane, job: Job, handler: Handler, started: datetime, thread: threading.Thread) -> None:
         """End an attempt past its timeout as failed. Its thread may never be free again, so another takes its place."""
         outcome = Outcome("failed", f"did not return within {handler.timeout:g} s")
         if lane.running is not None and lane.running.job is job:  # False in a repeated call: no thread could be started
             self._hung_runs.add(lane.listener, thread)
-        self._end(lane, _after(job.claim, handler, outcome, started))
+        end = after(job.claim, handler, outcome, started)
+        self._record(end)
+        self._end(lane, end)
         threading.Thread(target=self._run, args=(lane,), name="delivery-more", daemon=True).start()
+
+    def _record(self, end: End) -> None:
+        if end.attempt is not None and end.attempt.outcome is not None:
+            self._readiness.record(end.claim.due.listener, end.attempt.outcome)
 
     def _end(self, lane: Lane, end: End) -> None:
         with self._lock:
@@ -255,7 +279,8 @@ class Lanes:
         return given_up
 
 
-def _after(claim: Claim, handler: Handler, outcome: Outcome, started: datetime) -> End:
+def after(claim: Claim, handler: Handler, outcome: Outcome, started: datetime) -> End:
+    """Return the end of a claim after its attempt, which failed if the outcome cannot be used."""
     now = datetime.now(UTC)
     try:
         return after_attempt(claim, handler.schedule, outcome, started, now)
@@ -269,5 +294,10 @@ def _attempt(claim: Claim, handler: Handler) -> Outcome:
     try:
         return handler.make(claim.due)
     except BaseException as error:
-        logger.exception("Unhandled exception in the handler of %s", claim.due.listener)
-        return Outcome("failed", f"{type(error).__name__}: {error}")
+        return failure(claim, error)
+
+
+def failure(claim: Claim, error: BaseException) -> Outcome:
+    """Return the outcome of an attempt in which the handler raised."""
+    logger.error("Unhandled exception in the handler of %s", claim.due.listener, exc_info=error)
+    return Outcome("failed", f"{type(error).__name__}: {error}")

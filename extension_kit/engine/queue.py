@@ -184,7 +184,7 @@ class Queue(ABC):
             due.number if attempt else due.number - 1,
             due.uncounted_attempts + (attempt is not None and not end.counts),
             self._time(end.due_at),
-            self._time(attempt.started_at if attempt else end.at),
+            self._time(attempt.started_at if attempt else end.at) if end.begins else None,
             self._time(end.at) if is_over else None,
             end.error,
             end.losses,

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from extension_kit.deliveries.attempt import report
+from extension_kit.deliveries.readiness import Readiness
+from extension_kit.deliveries.state import UnwrittenState
 from extension_kit.deliveries.tables import BEHIND, WAITING
 from extension_kit.engine.claiming import Claimed, Claiming
 from extension_kit.engine.delays import Delays
@@ -17,10 +19,11 @@ from extension_kit.engine.holdings import Holdings
 from extension_kit.engine.lanes import Lane, Lanes, Note
 from extension_kit.engine.outages import Outages
 from extension_kit.engine.owner import Owner
-from extension_kit.engine.pauses import KnownPauses
+from extension_kit.engine.pauses import KnownPauses, KnownRests
+from extension_kit.engine.pools import Pools
 from extension_kit.engine.queue import Queue
 from extension_kit.engine.recovery import Recovery
-from extension_kit.engine.shares import SLOW, Shares
+from extension_kit.engine.shares import SLOW
 from extension_kit.errors import StoreError
 
 logger = logging.getLogger("extension_kit.engine")
@@ -40,12 +43,14 @@ class Scribe:
         queue: the queue.
         owner: owns the shards.
         claiming: claims deliveries.
-        shares: divide the threads.
+        pools: divide the threads, and the attempts on the event loop.
         stalled_after: seconds without an answer of the database after which others may own the claims.
         grace_period: seconds that attempts have to end after ``stop``.
         name: the worker's name in the log.
         alive: called in every turn, as a sign of life; None: nobody watches.
         is_busy: True while nothing shall be claimed; it wakes this thread in the end.
+        readiness: the functions that are not ready; None: all are.
+        unwritten_state: gets the changes of ends until these are written.
     """
 
     def __init__(
@@ -53,23 +58,26 @@ class Scribe:
         queue: Queue,
         owner: Owner,
         claiming: Claiming,
-        shares: Shares,
+        pools: Pools,
         *,
         stalled_after: float,
         grace_period: float,
         name: str,
         alive: Callable[[], None] | None = None,
         is_busy: Callable[[], bool] = lambda: False,
+        readiness: Readiness | None = None,
+        unwritten_state: UnwrittenState | None = None,
     ) -> None:
         self._queue = queue
         self._owner = owner
         self._claiming = claiming
-        self._shares = shares
+        self._pools = pools
         self._silence = stalled_after / 2
         self._grace_period = grace_period
         self._name = name
         self._alive = alive
         self._is_busy = is_busy
+        self._unwritten_state = unwritten_state or UnwrittenState()
         self._outages = Outages()
         self._delays = Delays()
         self._changed = threading.Condition()
@@ -80,9 +88,10 @@ class Scribe:
         self._answered = -math.inf
         self._began = self._looked = self._polled = -math.inf
         # From here on for the scribe's thread only.
-        self._holdings = Holdings(shares)
+        self._holdings = Holdings(pools)
         self._recovery = Recovery(queue, claiming, self._holdings)
         self._pauses = KnownPauses(self._holdings)
+        self._rests = KnownRests(self._holdings, readiness or Readiness())
         self._taken: list[int] = []
         self._overdue: list[int] = []
         self._has_more = self._had_more = True
@@ -92,6 +101,8 @@ class Scribe:
 
     def tell(self, note: Note) -> None:
         """Take a note of a lane; from any thread."""
+        if note.end is not None:
+            self._unwritten_state.add(note.end)  # before the lane goes on
         with self._changed:
             self._notes.append(note)
             if note.busy is not None:
@@ -159,7 +170,7 @@ class Scribe:
 
     def _wait(self, ends_at: float) -> None:
         """Wait until there is something to do."""
-        slow = self._shares.look().becomes_slow if self._has_more else None
+        slow = self._pools.becomes_slow if self._has_more else None
         until = ends_at if slow is None else min(time.monotonic() + slow, ends_at)
         with self._changed:
             while (pause := min(self._next(), until) - time.monotonic()) > 0:
@@ -172,7 +183,7 @@ class Scribe:
         """Return the time of the next transaction, or of the next look at the shards."""
         times = [self._looked + _LOOK, self._polled + _POLL]
         if self._owner.shards and not self._stop_asked:
-            times += [self._due_at, self._pauses.due_at]
+            times += [self._due_at, self._pauses.due_at, self._rests.due_at]
         if len(self._notes) >= _ENOUGH:
             times.append(-math.inf)
         elif self._has_news or self._holdings.unwritten or self._is_uncertain:
@@ -190,7 +201,7 @@ class Scribe:
             has_news, self._has_news, self._idle = self._has_news, False, 0
         for note in notes:
             self._holdings.take_in(note)
-        self._has_more |= has_news or began >= self._due_at
+        self._has_more |= self._rests.look(lanes, began) or has_news or began >= self._due_at
         if began >= self._looked + _LOOK or self._is_uncertain:
             self._looked = began
             self._taken += self._owner.look(self._holdings.shards())
@@ -246,6 +257,7 @@ class Scribe:
                 self._recovery.doubt(now)
             self._has_more, self._due_at = True, self._began
             raise
+        self._unwritten_state.remove(written.ends)
         self._holdings.written()
         self._taken, self._overdue = [], []
         if self._is_uncertain:
@@ -265,7 +277,7 @@ class Scribe:
         if is_due:
             self._queue.wake(connection, shards, now)
         held = self._holdings.held()
-        pauses = self._pauses.now
+        pauses = self._rests.with_pauses(self._pauses.now)
         claimed = self._claiming.claim(connection, shards, held, now, pauses=pauses, are_few=not self._had_more)
         self._has_more, self._had_more = claimed.has_more, claimed.has_more
         if claimed.lanes or claimed.following or claimed.more:

@@ -124,21 +124,33 @@ class Shares:
         for place in range(max(map(len, turns), default=0)):
             yield from (turn[place] for turn in turns if place < len(turn))
 
-    def look(self) -> "Outlook":
-        """Return the listeners' shares at this moment."""
-        abandoned, now = self._abandoned(), self._clock()
-        busy, slow = dict(self._busy), set(abandoned)
-        for listener, number in abandoned.items():
-            busy[listener] = busy.get(listener, 0) + number
-        becomes_slow = None
+    def slow_now(self) -> "SlowNow":
+        """Return the listeners with a slow attempt in progress."""
+        now, slow, becomes_slow = self._clock(), set(), None
         for run in self._runs.values():
             left = run.since + SLOW - now
             if left <= 0:
                 slow.add(run.listener)
             elif becomes_slow is None or left < becomes_slow:
                 becomes_slow = left
+        return SlowNow(slow, becomes_slow)
+
+    def look(self, slow_now: "SlowNow | None" = None) -> "Outlook":
+        """Return the listeners' shares at this moment; ``slow_now`` was read shortly before, if many looks follow."""
+        abandoned = self._abandoned()
+        busy = dict(self._busy)
+        for listener, number in abandoned.items():
+            busy[listener] = busy.get(listener, 0) + number
+        slow, becomes_slow = slow_now or self.slow_now()
         known = _Known(self._quick, self._slow, self._tenants)
-        return Outlook(self.threads, busy, slow, abandoned, known, becomes_slow)
+        return Outlook(self.threads, busy, {*slow, *abandoned}, abandoned, known, becomes_slow)
+
+
+class SlowNow(NamedTuple):
+    """Listeners with a slow attempt in progress, and the seconds until the next one becomes slow; None without one."""
+
+    listeners: Collection[str]
+    becomes_slow: float | None
 
 
 class _Known(NamedTuple):

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from extension_kit.deliveries.call_up import call_up
 from extension_kit.deliveries.claims import Claim, End
+from extension_kit.deliveries.state import write_state
 from extension_kit.engine.queue import Queue
 
 
@@ -33,6 +34,7 @@ class Unwritten:
     def write(self, queue: Queue, connection: Connection) -> set[int]:
         """Write everything, and return the numbers of the ended deliveries with a claim that held."""
         held = queue.end(connection, self.ends) if self.ends else set()
+        write_state(connection, self.ends, held)
         for stage, claims in self._released.items():
             queue.release(connection, claims, stage)
         if self.locks:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -9,7 +10,7 @@ from sqlalchemy import Connection
 from extension_kit.deliveries.attempt import SUSPECT
 from extension_kit.deliveries.call_up import call_up
 from extension_kit.deliveries.tables import BEHIND, LATER
-from extension_kit.engine.body_room import BodyRoom
+from extension_kit.engine.body_room import TakeRoom
 from extension_kit.engine.lanes import Lane
 from extension_kit.engine.queue import Candidate, Queue
 
@@ -24,7 +25,8 @@ class Held(NamedTuple):
         refs: the numbers of all deliveries.
         waiting: the number of lanes that have not begun, by listener.
         has_suspect: True if one of the deliveries may have killed a process.
-        large_bodies: bytes of their large bodies, by listener.
+        large_bodies: bytes of the large bodies of plain listeners, by listener.
+        async_bodies: bytes of all bodies of async listeners, by listener.
     """
 
     lanes: Mapping[str, Lane]
@@ -32,6 +34,7 @@ class Held(NamedTuple):
     waiting: Mapping[str, int]
     has_suspect: bool
     large_bodies: Mapping[str, int]
+    async_bodies: Mapping[str, int] = MappingProxyType({})
 
 
 class Windows:
@@ -56,7 +59,7 @@ class Windows:
         shards: Sequence[int],
         held: Held,
         size: int,
-        room: BodyRoom,
+        room: TakeRoom,
     ) -> None:
         self._queue = queue
         self._connection = connection

@@ -1,18 +1,23 @@
 """Delivery worker: makes the deliveries of a database, on threads, until it is stopped."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from extension_kit.deliveries.filing import Filing
 from extension_kit.deliveries.handler import FindHandler
 from extension_kit.deliveries.hung_runs import HungRuns
 from extension_kit.deliveries.notify import CHANNEL, INBOX_CHANNEL
+from extension_kit.deliveries.readiness import Readiness
+from extension_kit.deliveries.state import UnwrittenState
 from extension_kit.deliveries.worker_rows import OpenCircuit
+from extension_kit.engine.async_lanes import AsyncLanes
 from extension_kit.engine.claiming import Claiming, TenantsOf
 from extension_kit.engine.filing_thread import FilingThread
 from extension_kit.engine.lanes import Lanes
 from extension_kit.engine.notifications import Notifications
 from extension_kit.engine.owner import Owner
+from extension_kit.engine.pools import Pools
 from extension_kit.engine.postgresql_owner import PostgresqlOwner
 from extension_kit.engine.postgresql_queue import PostgresqlQueue
 from extension_kit.engine.presence import Presence
@@ -35,6 +40,20 @@ def no_tenants(listeners: Iterable[str]) -> dict[str, str]:
     return dict.fromkeys(listeners, "")
 
 
+class AsyncPool(NamedTuple):
+    """The attempts of async functions, on the event loop of the process.
+
+    Attributes:
+        listeners: the async functions.
+        attempts: the maximum number of attempts at the same time; up to half as many more, as for threads.
+        hung_runs: counts attempts past their timeout.
+    """
+
+    listeners: Collection[str]
+    attempts: int
+    hung_runs: HungRuns
+
+
 class DeliveryWorker:
     """Makes the attempts of due deliveries: one after the other for each lock, otherwise at the same time.
 
@@ -55,6 +74,9 @@ class DeliveryWorker:
             four seconds; None: nobody watches.
         filing: files accepted events while this worker makes deliveries; None: there is no inbox.
         open_circuits: returns the circuit breakers that are open, for the worker's row.
+        readiness: the functions that are not ready; None: all are.
+        unwritten_state: gets the changes of the state by ended deliveries until these are written.
+        async_pool: the attempts of async functions; None: there are no async functions.
     """
 
     def __init__(
@@ -72,27 +94,39 @@ class DeliveryWorker:
         alive: Callable[[], None] | None = None,
         filing: Filing | None = None,
         open_circuits: Callable[[], Sequence[OpenCircuit]] = tuple,
+        readiness: Readiness | None = None,
+        unwritten_state: UnwrittenState | None = None,
+        async_pool: AsyncPool | None = None,
     ) -> None:
         self._database = database
         self._experience = experience
-        self._shares = Shares(threads, hung_runs.by_listener)
+        shares, of_async = Shares(threads, hung_runs.by_listener), None
+        if async_pool is not None:
+            of_async = Shares(async_pool.attempts, async_pool.hung_runs.by_listener)
+        self._pools = Pools(shares, of_async, () if async_pool is None else async_pool.listeners)
         queue: Queue = SqliteQueue() if database.is_sqlite else PostgresqlQueue()
         owner: Owner = SqliteOwner(database) if database.is_sqlite else PostgresqlOwner(database, stalled_after)
-        claiming = Claiming(queue, self._shares, find, tenants_of)
+        claiming = Claiming(queue, self._pools, find, tenants_of)
+        readiness = readiness or Readiness()
         self._scribe = Scribe(
             queue,
             owner,
             claiming,
-            self._shares,
+            self._pools,
             stalled_after=stalled_after,
             grace_period=grace_period,
             name=name,
             alive=alive,
             is_busy=self._is_filing,
+            readiness=readiness,
+            unwritten_state=unwritten_state,
         )
-        self._lanes = Lanes(most(threads), self._scribe.tell, self._scribe.may_begin, hung_runs)
+        readiness.on_change = self._scribe.wake
+        readiness.start_counting()
+        calls = most(threads), self._scribe.tell, self._scribe.may_begin, hung_runs, readiness
+        self._lanes = Lanes(*calls) if async_pool is None else AsyncLanes(*calls, async_pool.hung_runs)
         self._filing = None if filing is None else FilingThread(filing, self._scribe.wake, lambda: bool(owner.shards))
-        self._presence = Presence(database, threads, lambda: self._shares.in_use, open_circuits)
+        self._presence = Presence(database, threads, lambda: shares.in_use, open_circuits)
         self._notifications = None if database.is_sqlite else Notifications(database, self._channels())
 
     def _is_filing(self) -> bool:
@@ -106,7 +140,7 @@ class DeliveryWorker:
         """Work until ``stop``, in any thread. The caller handles signals."""
         try:
             for listener, seconds, for_good in self._experience():
-                self._shares.learn(listener, seconds, for_good=for_good)
+                self._pools.learn(listener, seconds, for_good=for_good)
         except StoreError as error:
             logger.debug("Cannot read earlier attempts of listeners: %s", error)
         self._lanes.open()

@@ -45,6 +45,11 @@ class Viewer:
     may_act: bool
     may_see_raw: bool
 
+    @property
+    def rights(self) -> tuple[bool, bool, bool]:
+        """Everything by which the pages of two viewers differ, but the tokens in their forms."""
+        return self.name == "password", self.may_act, self.may_see_raw
+
 
 class Access:
     """Finds the viewer of a request, and refuses requests that change something if they may not.

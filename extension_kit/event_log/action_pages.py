@@ -22,18 +22,25 @@ def action_page_blueprint(log: EventLog) -> Blueprint:
     @blueprint.get("/actions")
     def list_actions() -> Response:
         args = arguments()
-        with log.database.read() as connection:
-            rows = recent(connection, number_of(ACTIONS, args["before"] or None), LIMIT + 1)
-        next = cursor(ACTIONS, rows[LIMIT - 1].ref) if len(rows) > LIMIT else None
-        return show("actions.html", rows=[_shown(row) for row in rows[:LIMIT]], **places("/actions", args, next))
+
+        def read() -> dict[str, Any]:
+            with log.database.read() as connection:
+                rows = recent(connection, number_of(ACTIONS, args["before"] or None), LIMIT + 1)
+            next = cursor(ACTIONS, rows[LIMIT - 1].ref) if len(rows) > LIMIT else None
+            return {"rows": [_shown(row) for row in rows[:LIMIT]], **places("/actions", args, next)}
+
+        return show(log.pages, "actions.html", read)
 
     @blueprint.get("/actions/<int:ref>")
     def show_action(ref: int) -> Response:
-        with log.database.read() as connection:
-            row = action_of(connection, ref)
-        if row is None:
-            abort(404, f"There is no action {ref}, or retention has removed it.")
-        return show("action.html", row=_shown(row))
+        def read() -> dict[str, Any]:
+            with log.database.read() as connection:
+                row = action_of(connection, ref)
+            if row is None:
+                abort(404, f"There is no action {ref}, or retention has removed it.")
+            return {"row": _shown(row)}
+
+        return show(log.pages, "action.html", read)
 
     return blueprint
 

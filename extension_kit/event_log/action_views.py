@@ -1,4 +1,4 @@
-"""Views of people's actions: replay, discard and try now with a confirmation; pause and resume at once."""
+"""Views of people's actions: replay, discard and try now with a confirmation; cancel, pause and resume at once."""
 
 import re
 from collections.abc import Callable
@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request
-from werkzeug.exceptions import BadRequest, Conflict, ServiceUnavailable
+from werkzeug.exceptions import BadRequest
 
 from extension_kit.deliveries.action_rows import DISCARD, REPLAY, RETRY_NOW
-from extension_kit.deliveries.pauses import TooManyPaused
-from extension_kit.event_log.actions import RETRY_AFTER, Actions, CountChanged, NothingChosen, TooManyActions
+from extension_kit.event_log.actions import Actions, CountChanged
 from extension_kit.event_log.choice import Choice, choose
 from extension_kit.event_log.context import EventLog
 from extension_kit.event_log.filter_words import phrases
 from extension_kit.event_log.filters import delivery_filter
-from extension_kit.event_log.receiver_actions import UnknownReceiver, pause_receiver, resume_receiver
+from extension_kit.event_log.receiver_actions import pause_receiver, resume_receiver
 
 _LIST = "/deliveries"
 _MOST_FIELDS = 100  # parameters of a filter
@@ -83,11 +82,12 @@ def action_blueprint(log: EventLog, actions: Actions) -> Blueprint:
             ref = actions.begin(form.choice, int(expected), g.viewer.name)
         except CountChanged as changed:
             return _ask(log, form, _CHANGED.format(int(expected), changed.number), 409)
-        except NothingChosen as error:
-            raise Conflict(str(error)) from error
-        except TooManyActions as error:
-            raise ServiceUnavailable(str(error), retry_after=RETRY_AFTER) from error
         return make_response(redirect(form.back if form.choice.wanted.refs else f"/actions/{ref}", 303))
+
+    @views.post("/actions/<int:ref>/cancel")
+    def cancel(ref: int) -> Response:
+        actions.cancel(ref, g.viewer.name)
+        return make_response(redirect(f"/actions/{ref}", 303))
 
     @views.post("/receivers/pause")
     def pause() -> Response:
@@ -98,10 +98,7 @@ def action_blueprint(log: EventLog, actions: Actions) -> Blueprint:
         return change_receiver(resume_receiver)
 
     def change_receiver(change: Callable[[EventLog, str, str], bool]) -> Response:
-        try:
-            change(log, request.form.get("listener", ""), g.viewer.name)
-        except (UnknownReceiver, TooManyPaused) as error:
-            raise Conflict(str(error)) from error
+        change(log, request.form.get("listener", ""), g.viewer.name)
         return make_response(redirect("/receivers", 303))
 
     return views

@@ -9,10 +9,12 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from extension_kit.deliveries import action_rows
+from extension_kit.deliveries.action_rows import ActionCancelled
 from extension_kit.errors import ExtensionKitError, StoreError
 from extension_kit.event_log.choice import Choice
 from extension_kit.store import deadline
@@ -57,6 +59,10 @@ class CountChanged(ExtensionKitError):
         self.number = number
 
 
+class ActionEnded(ExtensionKitError):
+    """The action has ended already."""
+
+
 class _Job(NamedTuple):
     """An action to be made."""
 
@@ -71,10 +77,12 @@ class Actions:
 
     Args:
         database: holds the deliveries and the rows of actions.
+        tell: called whenever an action has changed deliveries, or has ended.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tell: Callable[[], None] = lambda: None) -> None:
         self._database = database
+        self._tell = tell
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._room = threading.Semaphore(MOST_ACTIONS)
         self._going_on: set[int] = set()
@@ -116,6 +124,22 @@ class Actions:
         self._start()
         return ref
 
+    def cancel(self, ref: int, cancelled_by: str) -> None:
+        """Have an action end after its batch, also one of another process.
+
+        Args:
+            ref: number of its row.
+            cancelled_by: name of the person.
+
+        Raises:
+            ActionEnded: it has ended already, or there is none.
+            StoreError: the database cannot be used.
+        """
+        with self._database.transaction() as connection:
+            if not action_rows.cancel(connection, ref, cancelled_by, datetime.now(UTC)):
+                raise ActionEnded
+        logger.info("Action cancelled", extra={"fields": {"action": ref, "by": cancelled_by}})
+
     def stop(self, timeout: float) -> None:
         """End the action in progress after its batch, begin no further one, and wait at most ``timeout`` seconds."""
         self._stopped.set()
@@ -152,7 +176,7 @@ class Actions:
         try:
             if not self._stopped.is_set():
                 error = self._change(job, done)
-        except StoreError as problem:
+        except (StoreError, ActionCancelled) as problem:
             error = str(problem)
         except Exception:
             logger.exception("Action failed", extra={"fields": fields})
@@ -167,18 +191,28 @@ class Actions:
             logger.warning("Action ended early: %s", error, extra={"fields": {**fields, **result}})
 
     def _change(self, job: _Job, done: "_Progress") -> str | None:
-        """Change the deliveries in batches; return the reason if it ends early."""
+        """Change the deliveries in batches; return the reason if it ends early.
+
+        Raises:
+            ActionCancelled: somebody has cancelled it.
+            StoreError: the database cannot be used.
+        """
+        self._report(job.ref, done)  # it may have been cancelled while others were made
         began = time.monotonic()
         for changed, attempted in job.choice.changes(self._database):
             done.changed += changed
             done.skipped += attempted
-            with self._database.transaction() as connection:
-                action_rows.report(connection, job.ref, done.changed, done.skipped, datetime.now(UTC))
+            self._report(job.ref, done)
             # As long as the batch took, so that others can write.
             if self._stopped.wait(min(time.monotonic() - began, _LONGEST_PAUSE)):
                 return _STOPPED
             began = time.monotonic()
         return None
+
+    def _report(self, ref: int, done: "_Progress") -> None:
+        with self._database.transaction() as connection:
+            action_rows.report(connection, ref, done.changed, done.skipped, datetime.now(UTC))
+        self._tell()
 
     def _end(self, ref: int, done: "_Progress", error: str | None) -> None:
         give_up_at = time.monotonic() + _END_WITHIN
@@ -191,6 +225,7 @@ class Actions:
                     logger.error("The end of action %d could not be written: %s", ref, problem)  # noqa: TRY400
                     return
             else:
+                self._tell()
                 return
 
     def _give_signs(self) -> None:

@@ -1,4 +1,4 @@
-"""API views of actions: replay, discard and try now by number or by filter, pause and resume."""
+"""API views of actions: replay, discard and try now by number or by filter, cancel, pause and resume."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -6,19 +6,18 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 from jsonschema_rs import Draft202012Validator
-from werkzeug.exceptions import BadRequest, ServiceUnavailable
+from werkzeug.exceptions import BadRequest
 
 from extension_kit.deliveries.action_rows import DISCARD, REPLAY, RETRY_NOW, action_of
-from extension_kit.deliveries.pauses import TooManyPaused
 from extension_kit.deliveries.queries import Filter
-from extension_kit.event_log.actions import RETRY_AFTER, Actions, CountChanged, NothingChosen, TooManyActions
-from extension_kit.event_log.api_answers import answer, arguments, conflict, missing, read_body
+from extension_kit.event_log.actions import Actions
+from extension_kit.event_log.api_answers import answer, arguments, missing, read_body
 from extension_kit.event_log.api_records import action_record
 from extension_kit.event_log.api_schemas import ACTION_REQUEST, RECEIVER_REQUEST
 from extension_kit.event_log.choice import choose
 from extension_kit.event_log.context import EventLog
 from extension_kit.event_log.filters import delivery_filter
-from extension_kit.event_log.receiver_actions import UnknownReceiver, pause_receiver, resume_receiver
+from extension_kit.event_log.receiver_actions import pause_receiver, resume_receiver
 
 # `_wanted` says in a sentence which of the keys go together.
 _OF_DELIVERIES = Draft202012Validator({**ACTION_REQUEST, "oneOf": [{}]}, mask="it")
@@ -50,14 +49,18 @@ def add_action_views(api: Blueprint, log: EventLog, actions: Actions) -> None:
         arguments(())
         body = read_body(_OF_DELIVERIES)
         choice = choose(kind, _wanted(body))
-        try:
-            ref = actions.begin(choice, body.get("expected"), g.viewer.name)
-        except CountChanged as changed:
-            return conflict(f"The expected number is {changed.number}: look again, and repeat the request with it.")
-        except NothingChosen as error:
-            return conflict(str(error))
-        except TooManyActions as error:
-            raise ServiceUnavailable(str(error), retry_after=RETRY_AFTER) from error
+        return going_on(actions.begin(choice, body.get("expected"), g.viewer.name))
+
+    @api.post("/actions/<int:ref>/cancel")
+    def cancel(ref: int) -> Response:
+        arguments(())
+        with log.database.read() as connection:
+            if action_of(connection, ref) is None:
+                return missing("action", ref)
+        actions.cancel(ref, g.viewer.name)
+        return going_on(ref)
+
+    def going_on(ref: int) -> Response:
         with log.database.read() as connection:
             row = action_of(connection, ref)
         if row is None:  # retention keeps so many only
@@ -75,10 +78,7 @@ def add_action_views(api: Blueprint, log: EventLog, actions: Actions) -> None:
     def change_receiver(change: Callable[[EventLog, str, str], bool], *, is_paused: bool) -> Response:
         arguments(())
         key = read_body(_OF_RECEIVERS)["listener"]
-        try:
-            has_changed = change(log, key, g.viewer.name)
-        except (UnknownReceiver, TooManyPaused) as error:
-            return conflict(str(error))
+        has_changed = change(log, key, g.viewer.name)
         return answer({"listener": key, "is_paused": is_paused, "has_changed": has_changed})
 
 

@@ -37,11 +37,6 @@ def missing(noun: str, ref: object) -> Response:
     return respond(problem(404, "Not found", f"There is no {noun} {ref}, or retention has removed it."))
 
 
-def conflict(detail: str) -> Response:
-    """Return the answer to an action that the present state does not allow."""
-    return respond(problem(409, "Conflict", detail))
-
-
 def arguments(allowed: Collection[str]) -> Mapping[str, str]:
     """Return the parameters of the present request's query.
 

@@ -31,7 +31,8 @@ _FAILURES = {
     "Failed": "The extension could not read its page; the log has the reason",
     "Missing": "There is no such thing, or retention has removed it",
     "WrongMethod": "The path does not have this method",
-    "Conflict": "There is nothing to change, or another number of deliveries matches than expected, as the error says",
+    "Conflict": "There is nothing to change, or another number of deliveries matches than expected, or the action has "
+    "ended, as the error says",
     "TooLarge": "The body is larger than the server accepts",
     "Busy": "There were too many wrong passwords",
     "Unavailable": "The database cannot be used, or too many actions have not ended yet",
@@ -128,6 +129,7 @@ def _add_actions(builder: OpenApiBuilder) -> None:
         **json_response("The action is begun, in the background", "Action"),
         "headers": _headers(Location="Location"),
     }
+    ending = {**begun, "description": "The action ends after the deliveries that it is changing"}
     done = {**json_response("It is so now", "ReceiverState"), "headers": _headers()}
     for path, summary, response, schema in (
         ("/api/deliveries/replay", "Replay dead letters", {"202": begun}, "ActionRequest"),
@@ -143,12 +145,19 @@ def _add_actions(builder: OpenApiBuilder) -> None:
             {"202": begun},
             "ActionRequest",
         ),
+        (
+            "/api/actions/{ref}/cancel",
+            "Cancel an action that goes on: its changes stay, and its row names the person",
+            {"202": ending, "404": "Missing"},
+            "",
+        ),
         ("/api/receivers/pause", "Pause a receiver: its deliveries wait", {"200": done}, "ReceiverRequest"),
         ("/api/receivers/resume", "Resume a receiver", {"200": done}, "ReceiverRequest"),
     ):
         responses = {**response, "403": "Forbidden", "409": "Conflict", "413": "TooLarge"}
-        operation = _operation("actions", summary, responses, [])
-        builder.add_operation("post", path, {**operation, "requestBody": json_request(schema)})
+        operation = _operation("actions", summary, responses, path_parameters(path, {"ref": REF}))
+        body = {"requestBody": json_request(schema)} if schema else {}
+        builder.add_operation("post", path, {**operation, **body})
 
 
 def _condition(name: str) -> Document:

@@ -8,6 +8,7 @@ import orjson
 from sqlalchemy import Row
 
 from extension_kit.deliveries.action_rows import state
+from extension_kit.deliveries.delivery_fields import delivery_fields
 from extension_kit.deliveries.queries import ATTEMPT_COLUMNS
 from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING
 from extension_kit.deliveries.worker_rows import WorkerRow
@@ -60,25 +61,8 @@ def delivery_record(row: Row[Any], behind: Mapping[int, int]) -> Record:
         row: row of ``find_deliveries``.
         behind: delivery number -> number of the delivery that it waits for.
     """
-    return {
-        "ref": row.ref,
-        "event_ref": row.event_ref,
-        "source": row.source,
-        "event": row.name,
-        "event_id": row.event_id,
-        "subject": row.subject,
-        "listener": row.listener,
-        "series": row.series,
-        "place_in_series": row.place,
-        "status": row.status,
-        "attempts": row.attempts,
-        "behind": behind.get(row.ref),
-        "attempted_since": row.claimed_at,
-        "created_at": row.created_at,
-        "due_at": row.due_at if row.status == WAITING else None,
-        "ended_at": row.ended_at,
-        "error": _redacted(row.error),
-    }
+    named = {"ref": row.ref, "event_ref": row.event_ref, "source": row.source}
+    return {**named, **delivery_fields(row, behind), "error": _redacted(row.error)}
 
 
 def run_record(run: Run) -> Record:

@@ -184,7 +184,7 @@ SCHEMAS: dict[str, Schema] = {
     "Deliveries": exactly(deliveries=_list_of("Delivery"), **_SEARCHED, count=_COUNT),
     "Attempt": exactly(
         number=REF,
-        result={**or_null({"enum": ["delivered", "failed", "refused", "lost", "handed back"]})},
+        result={**or_null({"enum": ["delivered", "failed", "refused", "not ready", "lost", "handed back"]})},
         status={**or_null({"type": "integer"}), "description": "HTTP status of the answer"},
         error=or_null(TEXT),
         excerpt={**or_null(TEXT), "description": "Beginning of the answer"},
@@ -220,7 +220,7 @@ SCHEMAS: dict[str, Schema] = {
         seen_at=TIME,
         ended_at=or_null(TIME),
         error=or_null(TEXT),
-        state={"enum": ["running", "done", "failed", "interrupted"]},
+        state={"enum": ["running", "done", "failed", "cancelled", "interrupted"]},
     ),
     "Actions": exactly(actions=_list_of("Action"), **_NEXT),
     "Worker": exactly(

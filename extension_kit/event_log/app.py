@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.routing import IntegerConverter, Map
 
 from extension_kit.deliveries.inbox import Inbox
-from extension_kit.event_log.access import Access
+from extension_kit.event_log.access import READ_METHODS, Access
 from extension_kit.event_log.action_pages import action_page_blueprint
 from extension_kit.event_log.action_views import action_blueprint
 from extension_kit.event_log.actions import Actions
@@ -19,18 +19,18 @@ from extension_kit.event_log.database_state import DatabaseState
 from extension_kit.event_log.delivery_pages import delivery_blueprint
 from extension_kit.event_log.errors import answer_error
 from extension_kit.event_log.event_pages import event_blueprint
-from extension_kit.event_log.forgery import token_of
 from extension_kit.event_log.headers import secure
 from extension_kit.event_log.login_views import ask_for_login, login_blueprint
 from extension_kit.event_log.overview_page import overview_blueprint
 from extension_kit.event_log.protocol_pages import protocol_blueprint
 from extension_kit.event_log.protocol_tables import ProtocolTables
 from extension_kit.event_log.receiver_pages import receiver_blueprint
+from extension_kit.event_log.rendering import csrf_token
 from extension_kit.event_log.run_pages import run_blueprint
 from extension_kit.event_log.session_cookies import SessionCookies
+from extension_kit.event_log.shared_pages import SharedPages
 from extension_kit.event_log.texts import add_filters
 from extension_kit.events.request_headers import request_id
-from extension_kit.web.responses import compress
 from extension_kit.web.traces import Traces
 
 MOST_BODY_BYTES = 64 * 1024
@@ -69,8 +69,8 @@ def create_app(log: EventLog) -> Flask:
     add_filters(app)
     app.register_error_handler(Exception, answer_error)
     access = Access(log.settings)
-    _admit_viewers(app, access, DatabaseState(log.database))
-    app.extensions[ACTIONS] = actions = Actions(log.database)
+    _admit_viewers(app, access, DatabaseState(log.database), log.pages)
+    app.extensions[ACTIONS] = actions = Actions(log.database, log.pages.forget)
     unfiled = Inbox(log.database).unfiled
     for blueprint in (
         login_blueprint(access),
@@ -80,7 +80,7 @@ def create_app(log: EventLog) -> Flask:
         receiver_blueprint(log),
         run_blueprint(log),
         action_page_blueprint(log),
-        protocol_blueprint(tables),
+        protocol_blueprint(log, tables),
         action_blueprint(log, actions),
         api_blueprint(log, actions, unfiled, tables),
     ):
@@ -100,14 +100,10 @@ class _Ref(IntegerConverter):
         super().__init__(map, min=0, max=2**63 - 1)
 
 
-def csrf_token() -> str:
-    """Return the token for the forms of a page, and have the browser keep the session that it belongs to."""
-    g.keeps_session = True
-    return token_of(g.session)
-
-
-def _admit_viewers(app: Flask, access: Access, state: DatabaseState) -> None:
+def _admit_viewers(app: Flask, access: Access, state: DatabaseState, pages: SharedPages) -> None:
     """Have each request find its session and viewer before its view is called, or be refused.
+
+    After one that may have changed something, the pages are made anew.
 
     Raises:
         BadRequest: the name of the host is not allowed.
@@ -118,7 +114,7 @@ def _admit_viewers(app: Flask, access: Access, state: DatabaseState) -> None:
     def admit() -> Any:
         g.started = time.perf_counter()
         g.request_id = request_id(request.headers.get("Request-Id", ""))
-        g.viewer, g.keeps_session = None, False
+        g.viewer, g.keeps_session, g.is_shared = None, False, False
         g.cookies = SessionCookies(request, is_encrypted=access.proxies.is_encrypted(request))
         g.session = g.cookies.session(access.sessions)
         if request.path == _HEALTH:
@@ -143,19 +139,9 @@ def _admit_viewers(app: Flask, access: Access, state: DatabaseState) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
+        if g.viewer is not None and request.method not in READ_METHODS:
+            pages.forget()
         if g.keeps_session and g.session.is_new:
             g.cookies.keep(response, g.session)
         secure(response)
-        compress(response, request.headers.get("Accept-Encoding", ""))
-        response.headers["Request-Id"] = g.request_id
-        traces.leave(
-            None,
-            request.method,
-            request.path,
-            response.status_code,
-            received=request.content_length or 0,
-            sent=response.calculate_content_length() or 0,
-            started=g.started,
-            request_id=g.request_id,
-        )
-        return response
+        return traces.finish(response)

@@ -38,6 +38,16 @@ class DatabaseState:
         now = time.monotonic()
         if now < self._usable_until:
             return
+        if self._usable_until > -math.inf:
+            self._usable_until = now + _KNOWN  # one thread looks for all
+        try:
+            self._look()
+        except StoreError:
+            self._usable_until = -math.inf
+            raise
+        self._usable_until = now + _KNOWN
+
+    def _look(self) -> None:
         database = self._database
         is_missing = database.is_sqlite and not database.path.exists()
         found = None if is_missing else current(database)
@@ -47,4 +57,3 @@ class DatabaseState:
                 "when it is served."
             )
         version.check(found, database.name)
-        self._usable_until = now + _KNOWN

@@ -1,5 +1,7 @@
 """Pages of deliveries: the list with its filter, and one delivery with its attempts."""
 
+from typing import Any
+
 from flask import Blueprint, Response, abort
 
 from extension_kit.deliveries.pauses import paused
@@ -26,32 +28,37 @@ def delivery_blueprint(log: EventLog) -> Blueprint:
             return tidy
         args = arguments()
         wanted = delivery_filter(args)
-        with log.database.read() as connection:
-            found = find_deliveries(connection, wanted, args["before"] or None, LIMIT)
-            return show(
-                "deliveries.html",
-                found=found,
-                count=count_deliveries(connection, wanted),
-                paused=paused(connection),
-                statuses=_STATUSES,
-                **places("/deliveries", args, found.next),
-            )
+
+        def read() -> dict[str, Any]:
+            with log.database.read() as connection:
+                found = find_deliveries(connection, wanted, args["before"] or None, LIMIT)
+                return {
+                    "found": found,
+                    "count": count_deliveries(connection, wanted),
+                    "paused": paused(connection),
+                    "statuses": _STATUSES,
+                    **places("/deliveries", args, found.next),
+                }
+
+        return show(log.pages, "deliveries.html", read)
 
     @blueprint.get("/deliveries/<int:ref>")
     def show_delivery(ref: int) -> Response:
-        with log.database.read() as connection:
-            rows = find_deliveries(connection, Filter(refs=(ref,)), None, 1).rows
-            if not rows:
-                abort(404, f"There is no delivery {ref}, or retention has removed it.")
-            row = rows[0]
-            return show(
-                "delivery.html",
-                row=row,
-                attempts=history(connection, ref),
-                behind=obstacles(connection, rows).get(ref),
-                paused=paused(connection).get(row.listener),
-                event_ref=row.event_ref,
-                body=None if is_poll() else show_body(body_of(connection, ref), is_raw=wants_raw()),
-            )
+        def read() -> dict[str, Any]:
+            with log.database.read() as connection:
+                rows = find_deliveries(connection, Filter(refs=(ref,)), None, 1).rows
+                if not rows:
+                    abort(404, f"There is no delivery {ref}, or retention has removed it.")
+                row = rows[0]
+                return {
+                    "row": row,
+                    "attempts": history(connection, ref),
+                    "behind": obstacles(connection, rows).get(ref),
+                    "paused": paused(connection).get(row.listener),
+                    "event_ref": row.event_ref,
+                    "body": None if is_poll() else show_body(body_of(connection, ref), is_raw=wants_raw()),
+                }
+
+        return show(log.pages, "delivery.html", read)
 
     return blueprint

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, select
 
 from extension_kit.deliveries.queries import Filter, find
 from extension_kit.deliveries.tables import deliveries, events
 from extension_kit.event_log import newest
-from extension_kit.event_log.candidates import Candidates, delivery_candidates, status_candidates
-from extension_kit.event_log.paging import DELIVERIES, Count, Found, number_of
-from extension_kit.event_log.run_places import span_of_run
-from extension_kit.event_log.spans import Span, span_of
+from extension_kit.event_log.candidates import delivery_candidates, status_candidates
+from extension_kit.event_log.paging import DELIVERIES, Count, Found
+from extension_kit.event_log.search import Search
 
 
 def find_deliveries(connection: Connection, wanted: Filter, before: str | None, limit: int) -> Found[Row[Any]]:
@@ -26,14 +25,7 @@ def find_deliveries(connection: Connection, wanted: Filter, before: str | None, 
     Raises:
         BadFilter: the cursor is none of this list.
     """
-    below = number_of(DELIVERIES, before)
-    among, query, span = _search(connection, wanted)
-    found = newest.newest(connection, among, query, span.cut(below), limit)
-    return Found(
-        _rows(connection, found.refs),
-        found.next(DELIVERIES),
-        found.searched_to(connection, deliveries.c.ref, deliveries.c.created_at),
-    )
+    return _search(connection, wanted).page(connection, DELIVERIES, before, limit, _rows)
 
 
 def count_deliveries(connection: Connection, wanted: Filter) -> Count:
@@ -41,7 +33,7 @@ def count_deliveries(connection: Connection, wanted: Filter) -> Count:
     if wanted == Filter(status=wanted.status):  # the index tells it
         number = status_candidates(wanted.status).up_to(connection, newest.COUNTED + 1)
         return Count(min(number, newest.COUNTED), number <= newest.COUNTED)
-    return newest.count(connection, *_search(connection, wanted))
+    return _search(connection, wanted).count(connection)
 
 
 def deliveries_of(connection: Connection, event_ref: int, limit: int = 1000) -> Sequence[Row[Any]]:
@@ -57,15 +49,12 @@ def deliveries_of(connection: Connection, event_ref: int, limit: int = 1000) -> 
     return _rows(connection, connection.execute(mine).scalars().all())[::-1]
 
 
-def _search(connection: Connection, wanted: Filter) -> tuple[Candidates, Select[Any], Span]:
-    """Return the candidates of a search, its query and the numbers of its time range."""
+def _search(connection: Connection, wanted: Filter) -> Search:
     among = delivery_candidates(connection, wanted)
     query = select(deliveries.c.ref).where(*among.conditions, *wanted.conditions())
     if wanted.is_on_events:
         query = query.join_from(deliveries, events)
-    span = span_of(connection, deliveries.c.ref, deliveries.c.created_at, wanted.after, wanted.before)
-    of_run = span_of_run(connection, wanted.subject, deliveries.c.ref, deliveries.c.created_at)
-    return among, query, span.cut(of_run.below)
+    return Search.within(connection, among, query, deliveries.c.created_at, wanted)
 
 
 def _rows(connection: Connection, refs: Sequence[int]) -> Sequence[Row[Any]]:

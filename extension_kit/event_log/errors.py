@@ -7,10 +7,13 @@ from typing import NamedTuple
 from flask import Response, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, NotFound
 
+from extension_kit.deliveries.pauses import TooManyPaused
 from extension_kit.errors import StoreError, StoreUnavailable
 from extension_kit.event_log.access import API
+from extension_kit.event_log.actions import RETRY_AFTER, ActionEnded, CountChanged, NothingChosen, TooManyActions
 from extension_kit.event_log.database_state import NothingYet
 from extension_kit.event_log.paging import BadFilter
+from extension_kit.event_log.receiver_actions import UnknownReceiver
 from extension_kit.events.answers import problem
 from extension_kit.web.password_tries import TooManyTries
 from extension_kit.web.passwords import PasswordsBusy
@@ -50,6 +53,13 @@ def _problem(error: Exception) -> _Problem:
             return _Problem(error.code or 500, error.name, error.description or "")
         case BadFilter():
             return _Problem(400, "Bad Request", str(error))
+        case CountChanged():
+            expected = f"The expected number is {error.number}: look again, and repeat the request with it."
+            return _Problem(409, "Conflict", expected)
+        case NothingChosen() | ActionEnded() | UnknownReceiver() | TooManyPaused():
+            return _Problem(409, "Conflict", str(error))
+        case TooManyActions():
+            return _Problem(503, "Service Unavailable", str(error), RETRY_AFTER)
         case TooManyTries():
             return _Problem(429, "Too many wrong passwords", "Wait, then try again.", ceil(error.seconds))
         case PasswordsBusy():

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from flask import Blueprint, Response, abort, g
 from werkzeug.exceptions import ServiceUnavailable
@@ -31,26 +32,32 @@ def event_blueprint(log: EventLog, unfiled: Callable[[], Unfiled]) -> Blueprint:
             return tidy
         args = arguments()
         wanted = event_filter(args)
-        with log.database.read() as connection:
-            found = find_events(connection, wanted, args["before"] or None, LIMIT)
-            known = sources(connection)
-        return show("events.html", found=found, sources=known, unfiled=unfiled(), **places("/events", args, found.next))
+
+        def read() -> dict[str, Any]:
+            with log.database.read() as connection:
+                found = find_events(connection, wanted, args["before"] or None, LIMIT)
+                known = sources(connection)
+            return {"found": found, "sources": known, "unfiled": unfiled(), **places("/events", args, found.next)}
+
+        return show(log.pages, "events.html", read)
 
     @blueprint.get("/events/<int:ref>")
     def show_event(ref: int) -> Response:
-        with log.database.read() as connection:
-            row = event_of(connection, ref)
-            if row is None:
-                abort(404, f"There is no event {ref}, or retention has removed it.")
-            found = deliveries_of(connection, ref)
-        return show(
-            "event.html",
-            row=row,
-            deliveries=found,
-            facts=() if is_poll() else facts_of(log.service, row.source, row.body),
-            event_ref=ref,
-            body=None if is_poll() else show_body(row.body, is_raw=wants_raw()),
-        )
+        def read() -> dict[str, Any]:
+            with log.database.read() as connection:
+                row = event_of(connection, ref)
+                if row is None:
+                    abort(404, f"There is no event {ref}, or retention has removed it.")
+                found = deliveries_of(connection, ref)
+            return {
+                "row": row,
+                "deliveries": found,
+                "facts": () if is_poll() else facts_of(log.service, row.source, row.body),
+                "event_ref": ref,
+                "body": None if is_poll() else show_body(row.body, is_raw=wants_raw()),
+            }
+
+        return show(log.pages, "event.html", read)
 
     @blueprint.get("/events/<int:ref>/body")
     def download(ref: int) -> Response:

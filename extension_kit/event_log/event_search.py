@@ -6,12 +6,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, select
 
 from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING, deliveries, events
-from extension_kit.event_log import newest
-from extension_kit.event_log.candidates import Candidates, event_candidates
+from extension_kit.event_log.candidates import event_candidates
 from extension_kit.event_log.filters import EventFilter
-from extension_kit.event_log.paging import EVENTS, Count, Found, number_of
-from extension_kit.event_log.run_places import span_of_run
-from extension_kit.event_log.spans import Span, span_of
+from extension_kit.event_log.paging import EVENTS, Count, Found
+from extension_kit.event_log.search import Search
 
 _COUNTED = 10_000  # deliveries of all events of a page
 _LEAST_COUNTED = 20  # deliveries of an event
@@ -33,19 +31,12 @@ def find_events(connection: Connection, wanted: EventFilter, before: str | None,
     Raises:
         BadFilter: the cursor is none of this list.
     """
-    below = number_of(EVENTS, before)
-    among, query, span = _search(connection, wanted)
-    found = newest.newest(connection, among, query, span.cut(below), limit)
-    return Found(
-        _rows(connection, found.refs),
-        found.next(EVENTS),
-        found.searched_to(connection, events.c.ref, events.c.received_at),
-    )
+    return _search(connection, wanted).page(connection, EVENTS, before, limit, _rows)
 
 
 def count_events(connection: Connection, wanted: EventFilter) -> Count:
     """Count the events that match a filter, among as many as a page looks at, up to ``newest.COUNTED``."""
-    return newest.count(connection, *_search(connection, wanted))
+    return _search(connection, wanted).count(connection)
 
 
 def event_of(connection: Connection, ref: int) -> Row[Any] | None:
@@ -53,13 +44,10 @@ def event_of(connection: Connection, ref: int) -> Row[Any] | None:
     return connection.execute(select(events).where(events.c.ref == ref)).one_or_none()
 
 
-def _search(connection: Connection, wanted: EventFilter) -> tuple[Candidates, Select[Any], Span]:
-    """Return the candidates of a search, its query and the numbers of its time range."""
+def _search(connection: Connection, wanted: EventFilter) -> Search:
     among = event_candidates(connection, wanted)
     query = select(events.c.ref).where(*among.conditions, *wanted.conditions())
-    span = span_of(connection, events.c.ref, events.c.received_at, wanted.after, wanted.before)
-    of_run = span_of_run(connection, wanted.subject, events.c.ref, events.c.received_at)
-    return among, query, span.cut(of_run.below)
+    return Search.within(connection, among, query, events.c.received_at, wanted)
 
 
 def _rows(connection: Connection, refs: Sequence[int]) -> Sequence[Row[Any]]:

@@ -18,7 +18,7 @@ from extension_kit.observability.redaction import redact_text
 
 _MOST_ATTEMPTS = 50_000
 _FAILURES = "failed", "refused", "lost"
-_COUNTED = 50_000  # waiting deliveries of all listeners
+_COUNTED = 10_000  # waiting deliveries of all listeners, which may all be in other places of the table
 _MOST_COUNTED, _LEAST_COUNTED = 10_000, 100  # of each
 _ERROR_CHARACTERS, _RECOGNISED_CHARACTERS = 200, 2000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ class Rate(NamedTuple):
     Attributes:
         begin: of the interval.
         delivered: number of those that succeeded.
-        failed: number of those that did not; attempts that were handed back do not count.
+        failed: number of those that did not; attempts that were handed back or not ready do not count.
         is_complete: False: there may have been more.
     """
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -35,23 +36,26 @@ def overview_blueprint(log: EventLog, unfiled: Callable[[], Unfiled]) -> Bluepri
         if (wanted := RANGES.get(name)) is None:
             raise BadFilter(f"range is one of {', '.join(RANGES)}.")
         in_words, step = _WORDS[name]
-        now = datetime.now(UTC)
-        with log.database.read() as connection:
-            waiting = waiting_by_listener(connection)
-            return show(
-                "overview.html",
-                ranges=RANGES,
-                range=name,
-                range_text=in_words,
-                bars=bars.draw(wanted.rates(connection, now), step),
-                waiting=waiting,
-                waiting_count=Count(sum(each.number for each in waiting), all(each.is_exact for each in waiting)),
-                waiting_since=min((each.since for each in waiting), default=None),
-                dead=count_deliveries(connection, Filter(status=DEAD)),
-                errors=dead_by_listener_and_error(connection),
-                paused=paused(connection),
-                workers=[(row, row.is_silent(now)) for row in known_workers(connection)],
-                unfiled=unfiled(),
-            )
+
+        def read() -> dict[str, Any]:
+            now = datetime.now(UTC)
+            with log.database.read() as connection:
+                waiting = waiting_by_listener(connection)
+                return {
+                    "ranges": RANGES,
+                    "range": name,
+                    "range_text": in_words,
+                    "bars": bars.draw(wanted.rates(connection, now), step),
+                    "waiting": waiting,
+                    "waiting_count": Count(sum(row.number for row in waiting), all(row.is_exact for row in waiting)),
+                    "waiting_since": min((row.since for row in waiting), default=None),
+                    "dead": count_deliveries(connection, Filter(status=DEAD)),
+                    "errors": dead_by_listener_and_error(connection),
+                    "paused": paused(connection),
+                    "workers": [(row, row.is_silent(now)) for row in known_workers(connection)],
+                    "unfiled": unfiled(),
+                }
+
+        return show(log.pages, "overview.html", read)
 
     return blueprint

@@ -1,5 +1,7 @@
 """Page of receivers: functions and subscriptions with their state, to be paused and resumed."""
 
+from typing import Any
+
 from flask import Blueprint, Response, request
 
 from extension_kit.event_log.context import EventLog
@@ -17,8 +19,12 @@ def receiver_blueprint(log: EventLog) -> Blueprint:
         given = request.args.get("after", "0")
         if not given.isascii() or not given.isdigit() or len(given) > 18:
             raise BadFilter("after is the number of a subscription: take it from the address of a next page.")
-        with log.database.read() as connection:
-            receivers, next = shown_receivers(connection, log.service, int(given))
-        return show("receivers.html", receivers=receivers, next=next, is_first=int(given) == 0)
+
+        def read() -> dict[str, Any]:
+            with log.database.read() as connection:
+                receivers, next = shown_receivers(connection, log.service, int(given))
+            return {"receivers": receivers, "next": next, "is_first": int(given) == 0}
+
+        return show(log.pages, "receivers.html", read)
 
     return blueprint

@@ -1,6 +1,7 @@
 """Receivers: the functions and subscriptions that get deliveries, with their state and the deliveries that wait."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from extension_kit.deliveries.subscriptions import Subscription
 from extension_kit.deliveries.tables import DEAD, WAITING, deliveries
 from extension_kit.deliveries.worker_rows import known_workers
 from extension_kit.event_log.paging import Count
-from extension_kit.events.listener import Listener
+from extension_kit.events.listener import Listener, SenderTarget
 from extension_kit.observability.redaction import redact, redact_text
 from extension_kit.runtime.service import Service
 
@@ -30,7 +31,7 @@ class ShownReceiver(NamedTuple):
 
     Attributes:
         key: listener key of its deliveries.
-        label: protocol, name and address of a subscription; empty for a function.
+        label: protocol, name and address of a subscription, or the address of a function's target; else empty.
         kind: such as ``function`` or ``webhook``.
         patterns: of the names of its events.
         is_enabled: False for a subscription that gets no new events.
@@ -91,11 +92,19 @@ def _open_circuits(connection: Connection) -> dict[str, datetime]:
 
 
 def _of_function(connection: Connection, listener: Listener, known: _Known, *, has_protocols: bool) -> ShownReceiver:
-    kind = "immediate function" if listener.immediate else "function"
+    kind, label = "immediate function" if listener.immediate else "function", ""
+    if listener.target is not None:
+        kind, label = _KINDS.get(listener.target.sender, listener.target.sender), _address(listener.target)
     may_be_paused = has_protocols or not listener.immediate
     return _receiver(
-        connection, listener.key, known, "", kind, listener.patterns, is_enabled=True, may_be_paused=may_be_paused
+        connection, listener.key, known, label, kind, listener.patterns, is_enabled=True, may_be_paused=may_be_paused
     )
+
+
+def _address(target: SenderTarget) -> str:
+    with suppress(Exception):  # of the extension, which need not have its settings here
+        return " ".join(_addresses(target.make()))
+    return ""
 
 
 def _of_subscription(connection: Connection, subscription: Subscription, known: _Known) -> ShownReceiver:

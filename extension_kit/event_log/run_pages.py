@@ -27,28 +27,33 @@ def run_blueprint(log: EventLog) -> Blueprint:
     @blueprint.get("/runs")
     def list_runs() -> Response:
         args = arguments()
-        with log.database.read() as connection:
-            found = find_runs(connection, args["before"] or None, LIMIT)
-        return show("runs.html", found=found, states=STATES, **places("/runs", args, found.next))
+
+        def read() -> dict[str, Any]:
+            with log.database.read() as connection:
+                found = find_runs(connection, args["before"] or None, LIMIT)
+            return {"found": found, "states": STATES, **places("/runs", args, found.next)}
+
+        return show(log.pages, "runs.html", read)
 
     @blueprint.get("/runs/<path:subject>")
     def show_run(subject: str) -> Response:
-        with log.database.read() as connection:
-            rows = run_events(connection, subject, _MOST_EVENTS + 1)
-            if not rows:
-                abort(404, "There is no event of this run, or retention has removed them.")
-            events = rows[-_MOST_EVENTS:]
-            found = _deliveries(connection, [row.ref for row in events])
-        line = draw((Event.from_body(row.body) for row in events if row.body is not None), subject)
-        return show(
-            "run.html",
-            subject=subject,
-            line=line,
-            states=STATES,
-            events=events,
-            deliveries=found,
-            is_cut=len(rows) > _MOST_EVENTS,
-        )
+        def read() -> dict[str, Any]:
+            with log.database.read() as connection:
+                rows = run_events(connection, subject, _MOST_EVENTS + 1)
+                if not rows:
+                    abort(404, "There is no event of this run, or retention has removed them.")
+                events = rows[-_MOST_EVENTS:]
+                found = _deliveries(connection, [row.ref for row in events])
+            return {
+                "subject": subject,
+                "line": draw((Event.from_body(row.body) for row in events if row.body is not None), subject),
+                "states": STATES,
+                "events": events,
+                "deliveries": found,
+                "is_cut": len(rows) > _MOST_EVENTS,
+            }
+
+        return show(log.pages, "run.html", read)
 
     return blueprint
 

@@ -130,7 +130,9 @@ def _last_events(part: Span) -> Select[Any]:
     placed = select(those, place, total.limit(1).scalar_subquery().label("total")).subquery()
     is_last = or_(placed.c.place.is_(None), placed.c.total.is_(None), placed.c.place >= placed.c.total)
     found = select(placed.c.subject, placed.c.ref, events.c.received_at, placed.c.place).where(is_last)
-    return found.join(events, ref == placed.c.ref).order_by(placed.c.ref.desc())
+    # Of both sides the numbers are known: PostgreSQL would merge those of the run with all that the table has.
+    found = found.join(events, ref == placed.c.ref).where(*part.conditions(ref))
+    return found.order_by(placed.c.ref.desc())
 
 
 def _look_closer(connection: Connection, runs: Sequence[Run]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import orjson
 
 from extension_kit.events.principals import Principal, as_principal
+from extension_kit.events.state import NO_STATE, EventAttempt, State
 from extension_kit.events.steadybit import (
     Environment,
     ExperimentExecution,
@@ -35,10 +36,11 @@ class Event(View):
     are None on events that do not carry them.
     """
 
-    __slots__ = ("_body", "_deadline", "_find_step")
+    __slots__ = ("_attempt", "_body", "_deadline", "_find_step")
     _body: bytes
     _deadline: float | None
     _find_step: FindStep | None
+    _attempt: EventAttempt | None
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Event(View):
         _set_body(self, body)
         _set_deadline(self, deadline)
         _set_find_step(self, find_step)
+        set_attempt(self, None)
 
     @classmethod
     def from_body(
@@ -190,6 +193,22 @@ class Event(View):
         return None if self._deadline is None else max(0.0, self._deadline - clock.monotonic())
 
     @property
+    def attempt(self) -> int:
+        """The number of the attempt, from 1; attempts before a replay count on."""
+        return 1 if self._attempt is None else self._attempt.number
+
+    @property
+    def state(self) -> State:
+        """The state of the extension, to be read and changed in the delivery to a durable listener.
+
+        Raises:
+            RuntimeError: the listener is immediate.
+        """
+        if self._attempt is None:
+            raise RuntimeError(NO_STATE)
+        return self._attempt.state
+
+    @property
     def is_experiment(self) -> bool:
         """True for an event of a whole execution, such as ``experiment.execution.completed``."""
         return self.name.startswith("experiment.execution.") and not (self.is_step or self.is_target)
@@ -216,3 +235,4 @@ class Event(View):
 _set_body = slot_setter(Event, "_body")
 _set_deadline = slot_setter(Event, "_deadline")
 _set_find_step = slot_setter(Event, "_find_step")
+set_attempt = slot_setter(Event, "_attempt")

@@ -11,6 +11,8 @@ from itertools import count
 from typing import Generic, TypeVar
 
 from extension_kit.errors import RegistrationError
+from extension_kit.settings.declare import Kind, Refusal
+from extension_kit.settings.kinds import split_names
 
 MAX_LENGTH = 256
 MAX_PARTS = 16
@@ -46,6 +48,18 @@ def check_pattern(pattern: object) -> str:
     if parts[:-1].count("*") > MAX_INNER_WILDCARDS:
         raise RegistrationError(f"{pattern!r} has more than {MAX_INNER_WILDCARDS} times * before its last part")
     return pattern
+
+
+def _event_names(text: str) -> tuple[str, ...]:
+    names = split_names(text)
+    try:
+        return tuple(map(check_pattern, names))
+    except RegistrationError as error:
+        raise Refusal(str(error)) from None
+
+
+EVENT_NAMES = Kind(_event_names, "names of events, or patterns such as experiment.execution.*, separated by commas")
+"""The kind of a setting whose value is the event-name patterns for ``listen_to``."""
 
 
 class _Node(Generic[T]):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from extension_kit.errors import RegistrationError
+from extension_kit.events.hooks import Hook
 from extension_kit.events.listener import Listener as Listener
 from extension_kit.events.patterns import PatternIndex
 
@@ -48,6 +49,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
+        self.hooks: list[Hook] = []
         self.providers: list[IndexProvider] = []
         self.other_protocols: list[str] = []
         """Event-name patterns of other protocols, which agents do not send."""
@@ -66,6 +68,16 @@ class Registry:
         route.add(listener)
         self.routes[listener.path] = route
 
+    def add_hook(self, hook: Hook) -> None:
+        """Add a hook.
+
+        Raises:
+            RegistrationError: it is the second ``is_ready`` of its extension.
+        """
+        if hook.kind == "is_ready" and any(other.kind == "is_ready" for other in self.hooks):
+            raise RegistrationError(f"{hook.extension} has two functions for is_ready: ask both questions in one")
+        self.hooks.append(hook)
+
     @property
     def listeners(self) -> list[Listener]:
         """All listeners, path by path."""
@@ -82,6 +94,7 @@ class Registry:
         for registry in registries:
             for listener in registry.listeners:
                 merged.add(listener)
+            merged.hooks.extend(registry.hooks)
             merged.providers.extend(registry.providers)
             merged.other_protocols.extend(registry.other_protocols)
             merged.renamed.extend(registry.renamed)

@@ -20,7 +20,7 @@ def refuse_unfinished(result: object, name: str) -> None:
             result.close()  # else Python warns when it is collected
         raise TypeError(
             f"{name} returned an awaitable ({type(result).__name__}), which is never awaited, so nothing was done: "
-            "write it with def, and call asyncio.run() in it where you need to"
+            "call asyncio.run() in it where you need to, or write it with async def if it is a listener"
         )
     if isinstance(result, Generator | AsyncIterator | map | filter):
         raise TypeError(

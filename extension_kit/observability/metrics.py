@@ -80,6 +80,12 @@ class _Metrics:
             ("listener",),
             buckets=_ATTEMPT_BUCKETS,
         )
+        self.ready = Gauge(
+            "extension_ready",
+            "1 if deliveries are made to all functions of an extension, 0 if some wait because they are not ready.",
+            ("extension",),
+            multiprocess_mode="livemin",
+        )
         self.pool_waiting = Gauge(
             "extension_pool_waiting", "Events that wait for a thread to run functions.", multiprocess_mode="livesum"
         )
@@ -164,6 +170,12 @@ def attempted(listener: str, result: str, seconds: float | None) -> None:
         _metrics.deliveries.labels(_bounded(listener), result).inc()
         if seconds is not None:
             _metrics.attempt_seconds.labels(_bounded(listener)).observe(seconds)
+
+
+def ready(extension: str, is_ready: bool) -> None:
+    """Set if deliveries are made to all functions of an extension."""
+    if _metrics is not None:
+        _metrics.ready.labels(extension).set(is_ready)
 
 
 def pool_waiting(events: int) -> None:

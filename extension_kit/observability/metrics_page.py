@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from extension_kit.observability.metrics import DIRECTORY, REQUEST_SECONDS, is_installed
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 logger = logging.getLogger("extension_kit.metrics")
+
+_PUBLISHED = "extensions.txt"  # in the directory of the processes' numbers
+
+_text = b""
 
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -62,10 +67,35 @@ def page(read_backlog: ReadBacklog) -> Page:
     from prometheus_client import generate_latest
 
     try:
-        return Page(200, _CONTENT_TYPE, generate_latest(_Shown(read_backlog)))
+        return Page(200, _CONTENT_TYPE, generate_latest(_Shown(read_backlog)) + _published())
     except Exception:
         logger.exception("Metrics page failed")
         return _said(500, "The metrics cannot be shown; the log of the extension has the reason.")
+
+
+def publish(text: bytes) -> None:
+    """Show metrics of extensions on the page of all processes that share the directory, in place of those before.
+
+    Args:
+        text: in the format of the page; any of these processes may write it, if all would write the same.
+    """
+    global _text
+    if DIRECTORY not in os.environ:
+        _text = text
+        return
+    file = Path(os.environ[DIRECTORY], _PUBLISHED)
+    new = file.with_name(f"{_PUBLISHED}.{os.getpid()}")
+    new.write_bytes(text)
+    new.replace(file)  # at once: another process may be reading
+
+
+def _published() -> bytes:
+    if DIRECTORY not in os.environ:
+        return _text
+    try:
+        return Path(os.environ[DIRECTORY], _PUBLISHED).read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 class _Shown:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from extension_kit.errors import RegistrationError, RenamedWarning, StoreError
 from extension_kit.events.published import PublishedEvent
+from extension_kit.events.readable_state import ExtensionState
 from extension_kit.events.registry import Registry
 from extension_kit.events.unfinished import unfinished_kind
 from extension_kit.runtime.log_pages import LogPage, refuse_pages
@@ -179,12 +180,25 @@ class BoundProtocol(Generic[S]):
 
 
 class Declarations(Protocol):
-    """The declarations of an extension: its name and version, its listeners and its event protocols."""
+    """The declarations of an extension: name and version, settings, listeners, event protocols, and state."""
 
     name: str
     version: str
-    registry: Registry
+    state: ExtensionState
+
+    @property
+    def settings_class(self) -> "type[DataclassInstance] | None":
+        """The class of its settings; None if it has none."""
+
+    def make_registry(self) -> Registry:
+        """Read its settings anew, and make the registry of its listeners."""
 
     @property
     def protocols(self) -> Sequence[EventProtocol[Any]]:
         """Event protocols of other systems."""
+
+
+def settings_classes(extension: Declarations) -> "list[type[DataclassInstance]]":
+    """Return the classes of an extension's own settings and of those of its event protocols."""
+    own = [] if extension.settings_class is None else [extension.settings_class]
+    return [*own, *(protocol.settings for protocol in extension.protocols)]

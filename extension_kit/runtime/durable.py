@@ -26,11 +26,14 @@ from extension_kit.deliveries.handler import FindHandler, Handler
 from extension_kit.deliveries.hung_runs import HungRuns
 from extension_kit.deliveries.inbox import Inbox
 from extension_kit.deliveries.outbox import Outbox
+from extension_kit.deliveries.readiness import Readiness
 from extension_kit.deliveries.sender_pool import Senders
+from extension_kit.deliveries.state import States
 from extension_kit.deliveries.step_memory import find_step
 from extension_kit.deliveries.subscription_handlers import Circuits, target_handlers
 from extension_kit.deliveries.subscription_matching import matching, subscription_ref, wanted_names
 from extension_kit.deliveries.subscriptions import scopes
+from extension_kit.deliveries.target_listeners import made_targets, target_listener_handlers
 from extension_kit.errors import StoreError
 from extension_kit.events.answers import Answer
 from extension_kit.events.event import FindStep
@@ -38,9 +41,12 @@ from extension_kit.events.registry import Listener
 from extension_kit.runtime.cached import Cached
 from extension_kit.runtime.contract import BoundProtocol
 from extension_kit.runtime.embedded import EmbeddedWorker
+from extension_kit.runtime.extension_metrics import ExtensionMetrics
 from extension_kit.runtime.grouped_routes import GroupedRoute, RouteWriter
 from extension_kit.runtime.kit import Kit
 from extension_kit.runtime.periodic import Intervals, PeriodicTasks
+from extension_kit.runtime.process_hooks import ProcessHooks
+from extension_kit.runtime.worker_hooks import WorkerHooks
 from extension_kit.settings.kit import Settings
 from extension_kit.store.database import Database
 from extension_kit.store.extension_tables import Tables
@@ -63,9 +69,11 @@ class DurableRuntime:
         protocols: other systems' event protocols, each with its settings.
         intervals: seconds between the runs of the kit's periodic tasks.
         has_immediate: False if no immediate listener may ask for the step of an event that is not filed yet.
+        hooks: the hooks of the process; None: there are none.
 
     Raises:
-        ConfigurationError: the database's URL, or the file of trusted authorities, cannot be used.
+        ConfigurationError: the database's URL, the file of trusted authorities or the target of a listener cannot be
+            used.
         StoreError: the database cannot be used, or has to be upgraded first.
     """
 
@@ -77,6 +85,7 @@ class DurableRuntime:
         intervals: Intervals | None = None,
         *,
         has_immediate: bool = True,
+        hooks: ProcessHooks | None = None,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
@@ -84,7 +93,9 @@ class DurableRuntime:
         self.database = Database(settings.database_url, timeout=settings.store_timeout)
         # No flush: a power failure may lose the end of an attempt; the delivery is then repeated (at-least-once).
         self._unflushed = Database(settings.database_url, flush=False, timeout=settings.store_timeout)
+        self.states = States(self.database, settings.retention_days)
         self.senders = Senders(settings)
+        self._targets = made_targets(listeners, self.senders)
         self._circuits = Circuits.make()
         prepare(self.database, [each.protocol.tables for each in protocols if each.protocol.tables])
         self._outbox = outbox = Outbox(self.database, matching)
@@ -104,8 +115,16 @@ class DurableRuntime:
         self.backlog = Cached(partial(read_backlog, self.database, self._inbox))
         self.is_writable = Cached(partial(self._is_writable, attempts=False))
         self.is_deliverable = Cached(partial(self._is_writable, attempts=True))
-        self._periodic = PeriodicTasks(self.kit, outbox, protocols, _end_process, intervals or Intervals())
-        self._embedded = EmbeddedWorker(self._begin_deliveries, settings.grace_period)
+        hooks = hooks or ProcessHooks(())
+        self._periodic = PeriodicTasks(
+            self.kit, outbox, protocols, _end_process, intervals or Intervals(), ExtensionMetrics(hooks.hooks)
+        )
+        by_key = listeners_by_key(listeners)
+        self.readiness = Readiness({key: listener.extension for key, listener in by_key.items()})
+        self.worker_hooks = WorkerHooks(hooks, self.readiness)
+        self._embedded = EmbeddedWorker(
+            self._begin_deliveries, settings.grace_period, self.worker_hooks.begin, self.worker_hooks.end
+        )
 
     def group_commit(self, route: GroupedRoute[Any]) -> GroupCommit[Any, Answer | Exception]:
         """Return a new group commit for the requests of a grouped route; ``close`` closes it."""
@@ -174,9 +193,12 @@ class DurableRuntime:
     def worker(self, name: str, alive: Callable[[], None] | None = None) -> "DeliveryWorker":
         """Return a new delivery worker; ``run`` starts it, and ``alive`` gets its signs of life."""
         # Imported here: most processes only take events.
-        from extension_kit.engine.worker import DeliveryWorker
+        from extension_kit.engine.worker import AsyncPool, DeliveryWorker
 
         settings = self._settings
+        async_keys = [key for key, listener in listeners_by_key(self._listeners).items() if listener.is_async]
+        limit = settings.worker_async_attempts
+        hung_runs = HungRuns(max(limit // 2, 1), _end_process)
         return DeliveryWorker(
             self._unflushed,
             self._find_handler(),
@@ -189,7 +211,10 @@ class DurableRuntime:
             experience=self._experience,
             alive=alive,
             filing=self._filing(),
-            open_circuits=self._circuits.open_circuits,
+            open_circuits=lambda: [*self.readiness.rests(), *self._circuits.open_circuits()],
+            readiness=self.readiness,
+            unwritten_state=self.states.unwritten,
+            async_pool=AsyncPool(async_keys, limit, hung_runs) if async_keys else None,
         )
 
     def _filing(self) -> Filing:
@@ -210,7 +235,12 @@ class DurableRuntime:
         """Return the finder of handlers for functions and subscriptions."""
         views = {each.source: each.protocol.event for each in self._protocols}
         formats = {each.source: made for each in self._protocols if (made := each.make_delivery_format(self.kit))}
-        of_function = function_handlers(self._listeners, self._settings.function_timeout, self.find_step, views)
+        of_targets = target_listener_handlers(
+            self._listeners, self._targets, self.senders, self._circuits, self.find_step, views
+        )
+        of_function = function_handlers(
+            self._listeners, self._settings.function_timeout, self.find_step, views, self.states.make, of_targets
+        )
         of_subscription = target_handlers(self.senders, formats=formats, circuits=self._circuits)
 
         def find(key: str, connection: Connection) -> Handler | None:

@@ -18,6 +18,7 @@ from extension_kit.deliveries.stranded import requeue_stranded
 from extension_kit.errors import StoreError
 from extension_kit.events.unfinished import refuse_unfinished
 from extension_kit.runtime.contract import BoundProtocol
+from extension_kit.runtime.extension_metrics import ExtensionMetrics
 from extension_kit.runtime.kit import Kit
 from extension_kit.store import deadline
 from extension_kit.store.sqlite_file import Identity, files_at
@@ -34,13 +35,14 @@ class Intervals:
     file: float = 2.0
     room_sqlite: float = 2.0
     room_postgresql: float = 60.0
+    metrics: float = 5.0
 
 
 class PeriodicTasks:
     """The periodic tasks of a process, each in a daemon thread from ``start`` to ``stop``.
 
     Retention deletes ended events; stranded and misdated deliveries are made ready again; the size and the
-    file of the database are checked; event protocols have tasks of their own.
+    file of the database are checked; metrics of extensions are collected; event protocols have tasks of their own.
 
     Args:
         kit: the settings and the database, as tasks of protocols get them.
@@ -48,6 +50,7 @@ class PeriodicTasks:
         protocols: other systems' event protocols.
         restart: restarts this process, after its database file has been replaced.
         intervals: seconds between runs.
+        metrics: of extensions.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class PeriodicTasks:
         protocols: Sequence[BoundProtocol[Any]],
         restart: Callable[[], None],
         intervals: Intervals,
+        metrics: ExtensionMetrics,
     ) -> None:
         self._kit = kit
         self._outbox = outbox
         self._protocols = protocols
         self._restart = restart
         self._intervals = intervals
+        self._metrics = metrics
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -76,6 +81,8 @@ class PeriodicTasks:
         if database.is_sqlite:
             main = files_at(database.path).main
             self._repeat("file", intervals.file, partial(self._follow_file, main))
+        if self._metrics.hooks:
+            self._repeat("metrics", intervals.metrics, self._metrics.collect)
         for bound in self._protocols:
             tasks = bound.protocol.tasks
             called = [f"{bound.source}-{getattr(task.run, '__name__', 'task')}" for task in tasks]

@@ -14,9 +14,12 @@ from extension_kit.events.registration_document import serialize
 from extension_kit.events.registry import Registry
 from extension_kit.runtime.basic_auth import BasicCredentials
 from extension_kit.runtime.cached import Cached
-from extension_kit.runtime.contract import BoundProtocol, Declarations
+from extension_kit.runtime.contract import BoundProtocol, Declarations, settings_classes
+from extension_kit.runtime.embedded import BackgroundStart
+from extension_kit.runtime.process_hooks import ProcessHooks
 from extension_kit.settings.declare import declarations
 from extension_kit.settings.environment import unknown_variables
+from extension_kit.settings.extension_settings import refuse_contradictions
 from extension_kit.settings.kit import Settings
 
 if TYPE_CHECKING:
@@ -38,10 +41,12 @@ class Service:
         durable: False uses no database.
         recorder: if ``durable`` is False, takes the events of durable listeners; None treats them as immediate.
         find_step: if ``durable`` is False, finds the step for ``event.step``.
+        extensions: the extensions.
 
     Attributes:
         runtime: the durable runtime, from ``open`` on; None for immediate listeners only.
         receiver: receives events, from ``open`` on.
+        reasons: returns the reasons why functions are not run, here or in the worker beside a server.
     """
 
     name: str
@@ -52,14 +57,20 @@ class Service:
     durable: bool = True
     recorder: Recorder | None = None
     find_step: FindStep | None = None
+    extensions: Sequence[Declarations] = ()
     runtime: "DurableRuntime | None" = field(init=False, default=None)
     receiver: Receiver = field(init=False)
+    reasons: Callable[[], Sequence[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reasons = self._own_reasons
 
     def open(self) -> "Service":
         """Open the database, if there is a durable listener or a protocol, and return this service.
 
         Raises:
-            ConfigurationError: the database's URL, or the file of trusted authorities, cannot be used.
+            ConfigurationError: the database's URL, the file of trusted authorities or the target of a listener cannot
+                be used.
             StoreError: the database cannot be used, or has to be upgraded first.
         """
         settings = self.settings
@@ -70,7 +81,11 @@ class Service:
             from extension_kit.runtime.durable import DurableRuntime
 
             has_immediate = any(each.immediate for each in self.registry.listeners)
-            self.runtime = DurableRuntime(settings, delivered_to, self.protocols, has_immediate=has_immediate)
+            self.runtime = DurableRuntime(
+                settings, delivered_to, self.protocols, has_immediate=has_immediate, hooks=self.hooks
+            )
+            for extension in self.extensions:
+                extension.state.bind(self.runtime.states.reader(extension.name))
             if any(bound.protocol.delivery_format for bound in self.protocols):
                 self.registry.include_subscriptions(_CachedNames(self.runtime.wanted_names))
         self.receiver = Receiver(
@@ -119,7 +134,7 @@ class Service:
 
         Raises:
             RegistrationError: there is nothing to serve, or two extensions contradict each other.
-            SettingError: a setting of a protocol has a bad value.
+            SettingError: a setting of an extension or of a protocol has a bad value.
         """
         protocols = [BoundProtocol.read(each) for extension in extensions for each in extension.protocols]
         sources = [protocol.source for protocol in protocols]
@@ -131,26 +146,31 @@ class Service:
                 f"two extensions are called {', '.join(sorted(repeated))}, and deliveries are kept by that name: give "
                 "each one of its own, or name a file once"
             )
-        registry = Registry.merged(extension.registry for extension in extensions)
+        refuse_contradictions((each.name, cls) for each in extensions for cls in settings_classes(each))
+        registry = Registry.merged(extension.make_registry() for extension in extensions)
         names = " + ".join(called)
         if not registry.listeners and not registry.providers and not protocols:
             raise RegistrationError(f"{names} has no listener: decorate a function with @extension.listen_to(...)")
         version = extensions[0].version if len(extensions) == 1 else "unknown"
         served = protocols if durable else ()
-        service = cls(names, version, registry, settings, served, durable, recorder, find_step)
+        service = cls(names, version, registry, settings, served, durable, recorder, find_step, extensions)
         service._try_document()
         return service
 
     @property
     def variables(self) -> set[str]:
-        """Environment variables of the protocols' settings."""
-        classes = (bound.protocol.settings for bound in self.protocols)
+        """Environment variables of the settings of extensions and protocols."""
+        own = (each.settings_class for each in self.extensions if each.settings_class)
+        classes = (*own, *(bound.protocol.settings for bound in self.protocols))
         return {declaration.variable for each in classes for _, declaration in declarations(each)}
 
     def doubts(self) -> list[str]:
         """Find probable mistakes, in sentences for the log of the start: misspelt settings, and doubts of protocols."""
         found = unknown_variables(self.variables)
-        if self.runtime is not None:
+        if self.runtime is None:
+            asked = [hook.extension for hook in self.hooks.hooks if hook.kind == "is_ready"]
+            found += [f"{name}: is_ready is never asked, as all listeners are immediate" for name in asked]
+        else:
             found += [doubt for bound in self.protocols for doubt in bound.find_doubts(self.runtime.kit)]
         return found
 
@@ -162,6 +182,33 @@ class Service:
             f"for {', '.join(listener.patterns)}"
             for listener in self.registry.listeners
         ]
+
+    @cached_property
+    def hooks(self) -> ProcessHooks:
+        """The hooks of this process."""
+        return ProcessHooks(self.registry.hooks)
+
+    @property
+    def immediate_extensions(self) -> set[str]:
+        """The names of the extensions with immediate listeners."""
+        return {listener.extension for listener in self.registry.listeners if listener.immediate}
+
+    @cached_property
+    def _start(self) -> BackgroundStart:
+        return BackgroundStart(self.hooks, self.settings.grace_period)
+
+    def begin(self) -> None:
+        """Begin in a WSGI process, with its first request: call hooks, and make deliveries, both in threads."""
+        if self.runtime is not None:
+            self.runtime.embed_worker()
+        else:
+            self._start.start()
+
+    def _own_reasons(self) -> Sequence[str]:
+        """Return the reasons why functions are not run in this process, a line for each."""
+        if self.runtime is not None:
+            return self.runtime.readiness.reasons()
+        return [str(self.hooks.failure)] if self.hooks.failure else []
 
     @cached_property
     def pool(self) -> FunctionPool:

@@ -6,8 +6,9 @@ They are independent of the database, the engine and listeners.
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-Result = Literal["delivered", "failed", "refused"]
-"""A ``failed`` attempt may be repeated; a ``refused`` one is final."""
+Result = Literal["delivered", "failed", "refused", "not ready"]
+"""A ``failed`` attempt may be repeated; a ``refused`` one is final; one of a function that is ``not ready`` does not
+count."""
 
 
 @dataclass(frozen=True, slots=True)

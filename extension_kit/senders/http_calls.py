@@ -146,7 +146,7 @@ def _request(method: str, url: str, headers: Mapping[str, str], body: bytes | No
         raise CallFailed("the URL has a user name or password", may_repeat=False)
     sent = HTTPHeaderDict({"User-Agent": USER_AGENT})
     for name, value in headers.items():
-        _check_header(name, value)
+        check_header(name, value)
         sent[name] = value
     host = str(parts.host)
     sent["Host"] = host_header(parts.scheme, host, parts.port)
@@ -154,8 +154,12 @@ def _request(method: str, url: str, headers: Mapping[str, str], body: bytes | No
     return HttpRequest(method, parts.scheme, host.strip("[]"), port, parts.request_uri, sent, body, ends_at)
 
 
-def _check_header(name: str, value: str) -> None:
-    """Refuse a header that would break the framing of the request, or inject another header."""
+def check_header(name: str, value: str) -> None:
+    """Check a header of a call, which must not break the framing of the request, nor inject another header.
+
+    Raises:
+        CallFailed: the name or the value is not allowed.
+    """
     if not is_header_name(name):
         raise CallFailed("the name of a header consists of letters, digits and hyphens", may_repeat=False)
     if name.lower() in _FRAMING:

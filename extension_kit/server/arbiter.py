@@ -13,7 +13,7 @@ from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 
 from extension_kit.server.event_log_process import EventLogProcess
-from extension_kit.server.shared_state import STORE_UNAVAILABLE, SharedState
+from extension_kit.server.shared_state import START_AGAIN, SharedState
 from extension_kit.server.worker_process import WorkerProcess
 
 logger = logging.getLogger("extension_kit.server")
@@ -29,7 +29,7 @@ class GunicornLogger(Logger):
         self.error_log.debug(msg, *args, **kwargs)
 
     def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        if args and args[-1] in (Arbiter.APP_LOAD_ERROR, STORE_UNAVAILABLE):
+        if args and args[-1] in (Arbiter.APP_LOAD_ERROR, START_AGAIN):
             return  # the web process has logged the reason
         super().error(msg, *args, **kwargs)
 
@@ -81,6 +81,7 @@ class ServerArbiter(Arbiter):
         super().manage_workers()
         if self._worker_process is not None and self._shared.has_durable_listeners:
             self._worker_process.keep_running()
+            self._shared.set_reasons(self._worker_process.reasons)
         if self._event_log is not None and self._shared.has_served:
             self._event_log.keep_running()
 

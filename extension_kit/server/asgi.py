@@ -27,6 +27,7 @@ from extension_kit.observability.access_log import AccessLog
 from extension_kit.runtime import gc_tuning
 from extension_kit.runtime.service import Service
 from extension_kit.server.answers_to_loop import AnswersToLoop
+from extension_kit.server.child_process import shorter
 from extension_kit.server.event_requests import EventRequests
 from extension_kit.server.exchange import Exchange
 from extension_kit.server.flask_requests import FlaskRequests
@@ -135,6 +136,8 @@ class AsgiApplication:
         # Every request has been answered by now; a function that still runs has exceeded its timeout.
         if not self._service.pool.close(timeout=1.0):
             logger.warning("Functions still running at shutdown are abandoned")
+        if self._service.hooks.hooks:
+            await asyncio.to_thread(self._service.hooks.stop, shorter(self._service.settings.grace_period))
         await send({"type": "lifespan.shutdown.complete"})
 
     def _sample(self, loop: asyncio.AbstractEventLoop) -> None:

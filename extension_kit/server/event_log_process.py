@@ -1,4 +1,4 @@
-"""Event log beside a server: a process of its own, started, restarted and stopped with it.
+"""Event log beside a server: a process of its own, started, watched, restarted and stopped with it.
 
 The server binds its port, so that a taken one stops the start, and a restarted event log keeps it.
 """
@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from extension_kit.server import listen
-from extension_kit.server.child_process import ChildProcess
+from extension_kit.server.watched_process import WatchedProcess
 from extension_kit.settings.event_log import check_access
 from extension_kit.settings.kit import Settings
 
 
-class EventLogProcess(ChildProcess):
+class EventLogProcess(WatchedProcess):
     """Child process that runs ``extension-kit event-log``.
 
     Args:
@@ -26,7 +26,8 @@ class EventLogProcess(ChildProcess):
 
     def __init__(self, targets: Sequence[str], settings: Settings) -> None:
         check_access(settings)
-        super().__init__("Event log", [sys.executable, "-m", "extension_kit", "event-log", *targets])
+        command = [sys.executable, "-m", "extension_kit", "event-log", *targets]
+        super().__init__("Event log", command, settings.longest_silence)
         self._sockets = listen.event_log_sockets(settings)
 
     def _start(self) -> subprocess.Popen[bytes]:

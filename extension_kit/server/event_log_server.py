@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from uvicorn import Config, Server
 
+from extension_kit.engine.liveness import Liveness
 from extension_kit.errors import ConfigurationError
 from extension_kit.event_log.app import ACTIONS, MOST_BODY_BYTES, create_app
 from extension_kit.event_log.context import EventLog
@@ -35,11 +36,17 @@ logger = logging.getLogger("extension_kit.event_log")
 
 _MOST_CONNECTIONS = 200
 _IN_FLIGHT = 16 * 1024**2  # bytes
+_SIGN_EVERY = 1  # seconds
 _LAST_BATCH = 5.0  # seconds for the deliveries that an action is changing
 
 
 def serve_event_log(
-    targets: Sequence[str], settings: Settings, *, supervisor: int | None = None, sockets: Sequence[int] = ()
+    targets: Sequence[str],
+    settings: Settings,
+    *,
+    supervisor: int | None = None,
+    sockets: Sequence[int] = (),
+    liveness_pipe: int | None = None,
 ) -> None:
     """Serve the event log until a signal arrives.
 
@@ -49,6 +56,7 @@ def serve_event_log(
         supervisor: the process id of the server that started this process. The event log ends when that process has
             ended, and leaves out extensions that cannot be loaded. None: there is no such server.
         sockets: numbers of the files of listening sockets; empty: the port is bound here.
+        liveness_pipe: where that server reads signs of life.
 
     Raises:
         ConfigurationError: a setting or target is wrong, or the port is taken.
@@ -69,7 +77,7 @@ def serve_event_log(
         _warn_of_mistakes(service)
     _warn_of_plain_passwords(settings)
     logger.info("Event log at %s", listen.event_log_url(settings, listening[0].getsockname()[1]))
-    _run(EventLog(settings, database, service), listening, tls)
+    _run(EventLog(settings, database, service), listening, tls, Liveness(settings.longest_silence, liveness_pipe))
 
 
 def _service(targets: Sequence[str], settings: Settings, *, is_needed: bool) -> Service | None:
@@ -105,7 +113,10 @@ def _warn_of_plain_passwords(settings: Settings) -> None:
         )
 
 
-def _run(log: EventLog, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
+def _run(log: EventLog, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None, liveness: Liveness) -> None:
+    async def tell() -> None:
+        liveness.tell()
+
     settings = log.settings
     limits = Limits(
         read_timeout=settings.read_timeout,
@@ -130,6 +141,8 @@ def _run(log: EventLog, sockets: Sequence[socket.socket], tls: ssl.SSLContext | 
         server_header=False,
         timeout_keep_alive=ceil(settings.keep_alive),
         timeout_graceful_shutdown=ceil(settings.grace_period),
+        callback_notify=tell,
+        timeout_notify=_SIGN_EVERY,
         ssl_context_factory=(lambda *_: tls) if tls else None,
     )
     try:

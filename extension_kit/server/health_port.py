@@ -43,6 +43,10 @@ _STATUS_LINES = {
 }
 
 
+ReadReasons = Callable[[], Sequence[str]]
+"""Returns the reasons why functions are not ready, a line for each, at once."""
+
+
 class _Answer(NamedTuple):
     status: int
     body: bytes = b""
@@ -59,11 +63,14 @@ def _always() -> bool:
 class HealthPort:
     """Answers ``/health/liveness`` and ``/health/readiness`` with 200 or 503, and ``/metrics``, on plain HTTP.
 
+    ``/health/readiness/accepting`` is 503 only if no events, or no deliveries of a worker by itself, can be written.
+
     Args:
         sockets: listening sockets, all at one port.
         families: description of their addresses for the log.
         is_ready: called for each readiness probe.
         read_backlog: called for each request of ``/metrics``.
+        reasons: returns the reasons why functions are not ready, a line for each, for readiness probes.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class HealthPort:
         families: str,
         is_ready: Callable[[], bool],
         read_backlog: ReadBacklog = no_backlog,
+        reasons: ReadReasons = tuple,
     ) -> None:
         self.port: int = sockets[0].getsockname()[1]
         self.connections: dict[_Connection, None] = {}
@@ -80,6 +88,7 @@ class HealthPort:
         self._families = families
         self._is_ready = is_ready
         self._read_backlog = read_backlog
+        self._reasons = reasons
         self._is_alive = _always
         self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="health-port", daemon=True)
@@ -94,6 +103,7 @@ class HealthPort:
         self._is_alive = is_alive
         logger.info("Starting probes server on port %d (%s), ready: false", self.port, self._families)
         self._answer_from_threads("/health/readiness", self._readiness, _READINESS_THREADS)
+        self._answer_from_threads("/health/readiness/accepting", self._accepting, _READINESS_THREADS)
         self._answer_from_threads("/metrics", self._metrics, _METRICS_THREADS)
         for each in self._sockets:
             listening = self._loop.create_server(
@@ -154,6 +164,12 @@ class HealthPort:
             threading.Thread(target=work, name="health-port", daemon=True).start()
 
     def _readiness(self) -> _Answer:
+        answer = self._accepting()
+        if answer.status == 200 and (reasons := self._reasons()):
+            return _Answer(503, "\n".join(reasons).encode())
+        return answer
+
+    def _accepting(self) -> _Answer:
         if not self._is_ready():
             return _BUSY
         return _Answer(200, lateness(self._read_backlog(), datetime.now(UTC)).encode())

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from extension_kit.errors import ConfigurationError
 from extension_kit.observability.metrics_page import ReadBacklog
 from extension_kit.server import tls
-from extension_kit.server.health_port import HealthPort
+from extension_kit.server.health_port import HealthPort, ReadReasons
 from extension_kit.settings.event_log import DEFAULT_PORT
 from extension_kit.settings.kit import EVERY_ADDRESS, Settings
 
@@ -77,7 +77,9 @@ def _bind_unix_socket(path: Path) -> tuple[Sequence[str], str]:
     return [f"unix:{path}"], f"http server on unix domain socket ({path})"
 
 
-def health_port(settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog) -> HealthPort | None:
+def health_port(
+    settings: Settings, is_ready: Callable[[], bool], read_backlog: ReadBacklog, reasons: ReadReasons
+) -> HealthPort | None:
     """Bind the health port. Return None with a unix socket.
 
     Raises:
@@ -86,7 +88,7 @@ def health_port(settings: Settings, is_ready: Callable[[], bool], read_backlog: 
     if settings.unix_socket:
         return None  # its health endpoints are on the socket, so that many extensions fit on one host
     sockets, families = _bound(_HEALTH_PORT, settings.bind_address, settings.health_port)
-    return HealthPort(sockets, families, is_ready, read_backlog)
+    return HealthPort(sockets, families, is_ready, read_backlog, reasons)
 
 
 def event_log_sockets(settings: Settings) -> Sequence[socket.socket]:

@@ -53,7 +53,9 @@ class Server(BaseApplication):
         self._reload = reload
         self._tls = listen.tls_context(settings)
         self._bind, self._listening_on = listen.bind(settings)
-        self._health_port = listen.health_port(settings, self._shared.is_ready, self._shared.backlog)
+        self._health_port = listen.health_port(
+            settings, self._shared.is_ready, self._shared.backlog, self._shared.reasons
+        )
         self._event_log = None if settings.event_log_port is None else EventLogProcess(targets, settings)
         super().__init__(prog="extension-kit")
 
@@ -131,6 +133,7 @@ class Server(BaseApplication):
             reload=self._reload,
             has_health_port=self._health_port is not None,
             listening_on=self._listening_on,
+            notify=worker.notify,
         )
 
     def _child_exit(self, arbiter: Arbiter, worker: UvicornWorker) -> None:

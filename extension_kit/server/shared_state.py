@@ -13,14 +13,17 @@ from zlib import crc32
 
 from extension_kit.observability.metrics_page import Backlog, ReadBacklog
 
-STORE_UNAVAILABLE = os.EX_TEMPFAIL
-"""Exit code of a web process that could not use the database and is to be started again."""
+START_AGAIN = os.EX_TEMPFAIL
+"""Exit code of a web process that could not use the database or call its hooks, and is to be started again."""
 
 _SLOTS = 1024  # more than there are web processes, even while a reload replaces them
 _HAS_FAILED, _HAS_DURABLE, _HAS_SERVED = range(_SLOTS, _SLOTS + 3)
 _FIELDS = struct.Struct("=dQdQd")  # monotonic time of reading it, deliveries, seconds, events, seconds
 _CHECKSUM = struct.Struct("=L")
 _BACKLOG = slice(_SLOTS + 8, _SLOTS + 8 + _FIELDS.size + _CHECKSUM.size)
+_LENGTH = struct.Struct("=LL")  # bytes of the reasons, their checksum
+_REASONS_AT = _BACKLOG.stop
+_REASONS_SIZE = 4096
 
 _INTERVAL = 3.0  # seconds between two readings of the backlog
 _MAX_LOAD = 0.1  # share of the time that reading it may take
@@ -31,7 +34,7 @@ class SharedState:
     """State of the web processes, known to the arbiter and all of them. Create it before the first fork."""
 
     def __init__(self) -> None:
-        self._bytes = mmap.mmap(-1, _BACKLOG.stop)
+        self._bytes = mmap.mmap(-1, _REASONS_AT + _LENGTH.size + _REASONS_SIZE)
         self.draining = False
 
     def set_ready(self, slot: int, ready: bool) -> None:
@@ -85,6 +88,21 @@ class SharedState:
         if (backlog := read_backlog()) is not None:
             fields = _FIELDS.pack(time.monotonic(), *backlog)
             self._bytes[_BACKLOG] = fields + _CHECKSUM.pack(crc32(fields))
+
+    def set_reasons(self, reasons: str) -> None:
+        """Write down why functions of the worker are not ready, a line for each; only the arbiter does."""
+        text = reasons.encode()[:_REASONS_SIZE]
+        begin = _REASONS_AT + _LENGTH.size
+        self._bytes[_REASONS_AT : begin + len(text)] = _LENGTH.pack(len(text), crc32(text)) + text
+
+    def reasons(self) -> list[str]:
+        """Return why functions of the worker are not ready, a line for each; none while these are being written."""
+        begin = _REASONS_AT + _LENGTH.size
+        length, checksum = _LENGTH.unpack(self._bytes[_REASONS_AT:begin])
+        text = self._bytes[begin : begin + length]
+        if not self.has_durable_listeners or crc32(text) != checksum:
+            return []
+        return text.decode(errors="replace").splitlines()
 
     def keep_backlog_fresh(self, read_backlog: ReadBacklog) -> None:
         """Read the backlog now, and again every few seconds in a daemon thread, until this web process ends."""

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
@@ -18,17 +18,20 @@ from uvicorn_worker import UvicornWorker
 
 from extension_kit.errors import ConfigurationError, StoreError
 from extension_kit.events.registration_document import list_warnings
-from extension_kit.loading import open_service
+from extension_kit.loading import folder_of, open_service
+from extension_kit.observability.revision import find_revision
+from extension_kit.runtime.process_hooks import StartFailed
 from extension_kit.runtime.service import Service
 from extension_kit.server.asgi import AsgiApplication, failed_to_load
 from extension_kit.server.request_bodies import Application
-from extension_kit.server.shared_state import STORE_UNAVAILABLE, SharedState
+from extension_kit.server.shared_state import START_AGAIN, SharedState
 from extension_kit.settings.kit import Settings
 
 logger = logging.getLogger("extension_kit.server")
 
 _HEARTBEAT = 1  # seconds
 _STORE_PAUSE = 1.0  # seconds until a web process that could not use the database is started again
+_HOOK_PAUSE = 3.0  # seconds until one is started again of which a hook failed
 
 
 class WebWorker(UvicornWorker):
@@ -81,6 +84,7 @@ class WebProcess:
         reload: a handler file that cannot be loaded is answered with 500 until it has changed.
         has_health_port: True if the arbiter serves readiness and metrics, for which it needs the backlog.
         listening_on: description of the port for the log.
+        notify: tells the arbiter that this process lives.
     """
 
     shared: SharedState
@@ -89,12 +93,13 @@ class WebProcess:
     reload: bool
     has_health_port: bool
     listening_on: str
+    notify: Callable[[], None]
 
     def load(self, targets: Sequence[str], settings: Settings) -> Application:
         """Load handler files, and return the application to be served; it does not return if that fails.
 
         Without ``reload``, a failure ends the process. The exit code tells the arbiter what to do:
-        ``STORE_UNAVAILABLE`` starts another process, gunicorn's ``APP_LOAD_ERROR`` ends the server with code 2.
+        ``START_AGAIN`` starts another process, gunicorn's ``APP_LOAD_ERROR`` ends the server with code 2.
         """
         try:
             service = open_service(targets, settings)
@@ -105,7 +110,9 @@ class WebProcess:
             if self.reload:
                 return self._explain(error)
             self._end_server(error)
-        self._announce(service)
+        self._announce(service, targets[0])
+        service.reasons = self.shared.reasons
+        self._begin(service)
         if service.runtime is not None:
             self.shared.has_durable_listeners = True
             service.runtime.start_commits(self._on_writable_change)
@@ -113,11 +120,24 @@ class WebProcess:
                 self.shared.keep_backlog_fresh(service.runtime.backlog)
         return application
 
+    def _begin(self, service: Service) -> None:
+        """Call the hooks of extensions with immediate listeners; it does not return if one fails."""
+
+        def goes_on() -> bool:
+            self.notify()  # the arbiter kills a process that is silent for as long as a hook may take
+            return True
+
+        try:
+            service.hooks.start(service.immediate_extensions, goes_on)
+        except StartFailed:
+            time.sleep(_HOOK_PAUSE)
+            _exit_at_once(START_AGAIN)
+
     def _restart(self, error: StoreError) -> NoReturn:
         if self.shared.is_first_failure():
             logger.error("Database unavailable, web process restarts until it is back: %s", error)
         time.sleep(_STORE_PAUSE)
-        _exit_at_once(STORE_UNAVAILABLE)
+        _exit_at_once(START_AGAIN)
 
     def _explain(self, error: ConfigurationError | StoreError) -> Application:
         if self.is_first:
@@ -130,11 +150,12 @@ class WebProcess:
             print(f"extension-kit: {error}", file=sys.stderr, flush=True)
         _exit_at_once(Arbiter.APP_LOAD_ERROR)
 
-    def _announce(self, service: Service) -> None:
+    def _announce(self, service: Service, target: str) -> None:
         if self.is_first:
             logger.info("Starting extension %s", self.listening_on)
         if self.is_first or self.reload:
-            logger.info("Build information: name=%s; version=%s; revision=unknown", service.name, service.version)
+            revision = service.settings.revision or find_revision(folder_of(target))
+            logger.info("Build information: name=%s; version=%s; revision=%s", service.name, service.version, revision)
             for line in service.lines:
                 logger.info("%s", line)
             for doubt in [*service.doubts(), *list_warnings(service.registry)]:

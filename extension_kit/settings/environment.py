@@ -24,7 +24,7 @@ def unknown_variables(known: Collection[str] = ()) -> list[str]:
         ours = variable.startswith("EXTENSION_")
         if not ours and not variable.startswith(("STEADYBIT_EXTENSION_", "STEADYBIT_LOG_")):
             continue
-        if variable.removesuffix(FILE_SUFFIX) in settings or _is_service_link(variable, value):
+        if {variable, variable.removesuffix(FILE_SUFFIX)} & settings or _is_service_link(variable, value):
             continue
         if close := difflib.get_close_matches(_ending(variable), by_ending, n=1, cutoff=0.75):
             sentences.append(f"{variable} is not a setting: did you mean {by_ending[close[0]]}?")

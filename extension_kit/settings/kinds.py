@@ -1,10 +1,12 @@
-"""Kinds of values with a form of their own: databases, networks, proxies, mailboxes, secrets, schedules of retries."""
+"""Kinds of values with a form of their own: URLs, networks, mailboxes, secrets, schedules of retries, names, files."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_network
 from itertools import groupby
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from extension_kit.settings.declare import Kind, Refusal
 
@@ -52,6 +54,25 @@ def _proxy_url(text: str) -> str:
 
 
 PROXY_URL = Kind(_proxy_url, "http://USER:PASSWORD@HOST:PORT, or https (in the password, @ is %40)")
+_URLS = "http://HOST or https://HOST, with a port and a path if needed"
+
+
+def _url(text: str) -> str:
+    """Return the URL. It is shown in no error: it may be a secret itself, as those of webhooks are."""
+    problem = Refusal(f"write {_URLS}")
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port != 0
+    except ValueError:
+        raise problem from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not has_port or re.search(r"[\s\x00-\x1f]", text):
+        raise problem
+    if "@" in parts.netloc:
+        raise Refusal("it has a user name, which has no place in it")
+    return text
+
+
+URL = Kind(_url, _URLS)
 MAILBOX = Kind(_mailbox, "an address such as Oncall <oncall@example.com>")
 
 LEAST_SECRET_BYTES = 32
@@ -109,6 +130,37 @@ def _host_names(text: str) -> tuple[str, ...]:
 
 
 HOST_NAMES = Kind(_host_names, "names such as events.example.com, without ports, separated by commas")
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names in a text, separated by commas, each once.
+
+    Raises:
+        ValueError: there is none.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ValueError(text)
+    return names
+
+
+NAMES = Kind(split_names, "names separated by commas")
+
+_MOST_FILE_BYTES = 1_000_000
+
+
+def _file(text: str) -> str:
+    path = Path(text)
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_FILE_BYTES:
+            raise ValueError(text)
+        path.read_text(encoding="utf-8")
+    except OSError:
+        raise ValueError(text) from None
+    return text
+
+
+FILE = Kind(_file, "the path of a readable text file of at most 1 MB")
 
 MOST_WAITS = 999
 """Maximum number of waits of a schedule: a delivery has at most one attempt more."""

@@ -141,7 +141,10 @@ class Settings:
         acts_in=(SERVE, WSGI))
     worker_threads: int = _FUNCTIONS.setting(
         "EXTENSION_WORKER_THREADS", 16, whole_number(1, 1000),
-        "Maximum number of deliveries that a worker attempts at the same time.")
+        "Maximum number of deliveries that a worker attempts at the same time, without those to async functions.")
+    worker_async_attempts: int = _FUNCTIONS.setting(
+        "EXTENSION_WORKER_ASYNC_ATTEMPTS", 1000, whole_number(1, 10_000),
+        "Maximum number of deliveries to async functions that a worker attempts at the same time.")
     worker_niceness: int | None = _FUNCTIONS.setting(
         "EXTENSION_WORKER_NICENESS", None, whole_number(0, 19),
         "Niceness of the worker process that `serve` starts: the higher it is, the more answering requests comes first "
@@ -165,7 +168,8 @@ class Settings:
         "Seconds after which a database that does not answer counts as unavailable: events are then answered 503.")
     retention_days: int = _DATABASE.setting(
         "EXTENSION_RETENTION_DAYS", 30, whole_number(1, 36_500),
-        "Days for which events are kept after their last delivery has ended.", acts_in=(WORKER, WSGI))
+        "Days for which events are kept after their last delivery has ended, and state of functions after its last "
+        "change.", acts_in=(WORKER, WSGI))
     retention_megabytes: int = _DATABASE.setting(
         "EXTENSION_RETENTION_MEGABYTES", 1000, whole_number(10, 100_000_000),
         "Maximum database size in MB; above it, the oldest ended events are deleted. Events with a waiting delivery "
@@ -243,6 +247,10 @@ class Settings:
     log_color: bool | None = _LOG.setting(
         "STEADYBIT_LOG_COLOR", None, TRUE_OR_FALSE,
         "Colours in text log lines. Unset: only on a terminal.")
+    revision: str = _LOG.setting(
+        "EXTENSION_REVISION", "", TEXT,
+        "Revision in the log line with build information, which images set. Unset: the commit of git's working tree "
+        "with the first handler file.", acts_in=(SERVE,))
     # fmt: on
 
     def __post_init__(self) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from extension_kit.settings.declare import Declaration, declarations
-from extension_kit.settings.kit import Settings
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -26,13 +26,15 @@ class Row(NamedTuple):
     meaning: str
 
 
-def settings_table(cls: type[DataclassInstance] = Settings) -> list[Row]:
-    """Return a row for each setting, as declared."""
-    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-    return [
-        Row(each.section, each.variable, _written(defaults[name]), ", ".join(each.acts_in), _explained(each))
-        for name, each in declarations(cls)
-    ]
+def settings_table(*classes: type[DataclassInstance]) -> list[Row]:
+    """Return a row for each setting of some classes, as declared."""
+    rows = []
+    for cls in classes:
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        for name, each in declarations(cls):
+            acts_in = ", ".join(each.acts_in)
+            rows.append(Row(each.section, each.variable, _written(defaults[name]), acts_in, _explained(each)))
+    return rows
 
 
 def _written(default: object) -> str:
@@ -40,6 +42,8 @@ def _written(default: object) -> str:
         return ""
     if isinstance(default, bool):
         return str(default).lower()
+    if type(default) is tuple:
+        return ",".join(map(str, default))
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
@@ -48,22 +52,27 @@ def _explained(declaration: Declaration) -> str:
     return f"{declaration.meaning} Allowed: {allowed}." if allowed else declaration.meaning
 
 
-def settings_markdown(cls: type[DataclassInstance] = Settings) -> str:
-    """Return the tables in Markdown, between two comments that mark them for ``with_settings_table``."""
-    lines = [_TABLE_BEGIN]
-    for title, rows in groupby(settings_table(cls), key=lambda row: row.section):
+def markdown_lines(rows: Iterable[Row]) -> list[str]:
+    """Return the lines of the tables in Markdown: one table for each section."""
+    lines = []
+    for title, of_section in groupby(rows, key=lambda row: row.section):
         if title:
             lines += [f"### {title}", "", "| variable | default | acts in | meaning |", "|---|---|---|---|"]
         else:
             lines += ["| variable | default | meaning |", "|---|---|---|"]
-        for row in rows:
+        for row in of_section:
             cells = [f"`{row.variable}`", f"`{row.default}`" if row.default else ""]
             lines.append(f"| {' | '.join([*cells, *([row.acts_in] if title else []), row.meaning])} |")
         lines += [""] if title else []
-    return "\n".join([*lines, _TABLE_END])
+    return lines
 
 
-def with_settings_table(text: str, cls: type[DataclassInstance] = Settings) -> str:
+def settings_markdown(*classes: type[DataclassInstance]) -> str:
+    """Return the tables in Markdown, between two comments that mark them for ``with_settings_table``."""
+    return "\n".join([_TABLE_BEGIN, *markdown_lines(settings_table(*classes)), _TABLE_END])
+
+
+def with_settings_table(text: str, *classes: type[DataclassInstance]) -> str:
     """Return a README's text with its settings tables replaced; the same text if they were up to date.
 
     Raises:
@@ -73,4 +82,4 @@ def with_settings_table(text: str, cls: type[DataclassInstance] = Settings) -> s
     _, end, after = rest.partition(_TABLE_END)
     if not begin or not end or _TABLE_BEGIN in rest:
         raise ValueError(f"one {_TABLE_BEGIN} followed by one {_TABLE_END} is needed")
-    return before + settings_markdown(cls) + after
+    return before + settings_markdown(*classes) + after

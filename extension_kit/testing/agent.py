@@ -1,7 +1,7 @@
 """An in-memory agent for tests, the value of the pytest fixture ``agent``."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import Any
@@ -12,12 +12,15 @@ import orjson
 from extension_kit.agent.factory import EventFactory
 from extension_kit.agent.recording import open_recording
 from extension_kit.agent.registration_reader import RegistrationDocument
+from extension_kit.deliveries.sender_pool import Senders
+from extension_kit.deliveries.target_listeners import made_targets
 from extension_kit.events.event import Event
 from extension_kit.events.patterns import PatternIndex
 from extension_kit.events.published import PublishedEvent
 from extension_kit.events.registry import Listener
 from extension_kit.extension import Extension
 from extension_kit.runtime.service import Service
+from extension_kit.senders import Message
 from extension_kit.settings.kit import Settings
 from extension_kit.testing.worker import Delivery, InMemoryWorker
 from extension_kit.web.app import create_app
@@ -52,7 +55,9 @@ class Sent:
     calls: list[Call] = field(default_factory=list)
     """The calls of functions, in order: one for each attempt."""
     deliveries: list[Delivery] = field(default_factory=list)
-    """The deliveries to durable functions: delivered or dead, and the number of attempts."""
+    """The deliveries to durable functions and targets: delivered or dead, and the number of attempts."""
+    messages: list[Message] = field(default_factory=list)
+    """The messages to targets (``Extension.add_target``), which are not sent."""
 
     @property
     def status(self) -> int | None:
@@ -80,7 +85,8 @@ class InMemoryAgent:
     """An agent that sends events to an extension in this process, through its Flask application.
 
     Immediate functions run before the answer. Durable functions run after it and are retried as by a worker, but at
-    once; the waits are in the result.
+    once; the waits are in the result. ``event.state`` is kept in memory; ``state`` has its keys and values. Messages to
+    targets are made, and not sent.
 
     Settings are read from the environment; the agent uses the credentials of basic authentication if they are set. Each
     agent has a fresh server, which remembers no events of another agent.
@@ -88,9 +94,13 @@ class InMemoryAgent:
 
     def __init__(self, extension: Extension) -> None:
         settings = Settings.from_environment()
-        self._worker = worker = InMemoryWorker(settings.function_timeout)
+        self._worker = worker = InMemoryWorker(settings.function_timeout, settings.retention_days)
+        self._state = worker.state[extension.name]
+        extension.state.bind(self._state)
         service = Service.of([extension], settings, durable=False, recorder=worker, find_step=worker.find_step).open()
         self._listeners: list[Listener] = service.registry.listeners
+        with closing(Senders(settings)) as senders:
+            worker.targets = made_targets(self._listeners, senders)
         self._client = create_app(service).test_client()
         self._auth = (settings.basic_username, settings.basic_password) if settings.basic_username else None
         self.role = "leader"
@@ -105,6 +115,11 @@ class InMemoryAgent:
         """The registration document of the extension."""
         document: dict[str, Any] = orjson.loads(self._index())
         return document
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The keys and values that functions have kept with ``event.state``, by now."""
+        return self._state.values()
 
     def send(self, event: str | Mapping[str, Any], /, **changes: Any) -> Sent:
         """Send an event to every path that listens to it.
@@ -126,6 +141,7 @@ class InMemoryAgent:
             for listener in RegistrationDocument.parse(self._index()).select(event.get("eventName"), self.role):
                 sent.answers.append(self._call(listener.method, listener.path, sent.event))
                 sent.deliveries += self._worker.work()
+        sent.messages = self._worker.sender.take()
         return sent
 
     def publish(self, event: PublishedEvent) -> Sent:
@@ -140,6 +156,7 @@ class InMemoryAgent:
             index.add(listener.patterns, listener)
         with _recording(sent.calls):
             sent.deliveries = self._worker.publish(event, index.match(event.name))
+        sent.messages = self._worker.sender.take()
         return sent
 
     def play(self, events: Iterable[Mapping[str, Any]]) -> list[Sent]:
@@ -181,11 +198,11 @@ def _recording(calls: list[Call]) -> Iterator[None]:
     """Record the calls of functions in the context."""
     original = Listener.call
 
-    def call(listener: Listener, event: Event) -> None:
+    def call(listener: Listener, event: Event) -> object:
         recorded = Call(listener.name, event)
         calls.append(recorded)
         try:
-            original(listener, event)
+            return original(listener, event)
         except BaseException as error:
             recorded.error = error
             raise

@@ -18,7 +18,7 @@ from extension_kit.web.hooks import Hooks
 from extension_kit.web.index import index_blueprint
 from extension_kit.web.peer_certificate import add_peer_certificate
 from extension_kit.web.protocol_routes import answer_any_error, mount, owner
-from extension_kit.web.responses import compress, respond
+from extension_kit.web.responses import respond
 from extension_kit.web.traces import Traces
 
 
@@ -54,8 +54,8 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
         return Response(body, status, content_type=content_type)
 
     def begin() -> None:
-        if embed_worker and runtime is not None:
-            runtime.embed_worker()
+        if embed_worker:
+            service.begin()
 
     @app.before_request
     def admit() -> Response | None:
@@ -73,24 +73,12 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        compress(response, request.headers.get("Accept-Encoding", ""))
-        response.headers["Request-Id"] = g.request_id
         name = None
         if request.path in routes:
             name = request.path
         elif request.url_rule is not None and owner(mounted, request.path):
             name = f"{request.method} {request.url_rule.rule}"
-        traces.leave(
-            name,
-            request.method,
-            request.path,
-            response.status_code,
-            received=request.content_length or 0,
-            sent=response.calculate_content_length() or 0,
-            started=g.started,
-            request_id=g.request_id,
-        )
-        return response
+        return traces.finish(response, name)
 
     app.wsgi_app = FastPath(  # type: ignore[method-assign]
         app,

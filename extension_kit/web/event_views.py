@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from threading import Event as Signal
 from typing import Any
 
 from flask import Blueprint, Flask, Response, request
@@ -16,6 +17,7 @@ from extension_kit.web.fast_path import FastRoute
 from extension_kit.web.responses import respond
 
 _BLUEPRINT = "listeners"
+_START_TIMEOUT = 10.0  # seconds that a request waits for the functions that are called first in a process
 
 
 def listeners_blueprint(service: Service) -> Blueprint:
@@ -65,9 +67,14 @@ def _answer_event(service: Service, route: Route, environ: Mapping[str, Any], bo
         environ.get("CONTENT_TYPE", ""),
         deadline_after(timeout) if timeout else None,
         # Without a time limit the request's own thread runs the functions; only another thread can enforce a limit.
-        service.pool.submit if timeout or service.runtime else _run_here,
+        _after(service.hooks.has_started, service.pool.submit if timeout or service.runtime else _run_here),
     )
     return outcome.wait(timeout) if isinstance(outcome, Pending) else outcome
+
+
+def _after(has_started: Signal, start: Callable[[ImmediateRun], bool]) -> Callable[[ImmediateRun], bool]:
+    """Return a start of functions that fails while the process has not started."""
+    return start if has_started.is_set() else lambda run: has_started.wait(_START_TIMEOUT) and start(run)
 
 
 def _run_here(run: ImmediateRun) -> bool:

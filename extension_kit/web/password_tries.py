@@ -1,4 +1,7 @@
-"""Limits of wrong passwords for routes of protocols: each further wrong try makes the client wait longer.
+"""Limits of wrong passwords: each further wrong try makes the client wait longer.
+
+Clients that have failed wait for each other, too. Those that have not are held up only while so many addresses fail for
+the first time that they must be guessing together, and never one that has known the password before.
 
 Each process counts tries in its memory, within a bound, so that a try costs the database nothing.
 """
@@ -6,12 +9,13 @@ Each process counts tries in its memory, within a bound, so that a try costs the
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 _FORGOTTEN_AFTER = 900.0  # seconds without another wrong try
-_MOST_KNOWN = 10_000  # addresses and names that are kept
+_MOST_KNOWN = 10_000  # addresses and names that are kept, and addresses that have known the password
+_FIRST_TRIES, _FIRST_PER_SECOND = 50.0, 5.0  # wrong ones of addresses that had not failed: at once, and again
 _NETWORK = 64  # bits of an IPv6 address: a client with one address has its whole network
 
 
@@ -22,7 +26,8 @@ class Limit(NamedTuple):
     longest: float
 
 
-_LIMITS = {"address": Limit(5, 60.0), "name": Limit(5, 30.0), "all": Limit(50, 1.0)}
+_LIMITS = {"address": Limit(5, 60.0), "name": Limit(5, 30.0)}
+_OF_ALL = Limit(50, 1.0)  # for those that have failed
 
 Key = tuple[str, str]
 """A kind of limit, and the address or name that it counts for."""
@@ -35,6 +40,13 @@ class _Wrong(NamedTuple):
     def wait(self, limit: Limit) -> float:
         over = self.times - limit.free
         return 0.0 if over < 0 else min(2.0 ** min(over, 30), limit.longest)
+
+    def is_recent(self, now: float) -> bool:
+        return now - self.at < _FORGOTTEN_AFTER
+
+    def again(self, now: float) -> "_Wrong":
+        """Return the tries with one more; an old one is forgotten."""
+        return _Wrong(self.times + 1 if self.is_recent(now) else 1, now)
 
 
 class TooManyTries(Exception):
@@ -49,6 +61,25 @@ class TooManyTries(Exception):
         self.seconds = seconds
 
 
+class _FirstTries:
+    """Room for wrong tries of addresses that had not failed before, which grows again with time."""
+
+    def __init__(self, now: float) -> None:
+        self._room = _FIRST_TRIES
+        self._at = now
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until there is room for a try."""
+        self._room = min(self._room + (now - self._at) * _FIRST_PER_SECOND, _FIRST_TRIES)
+        self._at = now
+        return max(1.0 - self._room, 0.0) / _FIRST_PER_SECOND
+
+    def take(self, now: float) -> None:
+        """Take the room of a try."""
+        self.wait(now)
+        self._room = max(self._room - 1.0, 0.0)
+
+
 class Tries:
     """Counts wrong tries by address, by name, and in total.
 
@@ -61,9 +92,12 @@ class Tries:
         self._clock = clock
         self._limit = limit
         self._known: OrderedDict[Key, _Wrong] = OrderedDict()  # the latest wrong try is at the end
+        self._all = _Wrong(0, clock())
+        self._first = _FirstTries(clock())
+        self._succeeded: OrderedDict[Key, None] = OrderedDict()  # addresses, the latest at the end
         self._lock = threading.Lock()
 
-    def check_delay(self, keys: Iterable[Key]) -> None:
+    def check_delay(self, keys: Collection[Key]) -> None:
         """Refuse a try that comes too early.
 
         Raises:
@@ -72,26 +106,40 @@ class Tries:
         now = self._clock()
         with self._lock:
             left = [wrong.at + wrong.wait(_LIMITS[key[0]]) - now for key in keys if (wrong := self._known.get(key))]
+            if self._has_failed(keys, now):
+                left.append(self._all.at + self._all.wait(_OF_ALL) - now)
+            elif self._succeeded.keys().isdisjoint(keys):
+                left.append(self._first.wait(now))
         if (longest := max(left, default=0.0)) > 0:
             raise TooManyTries(longest)
 
-    def failed(self, keys: Iterable[Key]) -> None:
+    def failed(self, keys: Collection[Key]) -> None:
         """Count a wrong try."""
         now = self._clock()
         with self._lock:
+            if not self._has_failed(keys, now):
+                self._first.take(now)
+            self._all = self._all.again(now)
             for key in keys:
-                before = self._known.pop(key, None)
-                is_recent = before is not None and now - before.at < _FORGOTTEN_AFTER
-                self._known[key] = _Wrong(before.times + 1 if before and is_recent else 1, now)
+                self._known[key] = self._known.pop(key, _Wrong(0, now)).again(now)
             while len(self._known) > self._limit:
                 self._known.popitem(last=False)
 
-    def succeeded(self, keys: Iterable[Key]) -> None:
+    def succeeded(self, keys: Collection[Key]) -> None:
         """Forget the wrong tries of an address and a name after a right password."""
         with self._lock:
             for key in keys:
-                if key[0] != "all":
-                    self._known.pop(key, None)
+                self._known.pop(key, None)
+                if key[0] == "address":
+                    self._succeeded[key] = None
+                    self._succeeded.move_to_end(key)
+            while len(self._succeeded) > self._limit:
+                self._succeeded.popitem(last=False)
+
+    def _has_failed(self, keys: Collection[Key], now: float) -> bool:
+        """Return True if the address of a try has failed recently."""
+        known = [self._known[key] for key in keys if key[0] == "address" and key in self._known]
+        return any(wrong.is_recent(now) for wrong in known)
 
 
 def limit_keys(address: str | None, name: str | None) -> tuple[Key, ...]:
@@ -102,7 +150,7 @@ def limit_keys(address: str | None, name: str | None) -> tuple[Key, ...]:
         name: the name that is tried. Only its hash is kept, so it may be long. None: there are no names.
     """
     of_name = () if name is None else (("name", str(hash(name))),)
-    return ("address", _network(address or "")), *of_name, ("all", "")
+    return ("address", _network(address or "")), *of_name
 
 
 def _network(address: str) -> str:

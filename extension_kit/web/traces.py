@@ -2,8 +2,11 @@
 
 import time
 
+from flask import Response, g, request
+
 from extension_kit.observability import metrics
 from extension_kit.observability.access_log import AccessLog
+from extension_kit.web.responses import compress
 
 
 class Traces:
@@ -11,6 +14,27 @@ class Traces:
 
     def __init__(self) -> None:
         self._access_log = AccessLog()
+
+    def finish(self, response: Response, name: str | None = None) -> Response:
+        """Make the answer to the present request of Flask ready, and count and log it.
+
+        Args:
+            response: is compressed, and gets ``g.request_id``; ``g.started`` is the time of the request's arrival.
+            name: as for ``leave``.
+        """
+        compress(response, request.headers.get("Accept-Encoding", ""))
+        response.headers["Request-Id"] = g.request_id
+        self.leave(
+            name,
+            request.method,
+            request.path,
+            response.status_code,
+            received=request.content_length or 0,
+            sent=response.calculate_content_length() or 0,
+            started=g.started,
+            request_id=g.request_id,
+        )
+        return response
 
     def leave(
         self,

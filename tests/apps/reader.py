@@ -11,7 +11,7 @@ extension = Extension("extension-reader", version="1.2.3")
 def read(view: View) -> dict[str, Any]:
     """Read every public attribute of a view and of the views in it, and what is shown of them."""
     repr(view)
-    names = [name for name in dir(view) if not name.startswith("_") and name != "from_body"]
+    names = [name for name in dir(view) if not name.startswith("_") and name not in ("from_body", "state")]
     values = ((name, getattr(view, name)) for name in names)
     return {name: read(value) if isinstance(value, View) else value for name, value in values}
 

@@ -1,11 +1,14 @@
 """People watch events come in, find what failed, and mend it: with a browser, with and without JavaScript."""
 
 import itertools
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
+from extension_kit.deliveries import action_rows
 from tests.support.browsing import serve_with_event_log
+from tests.support.databases import opened
 from tests.support.waiting import wait_until
 
 FAILED = "experiment.execution.failed"
@@ -168,6 +171,16 @@ class TestDeliveries:
             wait_for_status(page, address, "delivered", 12)
             page.goto(f"{served.event_log}/actions")
             assert "replay" in row_of(page, key).inner_text()
+
+    def test_are_left_alone_once_their_action_is_cancelled(self, served, open_page, log_in, javascript):
+        with opened(served.database) as database, database.transaction() as connection:  # that of a process of its own
+            ref = action_rows.begin(connection, action_rows.REPLAY, "somebody", "", 1000, datetime.now(UTC))
+        with open_page(f"{served.event_log}/actions/{ref}", javascript=javascript) as page:
+            log_in(page)
+            page.get_by_role("heading", name="Replay: running").wait_for()
+            page.get_by_role("main").get_by_role("button", name="Cancel").click()
+            page.get_by_text("Cancelled by password").wait_for()
+            assert page.get_by_role("main").get_by_role("button", name="Cancel").count() == 0
 
     def test_wait_while_their_receiver_is_paused(self, served, open_page, log_in, dead_letter, post, javascript):
         receivers = f"{served.event_log}/receivers"

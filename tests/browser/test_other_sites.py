@@ -63,4 +63,9 @@ def test_another_site_shows_it_in_no_frame(served, open_page, log_in, elsewhere)
         log_in(page)
         page.get_by_role("heading", name="Overview").wait_for()
         page.goto(url)
-        wait_until(lambda: [frame.url for frame in page.frames[1:]] == ["chrome-error://chromewebdata/"])  # refused
+
+        def is_refused():
+            page.wait_for_timeout(50)  # in which news of the browser is taken in
+            return [frame.url for frame in page.frames[1:]] == ["chrome-error://chromewebdata/"]
+
+        wait_until(is_refused)

@@ -149,6 +149,11 @@ def test_agents_do_not_find_what_is_not_to_be_registered():
     [
         ({}, None),
         ({"extension": "announce"}, ["extensions/announce"]),
+        ({"readyMade": ["pager", "announce"]}, ["extensions/pager", "extensions/announce"]),
+        (
+            {"extension": "announce", "readyMade": ["pager", "announce"], "handlers": {"image": ["oncall.py"]}},
+            ["extensions/announce", "extensions/pager", "oncall.py"],
+        ),
         ({"handlers": {"image": ["oncall.py", "company.oncall"]}}, ["oncall.py", "company.oncall"]),
         (
             {"extension": "pager", "handlers": {"inline": {"b.py": "x", "a.py": "y"}, "image": ["c.py"]}},
@@ -495,6 +500,9 @@ class TestTheEventLog:
         ({"handlers": {"inline": {"on-call.py": "x"}}}, "''", "invalid propertyName 'on-call.py'"),
         ({"handlers": {"image": ["--reload"]}}, "'/handlers/image/0'", "does not match pattern"),
         ({"extension": "../secrets"}, "'/extension'", "does not match pattern"),
+        ({"readyMade": ["../secrets"]}, "'/readyMade/0'", "does not match pattern"),
+        ({"readyMade": ["pager", "pager"]}, "'/readyMade'", "items at 0 and 1 are equal"),
+        ({"readyMade": "pager"}, "'/readyMade'", "got string, want array"),
         ({"registration": {"path": "oncall"}}, "'/registration/path'", "does not match pattern"),
         ({"settings": {"my-setting": 1}}, "''", "invalid propertyName 'my-setting'"),
         ({"secrets": {"TOKEN": "plain"}}, "'/secrets/TOKEN'", "got string, want object"),

@@ -119,25 +119,46 @@ def test_a_taken_port_is_said_in_one_line(demo, which):
     assert f"port {port} " in line
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+DEMONSTRATED = sorted(path.parent.name for path in (ROOT / "extensions").glob("*/demo.sh"))
+
+
+def make(*words):
+    environment = os.path.relpath(BIN.parent, ROOT)  # make knows no names with blanks
+    # Not as a part of the make that may run the tests, or it tells of folders and shares its options.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", "-o", f"{environment}/.installed", f"VENV={environment}", *words],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        env=variables,
+    )
+
+
+@needs_make
 @pytest.mark.parametrize("which", VARIABLES)
-def test_make_run_says_how_to_take_other_ports(which):
+@pytest.mark.parametrize("words", [["run"], ["demo", "EXTENSION=announce"]], ids=["run", "demo"])
+def test_make_says_how_to_take_other_ports(words, which):
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         ports = {name: str(free_port()) for name in VARIABLES} | {which: str(taken.getsockname()[1])}
-        environment = os.path.relpath(BIN.parent, ROOT)  # make knows no names with blanks
-        done = subprocess.run(
-            ["make", "-o", f"{environment}/.installed", f"VENV={environment}", "run", *map("=".join, ports.items())],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-        )
+        done = make(*words, *map("=".join, ports.items()))
     assert done.returncode == 2
     assert f"port {ports[which]} " in done.stderr
-    assert "Other ports: make run PORT=9000 HEALTH_PORT=9001 EVENT_LOG_PORT=9002\n" in done.stderr
+    assert f"Other ports: make {' '.join(words)} PORT=9000 HEALTH_PORT=9001 EVENT_LOG_PORT=9002\n" in done.stderr
+
+
+@needs_make
+@pytest.mark.parametrize("words", [[], ["EXTENSION="], ["EXTENSION=announce/"], ["EXTENSION=pulp"]])
+def test_make_demo_lists_what_it_can_show(words):
+    done = make("demo", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    said = f"*** make demo EXTENSION=... shows one of: {' '.join(DEMONSTRATED)}.  Stop.\n"
+    assert done.stderr.partition(": ")[2] == said
 
 
 def test_events_are_not_played_against_another_server(demo, served):

@@ -198,6 +198,18 @@ class TestBesideAServer:
             event_log.port = event_log.server_port
             assert event_log.post("/events/page", event("killswitch.engaged")).status == 200
 
+    def test_frozen_it_is_replaced_at_its_port(self, start, oncall):
+        soon = {"EXTENSION_STALLED_AFTER": "1", "EXTENSION_STORE_TIMEOUT": "0.5"}
+        with start(*SERVE, oncall, **OPEN, **soon) as event_log:
+            first = event_log.of_itself()
+            assert event_log.request("GET", "/").status == 200
+            os.kill(first, signal.SIGSTOP)
+            wait_until(lambda: event_log.children("event-log") not in ({first}, set()))
+            assert has_ended(first)
+            assert event_log.request("GET", "/").status == 200
+            assert re.search("Event log killed: no sign of life for [0-9.]+ s", event_log.log)
+            assert "Event log exited" not in event_log.log
+
     def test_a_changed_file_is_loaded_by_it_too(self, start, oncall):
         with start(*SERVE, oncall, "--reload", **OPEN) as event_log:
             first = event_log.of_itself()

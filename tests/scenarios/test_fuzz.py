@@ -83,6 +83,7 @@ TYPES = {
     "tags": tuple,
     "execution_id": int | None,
     "remaining_time": float | None,
+    "attempt": int,
     "duration": timedelta | None,
 }
 

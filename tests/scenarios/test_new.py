@@ -236,7 +236,7 @@ class TestInstalling:
             for path in package.rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         }
-        assert "extension_kit/templates/extension/Dockerfile.tmpl" in names
+        assert "extension_kit/scaffold/Dockerfile.tmpl" in names
 
     def test_the_wheel_is_the_same_each_time(self, made: Path, tmp_path: Path) -> None:
         write_wheel(tmp_path)

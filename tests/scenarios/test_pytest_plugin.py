@@ -186,6 +186,50 @@ def test_the_time_there_is(agent):
 """)
 
 
+def test_async_functions_are_run_on_one_loop_as_others_are(pytester, check):
+    pytester.makepyfile(
+        oncall="""
+        import asyncio
+        from extension_kit import Extension, GiveUp
+
+        extension = Extension("extension-oncall")
+        loops = []
+
+        @extension.listen_to("experiment.execution.failed", retry=[5])
+        async def page(event):
+            await asyncio.sleep(0)
+            loops.append(asyncio.get_running_loop())
+            if event.experiment_execution.experiment_key == "BAD-1":
+                raise LookupError("nobody is on call")
+            if event.experiment_execution.experiment_key == "BAD-2":
+                raise GiveUp("never")
+
+        @extension.listen_to("killswitch.*", immediate=True)
+        async def switched(event):
+            loops.append(asyncio.get_running_loop())
+            raise LookupError("the switch is broken")
+        """
+    )
+    check(
+        """
+        import oncall
+
+        def test_outcomes(agent):
+            oncall.loops.clear()
+            sent = agent.send("experiment.execution.failed")
+            assert (sent.ran, sent.deliveries[0].status) == (["page"], "delivered")
+            sent = agent.send("experiment.execution.failed", experiment_key="BAD-1")
+            assert (sent.deliveries[0].status, sent.deliveries[0].attempts) == ("dead", 2)
+            assert [str(call.error) for call in sent.calls] == ["nobody is on call"] * 2
+            sent = agent.send("experiment.execution.failed", experiment_key="BAD-2")
+            assert (sent.deliveries[0].attempts, sent.deliveries[0].error) == (1, "never")
+            sent = agent.send("killswitch.engaged")
+            assert (sent.status, str(sent.error)) == (500, "the switch is broken")
+            assert len(set(oncall.loops)) == 1
+        """
+    )
+
+
 @pytest.mark.parametrize("listener", ["page", "log"])
 @pytest.mark.parametrize("started", [True, False])
 def test_targets_find_their_step_where_they_would_on_a_server(pytester, check, listener, started):
@@ -413,4 +457,62 @@ def test_events_of_another_system_reach_the_functions_that_want_them(check):
             seen = agent.publish(event).calls[0].event
             assert (type(seen), seen.data, seen.series) == (JobEvent, {"job_id": "a"}, "a")
             assert seen.remaining_time > 0
+        """)
+
+
+def test_state_is_kept_in_memory(pytester, check):
+    pytester.makepyfile(
+        counts="""
+        from extension_kit import Extension, GiveUp
+
+        extension = Extension("extension-counts")
+
+        @extension.listen_to("experiment.execution.failed")
+        def count(event):
+            event.state.set("failed", event.state.get("failed", 0) + 1)
+            event.state.set(f"attempt/{event.id}", event.attempt)
+            if event.attempt == 1:
+                event.state.set("lost", True)
+                raise LookupError("nobody is on call")
+
+        @extension.listen_to("experiment.execution.canceled")
+        def refuse(event):
+            event.state.set("refused", True)
+            raise GiveUp("no")
+
+        @extension.listen_to("killswitch.*")
+        def forget(event):
+            for key in event.state.keys():
+                event.state.delete(key)
+
+        @extension.listen_to("experiment.execution.created", immediate=True)
+        def at_once(event):
+            event.state.get("failed")
+        """
+    )
+    check("""
+        import pytest
+
+        @pytest.fixture
+        def extension():
+            from counts import extension
+
+            return extension
+
+        def test_what_attempts_leave(agent, extension):
+            first, second = agent.send("experiment.execution.failed"), agent.send("experiment.execution.failed")
+            assert agent.send("experiment.execution.canceled").deliveries[0].status == "dead"
+            ids = [each.event["id"] for each in (first, second)]
+            assert agent.state == {"failed": 2, **{f"attempt/{id}": 2 for id in ids}}
+            assert extension.state.get("failed") == 2
+            assert extension.state.keys("attempt/") == sorted(f"attempt/{id}" for id in ids)
+            agent.send("killswitch.engaged")
+            assert agent.state == {}
+
+        def test_another_agent_begins_anew(agent, extension):
+            assert agent.state == {}
+            assert extension.state.keys() == []
+
+        def test_immediate_functions_have_none(agent):
+            assert "immediate=True" in str(agent.send("experiment.execution.created").error)
         """)

@@ -82,6 +82,12 @@ def test_the_log_says_at_the_start_what_is_listened_to(tmp_path, command):
         assert re.findall("INF Listening at (.*)", server.log) == LISTENED
 
 
+def test_the_log_names_the_revision_at_the_start(start, oncall):
+    with start(oncall, EXTENSION_REVISION="4f2a1c") as server:
+        wait_until(lambda: is_ready(server))
+        assert "version=unknown; revision=4f2a1c\n" in server.log
+
+
 def test_an_application_for_other_servers_logs_it_too(tmp_path, monkeypatch, caplog):
     from extension_kit.wsgi import create_app
 

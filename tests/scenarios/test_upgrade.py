@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
+from extension_kit.deliveries.state import StoredState
 from extension_kit.deliveries.tables import deliveries
 from extension_kit.store.database import Database
 from tests.support.commands import extension_kit
@@ -39,6 +40,7 @@ def page(event: Event) -> None:
 
 @extension.listen_to("experiment.execution.created", retry=[86400, 86400])
 def announce(event: Event) -> None:
+    event.state.set(f"announced/{event.id}", True)
     print(f"announced {event.id}", flush=True)
 """
 LATER = [row["ref"] for row in ROWS["deliveries"] if row["listener"].startswith("handlers.announce")]
@@ -81,6 +83,7 @@ def test_what_waits_is_delivered(url, tmp_path, receiver):
         run("deliveries", "retry-now", *map(str, LATER))
         wait_until(lambda: worker.log.count("announced ") == 2)
         wait_until(lambda: statuses(url) == expected(rows))
+    assert len(announced(url)) == 2
     sent = [json.loads(request.body) for request in hook.requests]
     assert [each["event"]["seriesSeqCount"] for each in sent] == [1, 2]
     assert {each["subscriptionName"] for each in sent} == {"mine"}
@@ -93,6 +96,14 @@ def statuses(url):
         found = {row.ref: row.status for row in connection.execute(select(deliveries.c.ref, deliveries.c.status))}
     database.dispose()
     return found
+
+
+def announced(url):
+    """The keys that the handlers have kept."""
+    database = Database(url)
+    keys = StoredState(database, "extension-oncall").keys("announced/", 10)
+    database.dispose()
+    return keys
 
 
 def expected(rows):

@@ -21,12 +21,13 @@ def arguments():
 
 @contextmanager
 def serve_with_event_log(log, reports, targets=EXAMPLES, **environment):
-    """Serve extensions with the event log beside them: its address is in ``event_log``."""
+    """Serve extensions with the event log beside them: ``event_log`` is its address, ``database`` a URL."""
     port = free_port()
     access = {} if "EXTENSION_EVENT_LOG_OPEN" in environment else {"EXTENSION_EVENT_LOG_PASSWORD": PASSWORD}
     settings = {"EXTENSION_EVENT_LOG_PORT": port, "REPORTS": reports, **access}
     with run_server([KIT, "serve", *targets], log, **{**settings, **environment}) as server:
         ready(server)
         server.event_log = f"http://127.0.0.1:{port}"
+        server.database = f"sqlite:///{log}.db"
         wait_until(lambda: "Event log at" in server.log)
         yield server

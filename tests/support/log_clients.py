@@ -6,6 +6,7 @@ from functools import cached_property
 
 from extension_kit.event_log.app import ACTIONS, create_app
 from extension_kit.event_log.context import EventLog
+from extension_kit.event_log.shared_pages import SharedPages
 from extension_kit.runtime.service import Service
 from extension_kit.settings.kit import Settings
 from tests.support.event_log import HOST, OPEN, Browser
@@ -34,11 +35,14 @@ class LogClient(Browser):
 
 @contextmanager
 def log_client(database, *extensions, **settings):
-    """A client of an event log that everybody on this machine may use, unless settings say otherwise."""
+    """A client of an event log that everybody on this machine may use, unless settings say otherwise.
+
+    It shares no pages, so that tests see at once what they have changed.
+    """
     url = database.url.render_as_string(hide_password=False)
     kit = Settings(database_url=url, **{**OPEN, **settings})
     service = Service.of(extensions, kit) if extensions else None
-    client = LogClient(create_app(EventLog(kit, database, service)))
+    client = LogClient(create_app(EventLog(kit, database, service, SharedPages(0))))
     try:
         yield client
     finally:

@@ -10,6 +10,7 @@ from extension_kit.deliveries.tables import DELIVERED
 from extension_kit.engine import scribe
 from extension_kit.engine.claiming import Claiming
 from extension_kit.engine.lanes import Lanes
+from extension_kit.engine.pools import Pools
 from extension_kit.engine.postgresql_owner import PostgresqlOwner
 from extension_kit.engine.postgresql_queue import PostgresqlQueue
 from extension_kit.engine.scribe import Scribe
@@ -62,7 +63,17 @@ class Working:
     """A worker, of which a test can see and touch the parts."""
 
     def __init__(
-        self, database, make, *, threads=4, grace_period=5.0, schedule=None, timeout=60.0, quick=(), find=None
+        self,
+        database,
+        make,
+        *,
+        threads=4,
+        grace_period=5.0,
+        schedule=None,
+        timeout=60.0,
+        quick=(),
+        find=None,
+        unwritten_state=None,
     ):
         self.database = Database(database.url.render_as_string(hide_password=False), flush=False)
         self.hung_runs = HungRuns(100, lambda: None)
@@ -74,9 +85,16 @@ class Working:
         )
         queue = SqliteQueue() if database.is_sqlite else PostgresqlQueue()
         find = find or (always(make, timeout=timeout) if schedule is None else always(make, schedule, timeout))
-        claiming = Claiming(queue, self.shares, find, lambda names: dict.fromkeys(names, ""))
+        claiming = Claiming(queue, Pools(self.shares), find, lambda names: dict.fromkeys(names, ""))
         self.scribe = Scribe(
-            queue, self.owner, claiming, self.shares, stalled_after=30.0, grace_period=grace_period, name="one"
+            queue,
+            self.owner,
+            claiming,
+            Pools(self.shares),
+            stalled_after=30.0,
+            grace_period=grace_period,
+            name="one",
+            unwritten_state=unwritten_state,
         )
         self.lanes = Lanes(most(threads), self.scribe.tell, self.scribe.may_begin, self.hung_runs)
         self.thread = threading.Thread(target=self.scribe.run, args=(self.lanes,))

@@ -3,7 +3,15 @@
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from extension_kit import AccessTokenPrincipal, BatchPrincipal, Event, ExperimentStepExecution, Principal, UserPrincipal
+from extension_kit import (
+    AccessTokenPrincipal,
+    BatchPrincipal,
+    Event,
+    ExperimentStepExecution,
+    Principal,
+    State,
+    UserPrincipal,
+)
 from extension_kit.protocol import PublishedEvent
 
 
@@ -17,6 +25,8 @@ def of_every_event(event: Event) -> None:
     assert_type(event.body, bytes)
     assert_type(event.remaining_time, float | None)
     assert_type(event.series, str | None)
+    assert_type(event.attempt, int)
+    assert_type(event.state, State)
     assert_type(event.step, ExperimentStepExecution | Any)
     assert_type(event.is_experiment or event.is_step or event.is_target or event.is_killswitch, bool)
     assert_type(Event.from_body(b"{}"), Event)

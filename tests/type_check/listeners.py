@@ -23,6 +23,16 @@ def stop() -> int:
     return 1
 
 
+@extension.listen_to("*", path="/events/waits")
+async def waits(event: Event) -> int:
+    return 1
+
+
+async def awaits(event: Event) -> None:
+    assert_type(await waits(event), int)
+    await waits()  # type: ignore[call-arg]
+
+
 class Desk:
     def ring(self, event: Event, *, loud: bool = False) -> str:
         return event.name if loud else ""

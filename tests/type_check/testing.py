@@ -15,7 +15,7 @@ def test_pages_when_an_experiment_fails(agent: InMemoryAgent) -> None:
     assert_type(sent.event, Any)
     assert_type(sent.error, BaseException | None)
     assert_type(sent.calls[0].event, Event)
-    assert_type(sent.deliveries[0].status, Literal["delivered", "dead"])
+    assert_type(sent.deliveries[0].status, Literal["delivered", "dead", "waiting"])
     assert_type(sent.deliveries[0].waits, list[float])
     agent.send()  # type: ignore[call-arg]
     sent.statuses  # type: ignore[attr-defined]

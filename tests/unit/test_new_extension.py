@@ -48,6 +48,25 @@ def build_document():
     return builder.build()
 '''
 
+FLAG = '''"""A flag on the letterbox."""
+
+from dataclasses import dataclass
+
+from extension_kit import Extension
+from extension_kit.protocol import NAMES, setting
+
+
+@dataclass(frozen=True)
+class FlagSettings:
+    colours: tuple[str, ...] = setting("EXTENSION_FLAG_COLOURS", ("red", "blue"), NAMES, "Colours.")
+
+    def __post_init__(self) -> None:
+        raise NotImplementedError
+
+
+extension = Extension("extension-flag", settings=FlagSettings)
+'''
+
 README = "# letterbox\n\n<!-- settings -->\n<!-- /settings -->\n\nThat is all.\n"
 
 
@@ -63,6 +82,10 @@ def checkout(tmp_path_factory):
     folder.mkdir()
     for name, content in (("__init__.py", EXTENSION), ("document.py", DOCUMENT), ("README.md", README)):
         (folder / name).write_text(content)
+    flag = copy / "extensions" / "flag"
+    flag.mkdir()
+    (flag / "__init__.py").write_text(FLAG)
+    (flag / "README.md").write_text(README)
     (copy / "benchmarks/letterbox.py").write_text('"""Letters a second."""\n')
     for tool in ("openapi", "settings", "architecture"):
         run(copy, f"tools/write_{tool}.py")
@@ -93,6 +116,11 @@ def test_its_settings_are_written(checkout):
     row = "| `EXTENSION_LETTERBOX_HOUSE` | `home` | Where the letterbox is. |"
     written = (checkout / "extensions/letterbox/README.md").read_text()
     assert written == README.replace("-->\n<!--", f"-->\n| variable | default | meaning |\n|---|---|---|\n{row}\n<!--")
+
+
+def test_settings_of_an_extension_without_a_protocol_are_written(checkout):
+    row = "| `EXTENSION_FLAG_COLOURS` | `red,blue` | Colours. Allowed: names separated by commas. |"
+    assert f"|---|---|---|\n{row}\n<!-- /settings -->" in (checkout / "extensions/flag/README.md").read_text()
 
 
 def test_its_modules_are_listed(checkout):

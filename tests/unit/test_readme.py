@@ -43,7 +43,7 @@ TABLES = runpy.run_path(str(ROOT / "tools" / "write_settings.py"))["TABLES"]
 @pytest.mark.parametrize("name", TABLES)
 def test_the_settings_table_is_fresh(name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert with_settings_table(text, TABLES[name]) == text, "run: make settings"
+    assert with_settings_table(text, *TABLES[name]) == text, "run: make settings"
 
 
 @pytest.mark.parametrize("name", sorted(commands.commands))
@@ -82,6 +82,17 @@ def test_the_registration_document_is_the_one_shown(tmp_path, monkeypatch):
     (extension,) = load_extensions([str(tmp_path / "readme_example.py")])
     shown = re.search(r"```json\n(.*?)```", README, re.DOTALL).group(1)
     assert serialize(extension.registry)[0].decode() == shown
+
+
+def test_the_example_of_settings_is_served_as_they_say(tmp_path):
+    page = (ROOT / "docs/extensions.md").read_text(encoding="utf-8")
+    (tmp_path / "settings_example.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1))
+    settings = {"EXTENSION_ONCALL_URL": "http://desk", "EXTENSION_ONCALL_TEAMS": "first,second"}
+    document = extension_kit("openapi", tmp_path / "settings_example.py", **settings).stdout
+    assert re.findall(r"/events/oncall/\w+(?=:$)", document, re.MULTILINE) == [
+        "/events/oncall/first",
+        "/events/oncall/second",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ FILES = ROOT / "tests" / "type_check"
 
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed: `make lint` checks the same")
 def test_what_users_write_type_checks(tmp_path):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    example = tmp_path / "oncall.py"
-    example.write_text(re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1))
+    examples = [tmp_path / "oncall.py", tmp_path / "oncall_settings.py"]
+    for page, example in zip(("README.md", "docs/extensions.md"), examples, strict=True):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        example.write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1))
     # With the cache that `make lint` has, too: most of the time goes into libraries.
     result = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", FILES, example],
+        [sys.executable, "-m", "mypy", "--strict", FILES, *examples],
         cwd=ROOT,
         capture_output=True,
         text=True,

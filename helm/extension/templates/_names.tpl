@@ -84,8 +84,8 @@ ipFamilies: {{ toJson . }}
 {{/* What is to be served and is in the image, as a JSON array: what can have tables of its own. */}}
 {{- define "extension.imageTargets" -}}
 {{- $ready := list -}}
-{{- with .Values.extension -}}
-{{- $ready = list (printf "extensions/%s" .) -}}
+{{- range concat (list .Values.extension) .Values.readyMade | compact | uniq -}}
+{{- $ready = append $ready (printf "extensions/%s" .) -}}
 {{- end -}}
 {{- concat $ready .Values.handlers.image | toJson -}}
 {{- end -}}

@@ -43,6 +43,8 @@ The pods of a Deployment: .root, .component (web or worker), .command (a list, e
 {{- define "extension.podTemplate" -}}
 {{- $values := .root.Values -}}
 {{- $container := dict "root" .root "part" .component -}}
+{{- /* Not even a function that can make no delivery keeps agents from sending events. */ -}}
+{{- $readiness := ternary "readiness/accepting" "readiness" (eq .component "web") -}}
 metadata:
   annotations:
     {{- if $values.handlers.inline }}
@@ -101,7 +103,7 @@ spec:
       startupProbe:
         {{- include "extension.httpGet" (dict "root" .root "check" "liveness" "probe" $values.probes.startup) | nindent 8 }}
       readinessProbe:
-        {{- include "extension.httpGet" (dict "root" .root "check" "readiness" "probe" $values.probes.readiness) | nindent 8 }}
+        {{- include "extension.httpGet" (dict "root" .root "check" $readiness "probe" $values.probes.readiness) | nindent 8 }}
       livenessProbe:
         {{- include "extension.httpGet" (dict "root" .root "check" "liveness" "probe" $values.probes.liveness) | nindent 8 }}
       resources:

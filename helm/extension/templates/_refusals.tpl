@@ -22,7 +22,7 @@
 {{- end -}}
 
 {{- if and $values.worker.enabled (include "extension.targets" . | fromJsonArray | empty) -}}
-{{- fail "worker.enabled is true, but nothing says what web pods and workers are to load, which the image's own command does not tell: set extension, handlers.inline or handlers.image" -}}
+{{- fail "worker.enabled is true, but nothing says what web pods and workers are to load, which the image's own command does not tell: set extension, readyMade, handlers.inline or handlers.image" -}}
 {{- end -}}
 {{- if $values.autoscaling.enabled -}}
 {{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) -}}

@@ -1,5 +1,6 @@
 """What becomes of a delivery, by what the function does."""
 
+import asyncio
 import gc
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -256,3 +257,25 @@ def test_the_former_name_of_uncounted_attempts_still_works():
     given = due("oncall.page")._replace(uncounted_attempts=3)
     with pytest.warns(DeprecationWarning, match="Due.uncounted_attempts"):
         assert given.earlier == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (GiveUp("never"), Outcome("refused", "never")),
+        (RetryLater(7, "busy"), Outcome("failed", "busy", retry_in=7)),
+        (ValueError("a mistake"), Outcome("failed", "ValueError: a mistake")),
+        (asyncio.CancelledError("enough"), Outcome("failed", "CancelledError: enough")),
+    ],
+)
+def test_an_async_function_is_made_on_a_loop_or_by_waiting_for_it(error, outcome):
+    async def page(event):
+        await asyncio.sleep(0)
+        if event.raw.get("bad"):
+            raise error
+
+    one = listener(page)
+    handler = function_handlers([one], 30.0, lambda run, step: None)(one.key, None)
+    for body, expected in ((BODY, Outcome("delivered")), (b'{"id": "7", "eventName": "a.b", "bad": 1}', outcome)):
+        assert asyncio.run(handler.make_async(due(one.key, body))) == expected
+        assert handler.make(due(one.key, body)).result == expected.result

@@ -66,3 +66,14 @@ def test_a_process_is_kept_for_a_while_and_for_good_where_the_runs_have_ended_by
     assert asked == []
     runs.add("a", hang())
     wait_until(lambda: asked)
+
+
+def test_one_run_that_blocks_all_others_is_enough(hang):
+    asked = []
+    runs = HungRuns(99, lambda: asked.append(1), apart=0.0)
+    thread = hang()
+    runs.add("a", thread, blocks_others=True)
+    wait_until(lambda: asked)
+    thread.end()
+    thread.join()
+    assert not runs._is_full()

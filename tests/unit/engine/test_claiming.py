@@ -9,6 +9,7 @@ from extension_kit.deliveries.handler import Handler
 from extension_kit.deliveries.pauses import Pauses
 from extension_kit.deliveries.tables import BEHIND, CLAIMED, LATER, READY
 from extension_kit.engine.claiming import Claiming
+from extension_kit.engine.pools import Pools
 from extension_kit.engine.shares import SLOW, Shares
 from extension_kit.engine.windows import Held
 from extension_kit.errors import StoreUnavailable
@@ -19,23 +20,29 @@ from tests.support.workers import QUICKLY, Attempts, always
 class Worker:
     """Claims for a worker that makes nothing of it."""
 
-    def __init__(self, stored, threads=4, find=None, tenants=None, quick=(), slow=()):
+    def __init__(self, stored, threads=4, find=None, tenants=None, quick=(), slow=(), of_async=None, async_names=()):
         self.stored = stored
         self.shares = Shares(threads)
+        self.pools = Pools(self.shares, of_async, async_names)
         for seconds, listeners in ((0.01, quick), (SLOW, slow)):
             for listener in listeners:
                 self.shares.learn(listener, seconds, for_good=True)
         of = (tenants or {}).get
         self.claiming = Claiming(
-            stored.queue, self.shares, find or always(Attempts()), lambda names: {name: of(name, "") for name in names}
+            stored.queue,
+            self.pools,
+            find or always(Attempts()),
+            lambda names: {name: of(name, "") for name in names},
         )
         self.lanes, self.refs, self.waiting = {}, set(), Counter()
-        self.large_bodies = Counter()
+        self.large_bodies, self.async_bodies = Counter(), Counter()
         self.has_suspect = False
 
     def claim(self, **options):
         """Claim, begin the new lanes, and return what was claimed."""
-        held = Held(self.lanes, self.refs, self.waiting, self.has_suspect, self.large_bodies)
+        held = Held(
+            self.lanes, self.refs, self.waiting, self.has_suspect, self.large_bodies, async_bodies=self.async_bodies
+        )
         with self.stored.database.transaction() as connection:
             claimed = self.claiming.claim(connection, self.stored.shards, held, datetime.now(UTC), **options)
         for lane in (*claimed.lanes, *claimed.following):
@@ -43,7 +50,7 @@ class Worker:
                 self.lanes[lane.lock] = lane
             self.refs |= set(refs_of(lane))
         for lane in claimed.lanes:
-            self.shares.begin(lane)
+            self.pools.begin(lane)
         for lane in claimed.following:
             self.waiting[lane.listener] += 1
         return claimed
@@ -120,6 +127,42 @@ def test_few_large_bodies_are_claimed_at_a_time(stored, is_quick, number):
     assert {ref for lane in claimed.lanes for ref in refs_of(lane)} >= set(small)
     assert claimed.has_more
     assert not claimed.goes_on
+
+
+def test_async_listeners_take_no_thread_of_plain_ones_and_the_other_way_round(stored):
+    names = ("plain", "waits", "waits-too")
+    for listener in names:
+        stored.add(*(f"{listener}-{each}" for each in range(9)), listener=listener)
+    worker = Worker(stored, threads=2, slow=["plain"], of_async=Shares(8), async_names=names[1:])
+    for name in names[1:]:
+        worker.pools.learn(name, SLOW, for_good=True)
+    claimed = worker.claim()
+    assert Counter(listeners(claimed.lanes)) == {"plain": 2, "waits": 2, "waits-too": 1}
+    assert claimed.has_more
+    assert not claimed.following
+
+
+def test_a_single_async_listener_has_all_attempts_and_many_are_claimed_in_several_transactions(stored, monkeypatch):
+    monkeypatch.setattr("extension_kit.engine.claiming._ASYNC_LANES", 3)
+    stored.add(*map(str, range(9)), listener="waits")
+    worker = Worker(stored, of_async=Shares(5), async_names=["waits"])
+    first = worker.claim()
+    assert (len(first.lanes), first.goes_on, first.has_more) == (3, True, True)
+    second = worker.claim()
+    assert (len(second.lanes), second.goes_on, second.has_more) == (2, False, True)
+    assert not worker.claim().lanes
+
+
+def test_all_bodies_of_async_listeners_take_room(stored):
+    stored.add("1", listener="waits")
+    plain = stored.add("2")
+    worker = Worker(stored, of_async=Shares(5), async_names=["waits"])
+    worker.async_bodies["waits"] = 8 * MEGABYTE
+    claimed = worker.claim()
+    assert [refs_of(lane) for lane in claimed.lanes] == [plain]
+    assert (claimed.has_more, claimed.goes_on) == (True, False)
+    worker.async_bodies.clear()
+    assert listeners(worker.claim().lanes) == ["waits"]
 
 
 def test_large_bodies_wait_until_others_have_ended(stored):

@@ -88,3 +88,14 @@ def test_programs_that_a_function_starts_do_not_get_the_pipe(pipe):
     ask = f"import os; os.fstat({writer})"
     asked = subprocess.run([sys.executable, "-c", ask], close_fds=False, capture_output=True, text=True, timeout=60)
     assert "Bad file descriptor" in asked.stderr
+
+
+def test_signs_say_what_is_not_ready(clock, pipe):
+    reader, writer = pipe
+    reasons = ["extension-oncall: no connection", "extension-other: ü"]
+    one = Liveness(30, writer, lambda: reasons)
+    one.tell()
+    reasons.clear()
+    clock.now += 1
+    one.tell()
+    assert os.read(reader, 1000).decode() == "extension-oncall: no connection\nextension-other: ü\0\0"

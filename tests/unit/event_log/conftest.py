@@ -13,27 +13,6 @@ from extension_kit.event_log.context import EventLog
 from extension_kit.settings.kit import Settings
 from tests.support.event_log import BEGAN, PASSWORD, Browser
 from tests.support.recording import entry
-from tests.support.stores import (
-    database,
-    postgresql,
-    postgresql_url,
-    sqlite,
-    sqlite_url,
-    url,
-    used_postgresql_url,
-    used_schema,
-)
-
-__all__ = [
-    "database",
-    "postgresql",
-    "postgresql_url",
-    "sqlite",
-    "sqlite_url",
-    "url",
-    "used_postgresql_url",
-    "used_schema",
-]
 
 NAMES = ["experiment.execution.created", "experiment.execution.failed", "croneye.job.error", "job", "croneye.job"]
 SOURCES = ["steadybit", "croneye", "Steadybit"]

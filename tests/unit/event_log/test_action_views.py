@@ -257,3 +257,49 @@ def test_a_receiver_that_has_had_no_event_yet_is_paused_where_its_extension_is_n
 @pytest.mark.parametrize("ref", [2**63 - 1, 2**63, 10**30])
 def test_a_page_of_a_number_that_nothing_has(client, path, ref):
     assert client.get(path.format(ref)).status_code == 404
+
+
+class TestCancel:
+    @pytest.fixture
+    def going_on(self, database, refs):
+        """An action that some process makes."""
+        with database.transaction() as connection:
+            return action_rows.begin(connection, action_rows.REPLAY, "ada", "", 5, datetime.now(UTC))
+
+    def test_by_the_button_on_its_page(self, database, client, going_on):
+        page = client.get(f"/actions/{going_on}")
+        (action,) = re.findall(r'action="(/actions/\d+/cancel)"', page.text)
+        answer = client.send_form(action)
+        assert (answer.status_code, answer.location) == (303, f"/actions/{going_on}")
+        page = client.get(f"/actions/{going_on}")
+        assert heading(page) == "Replay: running"
+        assert "Cancelled by anonymous" in page.text
+        assert "/cancel" not in page.text
+        with database.transaction() as connection:
+            with pytest.raises(action_rows.ActionCancelled, match="Cancelled by anonymous"):
+                action_rows.report(connection, going_on, 2, 0, datetime.now(UTC))
+            action_rows.end(connection, going_on, 2, 0, datetime.now(UTC), "Cancelled by anonymous: so it is")
+        assert heading(client.get(f"/actions/{going_on}")) == "Replay: cancelled"
+
+    def test_of_one_that_has_ended(self, database, client, going_on):
+        with database.transaction() as connection:
+            action_rows.end(connection, going_on, 5, 0, datetime.now(UTC))
+        assert "/cancel" not in client.get(f"/actions/{going_on}").text
+        refused = client.send_form(f"/actions/{going_on}/cancel")
+        assert (refused.status_code, "ended already" in refused.text) == (409, True)
+
+    def test_by_a_script(self, database, client, going_on):
+        answer = client.send_json(f"/api/actions/{going_on}/cancel", {})
+        assert answer.status_code == 202
+        assert answer.headers["Location"] == f"/api/actions/{going_on}"
+        assert answer.json["error"] == "Cancelled by anonymous: deliveries that it had not reached are unchanged."
+        with database.transaction() as connection:
+            action_rows.end(connection, going_on, 2, 0, datetime.now(UTC), answer.json["error"])
+        assert client.get(f"/api/actions/{going_on}").json["state"] == "cancelled"
+        assert client.send_json(f"/api/actions/{going_on}/cancel", {}).status_code == 409
+        assert client.send_json(f"/api/actions/{going_on + 1}/cancel", {}).status_code == 404
+
+    def test_not_by_those_who_only_read(self, database, going_on):
+        with log_client(database, event_log_read_only=True) as reader:
+            assert "/cancel" not in reader.get(f"/actions/{going_on}").text
+            assert reader.post(f"/api/actions/{going_on}/cancel").status_code == 403

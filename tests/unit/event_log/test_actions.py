@@ -7,16 +7,26 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 from sqlalchemy import func, select
 
+from extension_kit.cli import delivery_actions
 from extension_kit.deliveries import action_rows
 from extension_kit.deliveries.action_rows import DISCARD, REPLAY, RETRY_NOW
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.queries import Filter
 from extension_kit.deliveries.tables import CLAIMED, DEAD, DELIVERED, DISCARDED, LATER, WAITING, deliveries
+from extension_kit.deliveries.waiting import Changed
 from extension_kit.errors import StoreUnavailable
-from extension_kit.event_log.actions import MOST_ACTIONS, Actions, CountChanged, NothingChosen, TooManyActions
+from extension_kit.event_log.actions import (
+    MOST_ACTIONS,
+    ActionEnded,
+    Actions,
+    CountChanged,
+    NothingChosen,
+    TooManyActions,
+)
 from extension_kit.event_log.choice import BadChoice, choose
 from tests.support.databases import opened
 from tests.support.recording import all_of, change, entry
@@ -272,7 +282,7 @@ class AwayAfter:
 )
 def test_a_failure_is_told_and_the_next_action_is_made(database, error, reason):
     record_dead(database, 1500)
-    made = Actions(AwayAfter(database, 3, error))
+    made = Actions(AwayAfter(database, 4, error))
     try:
         first = made.begin(choose(REPLAY, Filter()), 1500, "ada")
         row = ended(database, first)
@@ -287,7 +297,8 @@ def test_a_failure_is_told_and_the_next_action_is_made(database, error, reason):
 
 def test_its_end_is_written_once_the_database_is_back(database):
     record_dead(database, 1)
-    made = Actions(AwayAfter(database, 3, StoreUnavailable("The database is away")))  # one batch, its report, the end
+    # Its beginning, one batch, its report, the end.
+    made = Actions(AwayAfter(database, 4, StoreUnavailable("The database is away")))
     try:
         assert ended(database, made.begin(choose(REPLAY, Filter()), 1, "ada")).changed == 1
     finally:
@@ -314,6 +325,104 @@ def test_a_row_that_cannot_be_written_leaves_its_place_to_others(database, made)
             with pytest.raises(StoreUnavailable):
                 made.begin(wanted, 1, "ada")
     assert ended(database, made.begin(wanted, 1, "ada")).changed == 1
+
+
+class TestCancelled:
+    def test_it_ends_after_its_batch_with_the_numbers_so_far(self, database, held, caplog):
+        caplog.set_level(logging.INFO, "extension_kit.event_log")
+        record_dead(database, 1500)
+        held.release()
+        made = Actions(held)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("extension_kit.event_log.actions._LONGEST_PAUSE", 0)
+            patch.setattr(action_rows, "report", holding(held, action_rows.report, changed=500))
+            ref = made.begin(choose(REPLAY, Filter()), 1500, "ada")
+            assert held.waits.wait(30)
+            assert row_of(database, ref).changed == 500
+            Actions(database).cancel(ref, "bob")  # of another process
+            row = row_of(database, ref)
+            assert action_rows.state(row, datetime.now(UTC)) == "running"
+            assert row.error == "Cancelled by bob: deliveries that it had not reached are unchanged."
+            held.release()
+            row = ended(database, ref)
+        assert (row.made_by, row.expected, row.skipped) == ("ada", 1500, 0)
+        assert row.changed == numbers(database)[WAITING]
+        assert 500 <= row.changed <= 1000
+        assert action_rows.state(row, datetime.now(UTC)) == "cancelled"
+        assert row.error.startswith("Cancelled by bob: ")
+        assert numbers(database) == {WAITING: row.changed, DEAD: 1500 - row.changed}
+        assert ("Action cancelled", {"action": ref, "by": "bob"}) in [
+            (each.getMessage(), getattr(each, "fields", None)) for each in caplog.records
+        ]
+        made.stop(10)
+
+    def test_before_its_turn_it_changes_nothing(self, database, held):
+        record_dead(database, 3)
+        made = Actions(held)
+        refs = [made.begin(choose(REPLAY, Filter()), 3, "ada") for _ in range(2)]
+        made.cancel(refs[1], "ada")
+        held.release()
+        assert [ended(database, ref).changed for ref in refs] == [3, 0]
+        states = [action_rows.state(row_of(database, ref), datetime.now(UTC)) for ref in refs]
+        assert states == ["done", "cancelled"]
+        made.stop(10)
+
+    def test_the_first_name_counts(self, database, held):
+        record_dead(database, 1)
+        made = Actions(held)
+        ref = made.begin(choose(REPLAY, Filter()), 1, "ada")
+        made.cancel(ref, "bob")
+        made.cancel(ref, "eve")
+        held.release()
+        assert ended(database, ref).error.startswith("Cancelled by bob:")
+        made.stop(10)
+
+    def test_an_ended_one_stays_as_it_is(self, database, made):
+        record_dead(database, 1)
+        ref = made.begin(choose(REPLAY, Filter()), 1, "ada")
+        row = ended(database, ref)
+        for each in (ref, ref + 1):
+            with pytest.raises(ActionEnded):
+                made.cancel(each, "bob")
+        assert row_of(database, ref) == row
+
+    def test_an_interrupted_one_ends_at_once(self, database, made):
+        long_ago = datetime.now(UTC) - 2 * action_rows.ALIVE
+        with database.transaction() as connection:
+            ref = action_rows.begin(connection, REPLAY, "ada", "", 5, long_ago)
+        assert action_rows.state(row_of(database, ref), datetime.now(UTC)) == "interrupted"
+        made.cancel(ref, "bob")
+        row = row_of(database, ref)
+        assert action_rows.state(row, datetime.now(UTC)) == "cancelled"
+        assert row.ended_at > long_ago
+
+    def test_a_command_ends_too(self, database):
+        def changes():
+            yield Changed(500, 0)
+            with database.transaction() as connection:
+                (row,) = action_rows.recent(connection, None, 1)
+                assert action_rows.cancel(connection, row.ref, "bob", datetime.now(UTC))
+            yield Changed(500, 0)
+            pytest.fail("it went on")
+
+        record_dead(database, 1)
+        with pytest.raises(click.ClickException, match=r"^Cancelled by bob: .* Changed before: 1000\.$"):
+            delivery_actions._all(database, REPLAY, Filter(status=DEAD), changes())
+        with database.read() as connection:
+            (row,) = action_rows.recent(connection, None, 1)
+        assert (row.made_by, row.changed) == ("command line", 1000)
+        assert action_rows.state(row, datetime.now(UTC)) == "cancelled"
+
+
+def holding(held, report, changed):
+    """A report after which, at a number of changes, the next transaction of the actions waits."""
+
+    def hold(connection, ref, number, *rest):
+        report(connection, ref, number, *rest)
+        if number == changed:
+            held.hold()
+
+    return hold
 
 
 def test_each_leaves_lines_in_the_log(database, made, caplog):

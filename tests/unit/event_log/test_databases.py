@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
-from extension_kit.store.version import TABLE
+from extension_kit.store.version import LATEST, TABLE
 from tests.support.databases import opened
 from tests.support.event_log import OPEN, Browser
 
@@ -49,7 +49,7 @@ def test_tables_of_another_release(app_of, database, version, problem):
     answer = Browser(app).get("/api/x")
     assert (answer.status_code, answer.json["title"]) == (503, "The database cannot be used")
     assert problem in answer.json["detail"]
-    set_version(database, "0005")
+    set_version(database, LATEST)
     assert Browser(app).get("/").status_code == 200
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from extension_kit.event_log.app import csrf_token
+from extension_kit.event_log.rendering import csrf_token
 from tests.support.event_log import OPEN, PASSWORD, PROXY, Browser, basic
 
 REACHED = 404

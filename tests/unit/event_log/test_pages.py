@@ -210,6 +210,16 @@ class TestReceivers:
         assert subscription.startswith("subscription:1 tapis one-0 https://example.com webhook a.*")
         assert "hush" not in client.get("/receivers").text
 
+    def test_are_targets_of_extensions(self, database, extension):
+        target = {"url": "https://receiver.test/x?token=hush", "secret": "hush"}
+        extension.add_target("a.*", name="hook", target=target, make_message=lambda event: None)
+        extension.add_target("b.*", name="unset", target=lambda: {}["url"], make_message=lambda event: None)
+        with log_client(database, extension) as client:
+            _, _, hook, unset = self.rows(client)
+            assert "hush" not in client.get("/receivers").text
+        assert hook.startswith("oncall.hook@/events/hook https://receiver.test webhook a.* active 0 0 Pause")
+        assert unset.startswith("oncall.unset@/events/unset webhook b.* active")
+
     def test_tell_their_state(self, database, client):
         self.subscribe(database, expires_at=NOW - timedelta(hours=1))
         until = NOW + timedelta(hours=1)

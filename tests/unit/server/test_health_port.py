@@ -19,9 +19,9 @@ from tests.support.waiting import wait_until
 
 
 class Served:
-    def __init__(self, is_ready):
+    def __init__(self, is_ready, reasons=tuple):
         listening = socket.create_server(("127.0.0.1", 0))
-        self.server = HealthPort([listening], "127.0.0.1", is_ready)
+        self.server = HealthPort([listening], "127.0.0.1", is_ready, reasons=reasons)
         self.server.start()
 
     def connect(self) -> socket.socket:
@@ -46,8 +46,8 @@ class Served:
 def serve():
     started = []
 
-    def start(is_ready=lambda: True) -> Served:
-        started.append(Served(is_ready))
+    def start(is_ready=lambda: True, reasons=tuple) -> Served:
+        started.append(Served(is_ready, reasons))
         return started[-1]
 
     yield start
@@ -208,3 +208,16 @@ def test_a_forked_process_keeps_no_connection_open(serve):
         finally:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+
+
+def test_functions_that_are_not_ready_do_not_keep_events_out(serve):
+    reasons, accepts = [], [True]
+    served = serve(lambda: accepts[0], lambda: reasons)
+    paths = "/health/readiness", "/health/readiness/accepting", "/health/liveness"
+    assert [served.get(path) for path in paths] == [200, 200, 200]
+    reasons += ["extension-oncall: no connection", "extension-other: refused"]
+    assert [served.get(path) for path in paths] == [503, 200, 200]
+    answer = served.exchange(b"GET /health/readiness HTTP/1.1\r\n\r\n")
+    assert answer.endswith(b"extension-oncall: no connection\nextension-other: refused")
+    accepts[0] = False
+    assert [served.get(path) for path in paths] == [503, 503, 200]

@@ -51,7 +51,7 @@ from extension_kit.settings.kit import Settings
 
 settings = Settings(port=0, health_port=0)
 addresses, listening_on = bind(settings)
-server = health_port(settings, lambda: True, lambda: None)
+server = health_port(settings, lambda: True, lambda: None, tuple)
 server.start()
 assert socket.create_connection(("127.0.0.1", server.port), timeout=30)
 print(addresses[0].rpartition(":")[0], listening_on.partition("(")[2])
@@ -84,7 +84,9 @@ def test_a_machine_that_keeps_the_families_apart_has_a_socket_for_each(monkeypat
 
 
 @pytest.mark.parametrize("taken", ["0.0.0.0", "127.0.0.1", "::", "::1"])
-@pytest.mark.parametrize("what", [listen.bind, lambda settings: listen.health_port(settings, bool, lambda: None)])
+@pytest.mark.parametrize(
+    "what", [listen.bind, lambda settings: listen.health_port(settings, bool, lambda: None, tuple)]
+)
 def test_a_port_that_is_taken_at_one_address_is_taken(taken, what):
     family = socket.AF_INET6 if ":" in taken else socket.AF_INET
     with socket.create_server((taken, 0), family=family, reuse_port=True) as other:

@@ -156,3 +156,16 @@ class TestTheBacklog:
             os._exit(shared.backlog().waiting)
 
         assert os.waitid(os.P_PID, fork(load), os.WEXITED | os.WNOWAIT).si_status == 7
+
+
+def test_reasons_of_the_worker(shared):
+    assert shared.reasons() == []
+    shared.set_reasons("extension-oncall: no connection\nextension-other: ü")
+    assert shared.reasons() == ["extension-oncall: no connection", "extension-other: ü"]
+    shared.set_reasons("x" * 10_000)
+    assert [len(line) for line in shared.reasons()] == [4096]
+    shared.has_durable_listeners = False
+    assert shared.reasons() == []
+    shared.has_durable_listeners = True
+    shared.set_reasons("")
+    assert shared.reasons() == []

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from extension_kit.server import worker_process
+from extension_kit.server import watched_process
 from extension_kit.server.worker_process import WorkerProcess
 
 LONGEST = 30.0
@@ -32,7 +32,7 @@ def clock(monkeypatch):
             self.now += seconds
 
     clock = Clock()
-    monkeypatch.setattr(worker_process.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(watched_process.time, "monotonic", lambda: clock.now)
     return clock
 
 
@@ -56,9 +56,10 @@ class Supervised:
         self._told.settimeout(30)
         self.started.append(int(self._told.recv(20)))
 
-    def give_a_sign(self):
-        self._told.sendall(b".")
-        assert self._told.recv(1) == b"."
+    def give_a_sign(self, sign=b"\0"):
+        for byte in sign:
+            self._told.sendall(bytes([byte]))
+            assert self._told.recv(1) == b"."
 
     def look(self, times, every=1.0):
         """Look so many times; return True if the child is still there."""
@@ -84,6 +85,23 @@ def supervised(clock):
     supervised.close()
 
 
+def test_a_process_says_what_is_not_ready(supervised):
+    supervised.start()
+    assert supervised.process.reasons == ""
+    supervised.give_a_sign(b"one: no\0one: no\ntwo: no\0two")
+    assert supervised.look(1)
+    assert supervised.process.reasons == "one: no\ntwo: no"
+    supervised.give_a_sign(b": no\0")
+    assert supervised.look(1)
+    assert supervised.process.reasons == "two: no"
+    assert not supervised.look(30)
+    supervised.start()  # the next process has not said anything yet
+    assert supervised.process.reasons == "two: no"
+    supervised.give_a_sign()
+    assert supervised.look(1)
+    assert supervised.process.reasons == ""
+
+
 class TestSilentProcess:
     def test_is_replaced_at_once(self, supervised, caplog):
         supervised.start()
@@ -94,7 +112,7 @@ class TestSilentProcess:
         supervised.start()
         assert len(set(supervised.started)) == 2
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert said == ["Delivery worker killed: no sign of life for 30 s; its deliveries are taken over"]
+        assert said == ["Delivery worker killed: no sign of life for 30 s; its deliveries will be taken over"]
 
     def test_is_not_one_that_gives_signs(self, supervised):
         supervised.start()

@@ -51,10 +51,12 @@ def test_defaults() -> None:
         "log_level": "info",
         "log_format": "text",
         "log_color": None,
+        "revision": "",
         "web_workers": 1,
         "web_threads": 16,
         "queue_limit": 1000,
         "worker_threads": 16,
+        "worker_async_attempts": 1000,
         "worker_niceness": None,
         "function_timeout": 60.0,
         "stalled_after": 30.0,
@@ -329,6 +331,7 @@ def test_variables_like_nothing_known_are_reported_under_our_prefix_alone(enviro
         ("STEADYBIT_EXTENSION_BASIC_PASSWORD_FILE", "/secret"),
         ("EXTENSION_PULP_URL", "http://pulp"),
         ("EXTENSION_PULP_URL_FILE", "/url"),
+        ("EXTENSION_DELIVERY_CA_FILE", "/ca.pem"),
         # Kubernetes, for services called "extension-oncall" and "extension-health"
         ("EXTENSION_ONCALL_SERVICE_HOST", "10.0.0.1"),
         ("EXTENSION_ONCALL_SERVICE_PORT", "80"),
@@ -345,7 +348,7 @@ def test_variables_that_are_not_misspelt(environment: pytest.MonkeyPatch, variab
 
 
 def test_table() -> None:
-    table = {row.variable: (row.default, row.meaning) for row in settings_table()}
+    table = {row.variable: (row.default, row.meaning) for row in settings_table(Settings)}
 
     assert len(table) == len(dataclasses.fields(Settings))
     assert table[PORT] == (
@@ -361,7 +364,7 @@ def test_table() -> None:
 
 
 def test_defaults_in_the_table_are_allowed_values(environment: pytest.MonkeyPatch) -> None:
-    for row in settings_table():
+    for row in settings_table(Settings):
         environment.setenv(row.variable, row.default)
 
     assert Settings.from_environment() == Settings()
@@ -400,13 +403,13 @@ def test_markdown_of_sections() -> None:
         "| `DOOR` | `front` | worker | Name of a door. |\n\n"
         "<!-- /settings -->"
     )
-    assert {line.count("|") for line in settings_markdown().splitlines()[1:-1]} == {0, 5}
-    titles = [line for line in settings_markdown().splitlines() if line.startswith("#")]
+    assert {line.count("|") for line in settings_markdown(Settings).splitlines()[1:-1]} == {0, 5}
+    titles = [line for line in settings_markdown(Settings).splitlines() if line.startswith("#")]
     assert len(titles) == len(set(titles))
 
 
 def test_every_setting_of_the_kit_acts_somewhere() -> None:
-    acts_in = {row.variable: row.acts_in for row in settings_table()}
+    acts_in = {row.variable: row.acts_in for row in settings_table(Settings)}
 
     assert set(", ".join(acts_in.values()).split(", ")) == {SERVE, WORKER, EVENT_LOG, WSGI}
     assert acts_in[PORT] == "serve"
@@ -464,10 +467,10 @@ def test_settings_that_do_not_act(
 def test_a_stale_table_is_renewed() -> None:
     readme = "# Title\n\n<!-- settings -->\nstale\n<!-- /settings -->\n\nMore.\n"
 
-    renewed = with_settings_table(readme)
+    renewed = with_settings_table(readme, Settings)
 
-    assert renewed == f"# Title\n\n{settings_markdown()}\n\nMore.\n"
-    assert with_settings_table(renewed) == renewed
+    assert renewed == f"# Title\n\n{settings_markdown(Settings)}\n\nMore.\n"
+    assert with_settings_table(renewed, Settings) == renewed
 
 
 @pytest.mark.parametrize(
@@ -476,4 +479,4 @@ def test_a_stale_table_is_renewed() -> None:
 )
 def test_a_text_without_one_table(readme: str) -> None:
     with pytest.raises(ValueError):
-        with_settings_table(readme)
+        with_settings_table(readme, Settings)

@@ -22,9 +22,11 @@ from extension_kit.deliveries.tables import (
     metadata,
     paused_receivers,
     series,
+    state,
     steps,
     subscription_patterns,
     subscriptions,
+    sums,
     workers,
 )
 from extension_kit.store.copying import copy_rows, row_counts
@@ -51,6 +53,10 @@ def fill(database: Database) -> None:
         )
         connection.execute(delete(events).where(events.c.source == "\u00fc"))
         connection.execute(insert(series).values(key="t/\u4e00", last_count=2**40, last_at=NOW))
+        value = {"value": b'"\xc3\xbc"', "updated_at": NOW, "expires_at": NOW}
+        connection.execute(insert(state).values({**value, "extension": "oncall", "key": "\u4e00"}))
+        added = {"number": 0.1, "updated_at": NOW, "expires_at": NOW}
+        connection.execute(insert(sums).values({**added, "extension": "oncall", "key": "\u4e00"}))
         connection.execute(insert(steps).values(run="t/1", step_id="a", body=b"\x00\xff", seen_at=NOW))
         row = {"protocol": "p", "sender": "http", "created_at": NOW}
         target = {"url": "http://x", "headers": {"a": ["ü", None, 1.5, True]}}
@@ -96,7 +102,7 @@ def test_everything_is_copied(pair: tuple[Database, Database]) -> None:
     assert max(told) == 2
     with target.read() as connection:
         counts = row_counts(connection, metadata)
-    others = {"series": 1, "subscriptions": 2, "subscription_patterns": 2, "steps": 1}
+    others = {"series": 1, "state": 1, "sums": 1, "subscriptions": 2, "subscription_patterns": 2, "steps": 1}
     of_event_log = {"paused_receivers": 1, "workers": 1, "actions": 1}
     assert counts == {"events": 3, "deliveries": 9, "attempts": 9, **others, **of_event_log}
     assert sum(told) == sum(counts.values())

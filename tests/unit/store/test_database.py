@@ -603,7 +603,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def test_a_quota(sqlite: Database) -> None:
-    with largest_file(200_000):
+    with largest_file(400_000):
         error, kept = store_until_it_fails(sqlite)
         assert "cannot be read or written: see that the disk works, and has room" in str(error)
         assert kept > 0

@@ -67,11 +67,43 @@ def test_addresses_and_names_are_counted(clock, tried, next_try, is_held):
     assert bool(wait_of(tries, limit_keys(*next_try))) == is_held
 
 
-def test_all_together_are_held_up_too_but_not_for_long(clock):
+def test_those_that_fail_wait_for_each_other_but_not_for_long(clock):
     tries = Tries(clock)
     for number in range(80):
         tries.failed(limit_keys(f"192.0.2.{number}", str(number)))
-    assert wait_of(tries, limit_keys("198.51.100.1", "new")) == 1
+        clock.now += 0.5
+    assert wait_of(tries, limit_keys("192.0.2.1", "another")) == 0.5
+    assert wait_of(tries, limit_keys("198.51.100.1", "new")) == 0
+    clock.now += 900
+    assert wait_of(tries, limit_keys("192.0.2.1", "another")) == 0
+
+
+def test_addresses_that_guess_together_have_a_bound(clock):
+    """Each of them tries once, as often as it is let through."""
+    tries, passed = Tries(clock), 0
+    for number in range(10_000):
+        keys = limit_keys(f"10.1.{number // 256}.{number % 256}", None)
+        if not wait_of(tries, keys):
+            tries.failed(keys)
+            passed += 1
+        clock.now += 0.01
+    assert 540 <= passed <= 550
+    waits = wait_of(tries, limit_keys("192.0.2.1", "new"))
+    assert 0 <= waits <= 0.2
+
+
+def test_who_has_known_the_password_is_not_held_up_by_them(clock):
+    tries, known = Tries(clock, limit=100), limit_keys("192.0.2.1", None)
+    tries.succeeded(known)
+    for number in range(60):
+        tries.failed(limit_keys(f"198.51.100.{number}", None))
+    assert wait_of(tries, limit_keys("192.0.2.2", None)) == pytest.approx(0.2)
+    assert wait_of(tries, known) == 0
+    tries.failed(known)
+    assert wait_of(tries, known) == 1
+    for number in range(200):
+        tries.succeeded(limit_keys(f"2001:db8:{number:x}::1", None))
+    assert len(tries._succeeded) == 100
 
 
 def test_a_right_one_makes_up_for_wrong_ones(clock):

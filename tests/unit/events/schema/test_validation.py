@@ -169,7 +169,7 @@ def test_an_accepted_event_can_be_read(pointer, value, tolerant, strict):
     if tolerant is None:
         event = Event.from_body(changed(pointer, value))
         for view in (event, event.experiment_execution, event.experiment_step_target_execution, event.principal):
-            for name in dir(view):
+            for name in set(dir(view)) - {"state"}:  # which is not of the body
                 getattr(view, name)
 
 
