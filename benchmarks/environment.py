@@ -28,6 +28,9 @@ _SHOWN = (
 )
 
 
+_OTHER_VERSIONS = {"cloudevents"}  # of libraries that peers need, and only extensions that take no part here
+
+
 def peers_python() -> str:
     """Return the interpreter that has the peers and the kit; install them first where that was not done yet.
 
@@ -41,7 +44,7 @@ def peers_python() -> str:
     ours = sorted(
         f"{name}=={distribution.version}"
         for distribution in distributions()
-        if (name := _normal(distribution.metadata["Name"])) not in {*pinned, "extension-kit", "pip"}
+        if (name := _normal(distribution.metadata["Name"])) not in {*pinned, *_OTHER_VERSIONS, "extension-kit", "pip"}
     )
     wanted = sha256("\n".join([sys.version, _REQUIREMENTS.read_text(), *ours]).encode()).hexdigest()
     if installed.exists() and installed.read_text() == wanted:

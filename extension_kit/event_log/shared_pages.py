@@ -10,6 +10,8 @@ from typing import NamedTuple
 from werkzeug.exceptions import ServiceUnavailable
 
 _SECONDS = 3.0
+_TIMES_MAKING = 40  # how many times as long a page is shared as it took to make: then it takes little of a processor
+_LONGEST_SHARED = 15.0  # seconds
 _MOST_PAGES = 200
 _MOST_BYTES = 16 * 1024**2
 _LONGEST_WAIT = 10.0  # seconds
@@ -17,7 +19,7 @@ _LONGEST_WAIT = 10.0  # seconds
 
 class _Page(NamedTuple):
     content: bytes
-    began: float
+    until: float
 
 
 class _Making(NamedTuple):
@@ -31,7 +33,8 @@ class SharedPages:
     """Pages that were made a moment ago, and those that are being made.
 
     Args:
-        seconds: age from which on a page is made anew, counted from the beginning of its making.
+        seconds: age from which on a page is made anew, counted from the beginning of its making; one that takes long
+            to make is shared for longer.
         most_pages: number of pages that are kept.
         most_bytes: of their contents together.
         clock: returns monotonic seconds.
@@ -66,7 +69,7 @@ class SharedPages:
         with self._lock:
             now = self._clock()
             known = self._pages.get(key)
-            if known is not None and now - known.began < self._seconds:
+            if known is not None and now < known.until:
                 return known.content
             making = self._making.get(key)
             if making is None or now - making.began >= self._seconds:
@@ -100,7 +103,9 @@ class SharedPages:
                 if self._making.get(key) is mine:
                     del self._making[key]
                     if content is not None:
-                        self._keep(key, _Page(content, mine.began))
+                        took = self._clock() - mine.began
+                        shared = max(self._seconds, min(took * _TIMES_MAKING, _LONGEST_SHARED))
+                        self._keep(key, _Page(content, mine.began + shared))
         mine.result.set_result(content)
         return content
 

@@ -56,6 +56,22 @@ class Made:
 
 
 class TestSharedPages:
+    @pytest.mark.parametrize(("took", "shared"), [(0.0, 3.0), (0.125, 5.0), (0.25, 10.0), (9.0, 15.0)])
+    def test_is_shared_for_longer_the_longer_it_takes(self, took, shared, pages, clock):
+        def make():
+            clock.now += took
+            return Made()()
+
+        began = clock.now
+        pages.get("page", make)
+        later = Made()
+        clock.now = began + shared - 0.01
+        pages.get("page", later)
+        assert later.number == 0
+        clock.now = began + shared
+        pages.get("page", later)
+        assert later.number == 1
+
     def test_is_made_anew_when_it_is_old(self, pages, clock):
         make = Made()
         assert pages.get("a", make) == b"1"
@@ -64,14 +80,6 @@ class TestSharedPages:
         assert pages.get("b", make) == b"2"
         clock.now += 0.1
         assert pages.get("a", make) == b"3"
-
-    def test_its_age_is_counted_from_the_beginning_of_its_making(self, pages, clock):
-        def slowly():
-            clock.now += 5
-            return b"slow"
-
-        assert pages.get("a", slowly) == b"slow"
-        assert pages.get("a", Made()) == b"1"
 
     def test_is_made_once_for_all_who_ask_meanwhile(self, pages):
         began, go_on, make = threading.Event(), threading.Event(), Made()
