@@ -86,15 +86,16 @@ def _locked(file: BinaryIO) -> Iterator[None]:
 
 def _cut_torn_line(file: BinaryIO) -> None:
     """Remove a last line without an end: its writer died, and the event is kept by another attempt."""
-    end = file.seek(0, os.SEEK_END)
-    keep = end
+    keep = end = file.seek(0, os.SEEK_END)
+    block = 1  # first: nearly always it is the end of a line
     while keep:
-        start = max(keep - _BLOCK, 0)
+        start = max(keep - block, 0)
         file.seek(start)
         found = file.read(keep - start).rfind(b"\n")
-        keep = start + found + 1 if found >= 0 else start
+        keep = start + found + 1
         if found >= 0:
             break
+        block = _BLOCK
     if keep < end:
         file.truncate(keep)
 

@@ -76,7 +76,8 @@ class ObjectTarget:
         try:
             self._client.head_bucket(Bucket=self._bucket)
         except ClientError as error:
-            return _reason(error)
+            # Credentials that may write and nothing else are refused here, too; writing tells if they are right.
+            return None if _status(error) == 403 else _reason(error)
         except BotoCoreError as error:
             return f"S3: {str(error)[:300]}"
         return None

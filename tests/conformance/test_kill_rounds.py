@@ -7,7 +7,6 @@ import bisect
 import os
 import time
 from collections import Counter, defaultdict
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import pytest
 from tests.conformance.load import load
 from tests.support.durable import Attempt, all_attempts, all_deliveries, statuses
 from tests.support.ledgers import ended, strictly_ordered, wait_for_all
-from tests.support.servers import Served, ready
+from tests.support.servers import Restarted, ready
 from tests.support.waiting import wait_until
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "1000"))
@@ -33,31 +32,6 @@ class Kill(NamedTuple):
     time: datetime
 
 
-class Restarted:
-    """A server with two web processes and a worker, of which nothing is left after each kill."""
-
-    def __init__(self, serve):
-        self._serve = serve
-        self._stack = ExitStack()
-        self.server: Served
-        self.start()
-
-    def start(self):
-        # The schedule is long, so that no run of bad luck makes a dead letter.
-        running = self._serve(EXTENSION_WEB_WORKERS=2, RETRY=",".join(["0.02"] * 200))
-        self.server = self._stack.enter_context(running)
-
-    def connect(self):
-        return self.server.connect()
-
-    def kill(self):
-        self.server.kill_all()
-        self._stack.close()
-
-    def close(self):
-        self._stack.close()
-
-
 @pytest.mark.parametrize(
     "rounds",
     [
@@ -68,7 +42,8 @@ class Restarted:
 def test_all_processes_are_killed_at_once(rounds, serve, ledger, event, database_url, moments):
     kills: list[Kill] = []
     began = time.monotonic()
-    restarted = Restarted(serve)
+    # The schedule is long, so that no run of bad luck makes a dead letter.
+    restarted = Restarted(lambda: serve(EXTENSION_WEB_WORKERS=2, RETRY=",".join(["0.02"] * 200)))
     try:
         with load(restarted, event, "/events/plain", keys=5, pause=0.1, again=AGAIN) as senders:
             for number in range(rounds):

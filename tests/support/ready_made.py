@@ -1,12 +1,17 @@
 """Ready-made extensions as users serve them, and the events of runs that are sent to them."""
 
 import http.client
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from extension_kit import Extension
 from extension_kit.agent.factory import EventFactory
+from extension_kit.testing import InMemoryAgent
 from tests.support.durable import statuses
 from tests.support.paths import KIT
 from tests.support.servers import Served, run_server
@@ -21,6 +26,17 @@ def serving(name: str, log: Path, *options: str, command: str = "serve", **envir
     """Start a command of the kit for one of the extensions, and end it with all its processes."""
     with run_server([KIT, command, str(FOLDER / name), *options], log, **{**_VARIABLES, **environment}) as served:
         yield served
+
+
+def agent_of(
+    extension: Extension, prefix: str, variables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> InMemoryAgent:
+    """Make an in-memory agent for an extension, of whose variables, with a prefix, the environment has these alone."""
+    for name in [name for name in os.environ if name.startswith(prefix)]:
+        monkeypatch.delenv(name)
+    for name, value in {**_VARIABLES, **variables}.items():
+        monkeypatch.setenv(name, str(value))
+    return InMemoryAgent(extension)
 
 
 def accepting(served: Served) -> Served:

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -193,6 +193,33 @@ def run_server(command, log: Path, *, cwd=None, kind=Served, **environment) -> I
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
+
+
+class Restarted:
+    """A server of which nothing is left after each kill, and that can be started again.
+
+    Args:
+        serve: starts it.
+    """
+
+    def __init__(self, serve: Callable[[], AbstractContextManager[Served]]):
+        self._serve = serve
+        self._stack = ExitStack()
+        self.server: Served
+        self.start()
+
+    def start(self) -> None:
+        self.server = self._stack.enter_context(self._serve())
+
+    def connect(self) -> http.client.HTTPConnection:
+        return self.server.connect()
+
+    def kill(self) -> None:
+        self.server.kill_all()
+        self._stack.close()
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 def listens(served: Served) -> bool:

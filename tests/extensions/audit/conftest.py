@@ -9,14 +9,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.durable import database_url, postgresql_server, postgresql_url
-from tests.support.paths import APPS, KIT
-from tests.support.servers import run_server
+from tests.support.durable import database_url, postgresql_server, postgresql_url, prepared
+from tests.support.ready_made import serving
 from tests.support.used import postgresql_database
 
 __all__ = ["database_url", "postgresql_server", "postgresql_url"]
 
-ROOT = APPS.parents[1]
 _IDS = "SELECT id FROM audit_events"
 
 
@@ -59,10 +57,5 @@ def kept_ids(target, tmp_path):
 def serve(tmp_path, database_url):
     """Serve the extension: ``with serve(EXTENSION_AUDIT_TARGET="file:///...") as server``."""
     numbers = itertools.count()
-
-    def serve(**variables):
-        command = [KIT, "serve", "extensions/audit"]
-        log = tmp_path / f"server-{next(numbers)}.log"
-        return run_server(command, log, cwd=ROOT, **{"EXTENSION_DATABASE_URL": database_url, **variables})
-
-    return serve
+    environment = prepared(database_url, tmp_path / "ledger")
+    return lambda **variables: serving("audit", tmp_path / f"server-{next(numbers)}.log", **environment | variables)

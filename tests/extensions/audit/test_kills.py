@@ -2,38 +2,15 @@
 
 import random
 import time
-from contextlib import ExitStack
 
 import pytest
 
 from tests.conformance.load import load
 from tests.support.durable import statuses
-from tests.support.servers import ready
+from tests.support.servers import Restarted, ready
 from tests.support.waiting import wait_until
 
 KILLS = 6
-
-
-class Restarted:
-    """A server that is started anew after each kill."""
-
-    def __init__(self, serve):
-        self._serve = serve
-        self._stack = ExitStack()
-        self.start()
-
-    def start(self):
-        self.server = self._stack.enter_context(self._serve())
-
-    def connect(self):
-        return self.server.connect()
-
-    def kill(self):
-        self.server.kill_all()
-        self._stack.close()
-
-    def close(self):
-        self._stack.close()
 
 
 @pytest.mark.timeout(300)

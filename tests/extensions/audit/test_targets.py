@@ -15,6 +15,9 @@ from extension_kit.events.state import EventAttempt
 from extension_kit.testing import EventFactory, InMemoryAgent
 from extensions.audit import close, extension
 from extensions.audit.targets import open_target
+from tests.support.receivers import receiver, reply
+
+__all__ = ["receiver"]  # a fixture
 
 FACTORY = EventFactory()
 
@@ -176,6 +179,20 @@ class TestObjects:
 
     def test_of_a_missing_bucket_are_a_problem(self, opened, s3):
         assert opened("s3://missing").problem() == "S3 answers 404 (404)"
+
+    def test_take_credentials_that_may_only_write(self, s3, receiver, monkeypatch, opened):
+        may_write = receiver(answer=lambda request: reply(403 if request.method == "HEAD" else 200))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", may_write.url("", "127.0.0.1"))
+        place = opened("s3://audits")
+        assert place.problem() is None
+        place.keep(made())
+        assert [request.method for request in may_write.requests] == ["HEAD", "PUT"]
+
+    def test_wait_where_writing_is_refused(self, s3, receiver, monkeypatch, opened):
+        refusing = receiver(answer=lambda request: reply(403))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", refusing.url("", "127.0.0.1"))
+        with pytest.raises(NotReady, match="S3 answers 403"):
+            opened("s3://audits").keep(made())
 
     def test_without_credentials_wait(self, opened, s3, monkeypatch, tmp_path):
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")

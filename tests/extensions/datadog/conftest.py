@@ -1,13 +1,11 @@
 """A Datadog for each test, and settings that lead to it."""
 
-import os
-
 import pytest
 
 import extensions.datadog
-from extension_kit.testing.agent import InMemoryAgent
 from tests.support.datadog import Datadog
 from tests.support.durable import database_url, postgresql_server, postgresql_url, tables
+from tests.support.ready_made import agent_of
 
 __all__ = ["database_url", "postgresql_server", "postgresql_url", "tables"]
 
@@ -31,12 +29,8 @@ def make_agent(variables, monkeypatch):
     """Make an in-memory agent with settings: ``make_agent(TAGS="env:prod")``."""
 
     def make(**settings):
-        for name in [name for name in os.environ if name.startswith("EXTENSION_DATADOG_")]:
-            monkeypatch.delenv(name)
         named = {f"EXTENSION_DATADOG_{name}": value for name, value in settings.items()}
-        for name, value in {**variables, "EXTENSION_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8", **named}.items():
-            monkeypatch.setenv(name, value)
-        return InMemoryAgent(extensions.datadog.extension)
+        return agent_of(extensions.datadog.extension, "EXTENSION_DATADOG_", variables | named, monkeypatch)
 
     return make
 

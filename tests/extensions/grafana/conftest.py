@@ -1,13 +1,11 @@
 """A Grafana for each test, and settings that lead to it."""
 
-import os
-
 import pytest
 
 import extensions.grafana
-from extension_kit.testing.agent import InMemoryAgent
 from tests.support.durable import database_url, postgresql_server, postgresql_url, tables
 from tests.support.grafana import Grafana
+from tests.support.ready_made import agent_of
 
 __all__ = ["database_url", "postgresql_server", "postgresql_url", "tables"]
 
@@ -31,12 +29,8 @@ def make_agent(variables, monkeypatch):
     """Make an in-memory agent with settings: ``make_agent(STEPS="true")``."""
 
     def make(**settings):
-        for name in [name for name in os.environ if name.startswith("EXTENSION_GRAFANA_")]:
-            monkeypatch.delenv(name)
         named = {f"EXTENSION_GRAFANA_{name}": value for name, value in settings.items()}
-        for name, value in {**variables, "EXTENSION_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8", **named}.items():
-            monkeypatch.setenv(name, value)
-        return InMemoryAgent(extensions.grafana.extension)
+        return agent_of(extensions.grafana.extension, "EXTENSION_GRAFANA_", variables | named, monkeypatch)
 
     return make
 
