@@ -132,11 +132,12 @@ class Claiming:
         behind = self._queue.followers(connection, [*lines]) if lines else {}
         listeners = {line.lock: listener for line, listener in lines.items()}
         rows = {lock: _portion(each, held.refs, partial(room.take, listeners[lock])) for lock, each in behind.items()}
-        refs = [head.ref for _, head in (*chosen, *following)] + [ref for line in rows.values() for ref in line]
-        if not refs:
+        wanted = {head.ref: (listener, head.lock) for listener, head in (*chosen, *following)}
+        wanted |= {ref: (listeners[lock], lock) for lock, line in rows.items() for ref in line}
+        if not wanted:
             goes_on = (windows.has_more and not windows.lacks_room) or bool(self._place and not is_left)
             return Claimed(has_more=has_more, has_later=windows.has_later, goes_on=goes_on)
-        jobs = self._jobs(connection, refs, now, pauses.resumed)
+        jobs = self._jobs(connection, wanted, now, pauses.resumed)
 
         def lanes(heads: Iterable[Chosen]) -> list[Lane]:
             lines = ([head.ref, *rows.get(head.lock or "", ())] for _, head in heads if head.ref in jobs)
@@ -191,10 +192,22 @@ class Claiming:
         return min(self._pools.of(listener).attempts_within(_SECONDS, listener), _LONGEST)
 
     def _jobs(
-        self, connection: Connection, refs: Sequence[int], now: datetime, resumed: Mapping[str, datetime]
+        self,
+        connection: Connection,
+        wanted: Mapping[int, tuple[str, str | None]],
+        now: datetime,
+        resumed: Mapping[str, datetime],
     ) -> dict[int, Job]:
-        """Claim deliveries, and return those that were claimed, with their handlers."""
-        claims = self._queue.claim(connection, refs, now)
+        """Claim deliveries, and return those that were claimed, with their handlers.
+
+        Not those that no longer have the listener and the lock with which they were found: adopted at this moment, they
+        may be behind others.
+        """
+        found = self._queue.claim(connection, wanted, now)
+        claims = [claim for claim in found if (claim.due.listener, claim.lock) == wanted[claim.due.ref]]
+        if len(claims) < len(found):
+            moved = [claim for claim in found if (claim.due.listener, claim.lock) != wanted[claim.due.ref]]
+            self._queue.release(connection, moved, READY)
         if resumed:
             claims = [_since(claim, resumed.get(claim.due.listener)) for claim in claims]
         return {job.claim.due.ref: job for job in self.with_handlers(connection, claims)}

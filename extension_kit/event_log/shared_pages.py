@@ -11,7 +11,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 _SECONDS = 3.0
 _TIMES_MAKING = 40  # how many times as long a page is shared as it took to make: then it takes little of a processor
-_LONGEST_SHARED = 15.0  # seconds
+_MOST_SECONDS = 15.0
 _MOST_PAGES = 200
 _MOST_BYTES = 16 * 1024**2
 _LONGEST_WAIT = 10.0  # seconds
@@ -33,8 +33,8 @@ class SharedPages:
     """Pages that were made a moment ago, and those that are being made.
 
     Args:
-        seconds: age from which on a page is made anew, counted from the beginning of its making; one that takes long
-            to make is shared for longer.
+        seconds: age from which on a page is made anew, counted from the beginning of its making.
+        most_seconds: the same for a page that takes long to make.
         most_pages: number of pages that are kept.
         most_bytes: of their contents together.
         clock: returns monotonic seconds.
@@ -43,11 +43,13 @@ class SharedPages:
     def __init__(
         self,
         seconds: float = _SECONDS,
+        most_seconds: float = _MOST_SECONDS,
         most_pages: int = _MOST_PAGES,
         most_bytes: int = _MOST_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds = seconds
+        self._most_seconds = most_seconds
         self._most_pages = most_pages
         self._most_bytes = most_bytes
         self._clock = clock
@@ -104,7 +106,7 @@ class SharedPages:
                     del self._making[key]
                     if content is not None:
                         took = self._clock() - mine.began
-                        shared = max(self._seconds, min(took * _TIMES_MAKING, _LONGEST_SHARED))
+                        shared = max(self._seconds, min(took * _TIMES_MAKING, self._most_seconds))
                         self._keep(key, _Page(content, mine.began + shared))
         mine.result.set_result(content)
         return content

@@ -42,7 +42,7 @@ def log_client(database, *extensions, **settings):
     url = database.url.render_as_string(hide_password=False)
     kit = Settings(database_url=url, **{**OPEN, **settings})
     service = Service.of(extensions, kit) if extensions else None
-    client = LogClient(create_app(EventLog(kit, database, service, SharedPages(0))))
+    client = LogClient(create_app(EventLog(kit, database, service, SharedPages(0, most_seconds=0))))
     try:
         yield client
     finally:

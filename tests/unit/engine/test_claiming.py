@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from extension_kit.deliveries.adoption import adopt
 from extension_kit.deliveries.handler import Handler
 from extension_kit.deliveries.pauses import Pauses
 from extension_kit.deliveries.tables import BEHIND, CLAIMED, LATER, READY
@@ -109,6 +110,29 @@ def test_a_lane_ends_before_what_is_not_due_or_suspected(stored):
     claimed = Worker(stored, quick=["oncall"]).claim()
     assert sorted(map(refs_of, claimed.lanes)) == [late[:2], suspected[:1]]
     assert stored.stages(*late, *suspected) == [CLAIMED, CLAIMED, LATER, BEHIND, CLAIMED, BEHIND, BEHIND, BEHIND]
+
+
+def test_what_is_adopted_between_the_look_and_the_claim_passes_nothing(stored, monkeypatch):
+    if stored.database.is_sqlite:
+        pytest.skip("SQLite has one writing transaction at a time")
+    old, new = "oncall.old@/x", "oncall.new@/x"
+    (first,) = stored.add("1", listener=new, series="t/1")
+    (second,) = stored.add("2", listener=old, series="t/1")
+    claim = stored.queue.claim
+
+    def overtaken(*arguments):
+        with stored.database.transaction() as connection:
+            adopt(connection, old, new)
+        return claim(*arguments)
+
+    worker = Worker(stored, quick=[old, new])
+    with monkeypatch.context() as patch:
+        patch.setattr(stored.queue, "claim", overtaken)
+        (lane,) = worker.claim().lanes
+    assert refs_of(lane) == [first]
+    assert stored.stages(first, second) == [CLAIMED, READY]
+    ((grown, jobs),) = worker.claim().more
+    assert (grown, [job.claim.due.ref for job in jobs]) == (lane, [second])
 
 
 MEGABYTE = 1024**2
