@@ -87,8 +87,12 @@ openapi: $(INSTALLED) ## Write openapi/*.yaml anew
 	@$(BIN)/python tools/write_openapi.py
 
 .PHONY: settings
-settings: $(INSTALLED) ## Write the settings table of the README anew
+settings: $(INSTALLED) ## Write the settings tables of docs/reference/settings.md and the READMEs anew
 	@$(BIN)/python tools/write_settings.py
+
+.PHONY: reference
+reference: $(INSTALLED) ## Write docs/reference/event.md and commands.md anew
+	@$(BIN)/python tools/write_reference.py
 
 .PHONY: values
 values: $(INSTALLED) ## Write the table of values in the chart's README anew
@@ -97,6 +101,21 @@ values: $(INSTALLED) ## Write the table of values in the chart's README anew
 .PHONY: architecture
 architecture: $(INSTALLED) ## Write docs/architecture.md, the table of contents of the code, anew
 	@$(BIN)/python tools/write_architecture.py
+
+$(VENV)/.docs-installed: $(INSTALLED)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+SPHINX := $(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going --doctree-dir build/docs/.doctrees --conf-dir docs
+
+.PHONY: docs
+docs: $(VENV)/.docs-installed ## Build the documentation site in build/docs, with warnings as errors
+	@$(SPHINX) --builder html . build/docs
+	@echo "The site is in build/docs/index.html."
+
+.PHONY: links
+links: $(VENV)/.docs-installed ## Check the links of the documentation to other sites
+	@$(SPHINX) --builder linkcheck . build/docs/.links
 
 .PHONY: snapshots
 snapshots: $(INSTALLED) ## Write what the chart renders anew, to be looked at before it is committed
@@ -121,9 +140,10 @@ $(VENV)/.dist-installed: $(INSTALLED)
 	@touch $@
 
 .PHONY: dist
-dist: $(VENV)/.dist-installed ## Build the source distribution and the wheel in dist/, and try both in environments of their own
+dist: $(VENV)/.dist-installed ## Build the kit and its client for APScheduler in dist/, and try them in environments of their own
 	@rm -rf dist
 	@$(BIN)/python -m build --outdir dist . > /dev/null
+	@$(BIN)/python -m build --outdir dist clients/apscheduler > /dev/null
 	@$(BIN)/twine check --strict dist/*
 	@$(BIN)/python tools/try_distributions.py dist
 

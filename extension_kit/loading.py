@@ -21,6 +21,8 @@ _READY_MADE = Path("extensions")  # in a checkout, and in the image
 _EXTRAS = {
     "apscheduler": "apscheduler",
     "kombu": "amqp",
+    "nats": "nats",
+    "opentelemetry": "otel",
     "prometheus_client": "metrics",
     "pytest": "testing",
 }

@@ -62,6 +62,7 @@ from extension_kit.web.passwords import PasswordGate, PasswordsBusy, hash_passwo
 from extension_kit.web.peer_certificate import PeerCertificate, peer_certificate
 
 if TYPE_CHECKING:
+    from extension_kit.outgoing.nats_client import NatsClient, NatsLogin, reason_of_nats
     from extension_kit.store.cipher import Cipher
 
 __all__ = [
@@ -104,6 +105,8 @@ __all__ = [
     "LogPage",
     "LogTable",
     "Message",
+    "NatsClient",
+    "NatsLogin",
     "NotAnObject",
     "NotJson",
     "OpenApiBuilder",
@@ -160,6 +163,7 @@ __all__ = [
     "query_parameter",
     "read_foreign_json",
     "read_json",
+    "reason_of_nats",
     "received_request",
     "refuse_missing_secrets",
     "seconds",
@@ -177,15 +181,20 @@ def _manner(envelope: Callable[[Due, Subscription], Message], retry: Sequence[fl
     return DeliveryFormat(envelope, retry)
 
 
+_OF_NATS = ("NatsClient", "NatsLogin", "reason_of_nats")
 _RENAMED: dict[str, tuple[str, object]] = {"Host": ("Kit", Kit), "Manner": ("DeliveryFormat", _manner)}
 
 
 def __getattr__(name: str) -> object:
-    """Return a renamed object by its former name, with a warning; or ``Cipher``."""
-    if name == "Cipher":  # only extensions with secrets have installed its library
+    """Return a renamed object by its former name, with a warning; or one that needs a library of an extra."""
+    if name == "Cipher":
         from extension_kit.store.cipher import Cipher
 
         return Cipher
+    if name in _OF_NATS:
+        from extension_kit.outgoing import nats_client
+
+        return getattr(nats_client, name)
     if name not in _RENAMED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     now, found = _RENAMED[name]

@@ -49,7 +49,7 @@ def work(
 
     Raises:
         ConfigurationError: a setting or target is wrong, or there is no durable listener.
-        StoreError: the database cannot be used.
+        StoreError: the database cannot be used, or not by a worker.
     """
     logs.configure(settings.log_level, settings.log_format, settings.log_color)
     logs.catch_all()
@@ -63,7 +63,8 @@ def work(
     runtime = service.runtime
     if runtime is None:
         raise RegistrationError(f"{service.name} has no durable listener, so there are no deliveries for a worker")
-    metrics.describe(service.name, service.version, (), runtime.keys)
+    runtime.check_sessions()
+    metrics.describe(service.name, service.version, (), [*runtime.keys, metrics.SUBSCRIPTIONS])
     if supervisor is None:
         for line in service.lines:
             logger.info("%s", line)

@@ -49,6 +49,18 @@ wait_until() {
     done
 }
 
+has_address() {
+    [ -s "$directory/address" ]
+}
+
+# Runs a Python program in place of another system, and sets $address to what it writes into the file that is its last
+# argument. It ends when the demonstration does.
+stand_in() {
+    "$bin/python" "$@" "$directory/address" &
+    wait_until has_address
+    address=$(cat "$directory/address")
+}
+
 # Serves extensions, until the demonstration ends.
 serve() {
     echo "\$ extension-kit serve $*"

@@ -9,13 +9,15 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PROJECTS = ("pyproject.toml", "clients/apscheduler/pyproject.toml")
+"""A distribution each."""
 
 
 def versions() -> dict[str, str]:
     """Return the version in each file that names it."""
     chart = (ROOT / "helm/extension/Chart.yaml").read_text()
-    return {
-        "pyproject.toml": tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"],
+    projects = {path: tomllib.loads((ROOT / path).read_text())["project"]["version"] for path in PROJECTS}
+    return projects | {
         "version of helm/extension/Chart.yaml": _value(chart, r"^version: (\S+)$"),
         "appVersion of helm/extension/Chart.yaml": _value(chart, r'^appVersion: "(\S+)"$'),
     }

@@ -1,4 +1,4 @@
-"""Write the settings tables of the READMEs from the declarations of the settings: ``make settings``."""
+"""Write the settings tables of docs and READMEs from the declarations of the settings: ``make settings``."""
 
 from typing import Any
 
@@ -8,21 +8,21 @@ from extension_kit.settings.readme_table import settings_table, with_settings_ta
 from tools.ready_made import ROOT, extensions
 
 TABLES: dict[str, list[type[Any]]] = {
-    "README.md": [Settings],
+    "docs/reference/settings.md": [Settings],
     **{
         f"extensions/{folder}/README.md": settings_classes(extension)
         for folder, extension in extensions()
         if settings_table(*settings_classes(extension))
     },
 }
-"""The settings that each README lists."""
+"""The settings that each page lists."""
 
 
 def main() -> None:
     """Write the tables.
 
     Raises:
-        ValueError: a README does not have the two comments between which its table stands.
+        ValueError: a page does not have the two comments between which its table stands.
     """
     for name, classes in TABLES.items():
         text = (ROOT / name).read_text(encoding="utf-8")

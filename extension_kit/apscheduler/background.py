@@ -230,6 +230,7 @@ def _at_exit() -> None:
         sender.at_exit(started)
 
 
-os.register_at_fork(after_in_child=_reset_senders)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_reset_senders)
 # atexit handlers run after the end of non-daemon threads, so that running jobs can end and send their events.
 atexit.register(_at_exit)

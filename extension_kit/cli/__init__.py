@@ -20,6 +20,8 @@ from extension_kit.cli import (
 )
 from extension_kit.errors import ConfigurationError, StoreError
 
+_LOGGING = ("serve", "worker", "event-log")  # commands that write a log
+
 
 class _CommandLine(click.Group):
     """Commands of the kit, and those of extensions, which are imported when they are named."""
@@ -51,9 +53,17 @@ commands.add_command(db.db)
 
 
 def main() -> None:
-    """Run the command line. A configuration error ends it with one line on stderr and exit code 2."""
+    """Run the command line. A configuration error ends it with one line on stderr and exit code 2.
+
+    Of a command that writes a log, the line has the format of the log.
+    """
     try:
         commands()
     except (ConfigurationError, StoreError) as error:
-        click.echo(f"extension-kit: {error}", err=True)
+        line = f"extension-kit: {error}"
+        if any(word in _LOGGING for word in sys.argv[1:2]):
+            from extension_kit.observability.logs import fatal_line
+
+            line = fatal_line(str(error))
+        click.echo(line, err=True)
         sys.exit(2)

@@ -22,11 +22,20 @@ Groups = Iterable[Iterable[dict[str, Any]]]
 @click.argument("url")
 @click.option("--replay", metavar="FILE", help="Play events from a file: JSON lines or a JSON array; - for stdin.")
 @click.option(
-    "--generate", type=click.IntRange(min=1), metavar="N", help="Play N made-up experiment runs (default: 1)."
+    "--generate",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Play N made-up experiment runs (default: 1): one fails, one completes, others by chance.",
 )
 @click.option("--seed", type=int, help="Make up the same runs, ids included, as an earlier call with this seed.")
 @click.option("--fast", is_flag=True, help="No pauses, and no limit of events per interval.")
-@click.option("--role", type=click.Choice(["leader", "follower", "aws"]), default="leader", show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice(["leader", "follower", "aws"]),
+    default="leader",
+    show_default=True,
+    help="Role of the agent: others than the leader call only listeners that are not restricted to it.",
+)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Events per interval.")
 @click.option(
     "--interval",
@@ -50,7 +59,11 @@ Groups = Iterable[Iterable[dict[str, Any]]]
 @click.option(
     "--fresh-ids", is_flag=True, help="Give events new ids: an extension does not run a repeated event again."
 )
-@click.option("--basic", metavar="USER", help="Password: STEADYBIT_AGENT_BASIC_PASSWORD, or _FILE, or a prompt.")
+@click.option(
+    "--basic",
+    metavar="USER",
+    help="Basic authentication; password: STEADYBIT_AGENT_BASIC_PASSWORD, or _FILE, or a prompt.",
+)
 @click.option("--client-cert", metavar="FILE", help="PEM file with the agent's certificate.")
 @click.option("--client-key", metavar="FILE", help="PEM file with its key, unless the certificate's file has it.")
 @click.option("--ca", metavar="FILE", help="PEM file with certificates to trust instead of the system's.")
@@ -58,8 +71,9 @@ Groups = Iterable[Iterable[dict[str, Any]]]
 def agent(**options: Any) -> None:
     """Play a Steadybit agent against the extension at URL (http, https or unix:/path).
 
-    Asks the extension for its event listeners, sends events as an agent would, and reports the answers. The exit code
-    is 0 if every event was accepted, and 1 if not.
+    Asks the extension for its event listeners before each batch of events, sends an event to each path that listens to
+    it, and ends with a table of events sent, accepted, already known and refused. The exit code is 0 if every event was
+    accepted, and 1 if not.
     """
     sys.exit(run(**options))
 

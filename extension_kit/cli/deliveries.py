@@ -1,4 +1,4 @@
-"""Command ``deliveries``: its arguments; its actions, imported on use, are in ``delivery_actions``."""
+"""Command ``deliveries``: its arguments; ``delivery_lists`` and ``delivery_actions`` do the work, imported on use."""
 
 import sys
 from collections.abc import Callable
@@ -87,13 +87,15 @@ def _filter(event: str | None = None, **wanted: Any) -> "Filter":
         "deliveries list --status dead --json | jq '.[].delivery'",
     ),
 )
-@click.option("--status", type=click.Choice(["waiting", "delivered", "dead", "discarded"]))
+@click.option("--status", type=click.Choice(["waiting", "delivered", "dead", "discarded"]), help="Their status.")
 @_filtered
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Maximum number of deliveries."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array; times are in UTC.")
 def list_deliveries(limit: int, as_json: bool, **wanted: Any) -> None:
     """List deliveries, newest first."""
-    from extension_kit.cli.delivery_actions import list_deliveries
+    from extension_kit.cli.delivery_lists import list_deliveries
 
     list_deliveries(database_url(), _filter(**wanted), limit, as_json=as_json)
 
@@ -107,7 +109,7 @@ def show(ref: int, as_json: bool) -> None:
     Errors and answers of the receiver are shown as recorded. In the body, values of keys that sound secret are hidden,
     and long texts and lists are cut.
     """
-    from extension_kit.cli.delivery_actions import show_delivery
+    from extension_kit.cli.delivery_lists import show_delivery
 
     show_delivery(database_url(), ref, as_json=as_json)
 

@@ -1,16 +1,14 @@
-"""Actions of ``extension-kit deliveries``: list, show, replay, retry now, discard, adopt, rebuild."""
+"""Actions of ``extension-kit deliveries``: replay, retry now, discard, adopt, rebuild."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import click
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from extension_kit.cli.database import upgraded
-from extension_kit.cli.delivery_table import shown_body, write_body, write_fields, write_json, write_list
 from extension_kit.cli.progress import progress
 from extension_kit.deliveries.action_rows import (
     COMMAND_LINE,
@@ -22,11 +20,8 @@ from extension_kit.deliveries.action_rows import (
     end,
     report,
 )
-from extension_kit.deliveries.adoption import AdoptionError, adopt, describe_orphans, last_unknown
-from extension_kit.deliveries.delivery_fields import delivery_fields
-from extension_kit.deliveries.inbox import Inbox
-from extension_kit.deliveries.pauses import paused
-from extension_kit.deliveries.queries import Filter, attempted_by_protocols, body_of, count, find, history
+from extension_kit.deliveries.adoption import AdoptionError, adopt
+from extension_kit.deliveries.queries import Filter, attempted_by_protocols, count, find
 from extension_kit.deliveries.replay import discard, replay
 from extension_kit.deliveries.requeue import requeue
 from extension_kit.deliveries.tables import DEAD, WAITING
@@ -34,70 +29,9 @@ from extension_kit.deliveries.waiting import Changed, discard_waiting, obstacles
 from extension_kit.errors import StoreError
 from extension_kit.event_log.filters import to_query
 from extension_kit.loading import load_extensions
-from extension_kit.observability.printable import printable
 from extension_kit.store.database import Database
 
 _NOUNS = {DEAD: ("dead letter", "dead letters"), WAITING: ("waiting delivery", "waiting deliveries")}
-_NAMED = 5  # receivers in a line
-
-
-def list_deliveries(url: str, wanted: Filter, limit: int, *, as_json: bool) -> None:
-    """Print deliveries, newest first, and the number of those waiting for unknown listeners.
-
-    Raises:
-        StoreError: the database cannot be used.
-    """
-    with upgraded(url) as database, database.read() as connection:
-        found = _records(connection, find(connection, wanted, limit))
-        if as_json:
-            write_json(found)
-            return
-        with closing(Inbox(database)) as inbox:
-            unfiled = inbox.unfiled().events
-        total = count(connection, wanted)
-        everything = total or count(connection, Filter())
-        unknown = last_unknown(connection)
-        pauses = paused(connection)
-    if found:
-        write_list(found)
-    elif everything:
-        click.echo(f"No delivery in {database.name} matches, of {everything}.")
-    else:
-        click.echo(f"There are no deliveries in {database.name}.")
-    if total > len(found):
-        click.echo(f"{len(found)} of {total}, the newest; --limit shows more.")
-    if unfiled:
-        click.echo(f"{unfiled} event{'s' if unfiled > 1 else ''} not filed yet: a worker makes their deliveries.")
-    waited_for = {row["listener"] for row in found if row["status"] == WAITING}
-    if at_rest := [key for key in pauses if key in waited_for]:
-        named = ", ".join(map(printable, at_rest[:_NAMED]))
-        click.echo(f"Paused, so that nothing is attempted: {named}. `extension-kit receivers resume KEY` ends that.")
-    if unknown:
-        click.echo(f"{describe_orphans(unknown, 'which the worker did not know that last tried')}.")
-
-
-def show_delivery(url: str, ref: int, *, as_json: bool) -> None:
-    """Print one delivery, the event's body without secrets, and the attempts.
-
-    Raises:
-        ClickException: there is no such delivery.
-        StoreError: the database cannot be used.
-    """
-    with upgraded(url) as database, database.read() as connection:
-        found = _records(connection, find(connection, Filter(refs=(ref,)), 1))
-        if not found:
-            raise click.ClickException(f"there is no delivery {ref}")
-        body = shown_body(body_of(connection, ref))
-        tries = [_attempt(row) for row in history(connection, ref)]
-    if as_json:
-        write_json({**found[0], "body": body, "history": tries})
-        return
-    write_fields(found[0])
-    for attempt in tries:
-        click.echo()
-        write_fields(attempt)
-    click.echo()
-    write_body(body)
 
 
 def replay_deliveries(url: str, wanted: Filter) -> None:
@@ -210,11 +144,6 @@ def rebuild_queue(url: str) -> None:
     click.echo(f"{_counted(number, WAITING)} {'is' if number == 1 else 'are'} in the queue now.")
 
 
-def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[dict[str, object]]:
-    behind = obstacles(connection, rows)
-    return [{"delivery": row.ref, **delivery_fields(row, behind)} for row in rows]
-
-
 def _all(database: Database, kind: str, wanted: Filter, changes: Iterable[Changed]) -> Changed:
     """Make changes batch by batch, showing progress and writing it down as an action. Return their sum.
 
@@ -263,15 +192,3 @@ def _counted(number: int, status: str) -> str:
 def _say_attempted(changed: Changed) -> None:
     if changed.attempted:
         click.echo(f"Skipped because an attempt is running: {changed.attempted}.")
-
-
-def _attempt(row: Row[Any]) -> dict[str, object]:
-    return {
-        "attempt": row.number,
-        "result": row.result,
-        "started_at": row.started_at,
-        "seconds": (row.ended_at - row.started_at).total_seconds(),
-        "status": row.status,
-        "error": row.error,
-        "excerpt": row.excerpt,
-    }

@@ -10,6 +10,7 @@ from extension_kit.deliveries.readiness import rest
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING
 from extension_kit.observability import metrics
+from extension_kit.observability.attempt_scope import LogContext, log_with, trace_id_in
 from extension_kit.senders import Outcome
 
 logger = logging.getLogger("extension_kit.deliveries")
@@ -80,7 +81,8 @@ def after_loss(claim: Claim, handler: Handler | None, now: datetime) -> End:
     wait = handler.schedule.wait_after(max(tried, 1))
     if wait is None and counts:
         return _dead(claim, now, claim.error or "the process died in every attempt", attempt)
-    logger.warning("%s: attempt %d was lost with its process, retry in %g s", name(claim), due.number, wait or 0)
+    lost = "%s: attempt %d was lost with its process, retry in %g s"
+    logger.warning(lost, name(claim), due.number, wait or 0, extra=_fields(claim))
     return End(claim, WAITING, now, now + timedelta(seconds=wait or 0), claim.error, attempt, counts, losses)
 
 
@@ -104,25 +106,35 @@ def report(end: End, *, counted: bool) -> None:
     """
     due = end.claim.due
     if not counted:
-        logger.warning("Attempt %d of delivery %d ended too late, result ignored", due.number, due.ref)
+        logger.warning(
+            "Attempt %d of delivery %d ended too late, result ignored", due.number, due.ref, extra=_fields(end.claim)
+        )
         return
     if end.result is not None:
         metrics.attempted(due.listener, end.result, end.seconds)
     if end.result == metrics.DELIVERED:
-        logger.debug("%s: delivered in attempt %d", name(end.claim), due.number)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s: delivered in attempt %d", name(end.claim), due.number, extra=_fields(end.claim))
     elif end.status == DEAD and end.result == metrics.DEAD and end.seconds is not None:
-        logger.error("%s is dead after attempt %d: %s", name(end.claim), due.number, end.error)
+        logger.error(
+            "%s is dead after attempt %d: %s", name(end.claim), due.number, end.error, extra=_fields(end.claim)
+        )
     elif end.status == DEAD:
-        logger.error("%s is dead: %s", name(end.claim), end.error)
+        logger.error("%s is dead: %s", name(end.claim), end.error, extra=_fields(end.claim))
     elif end.result == metrics.FAILED and end.due_at is not None:
         wait = (end.due_at - end.at).total_seconds()
         attempt = "%s: attempt %d failed, retry in %g s: %s"
-        logger.warning(attempt, name(end.claim), due.number, round(wait, 2), end.error)
+        logger.warning(attempt, name(end.claim), due.number, round(wait, 2), end.error, extra=_fields(end.claim))
 
 
 def name(claim: Claim) -> str:
     """Return the name of a delivery in the log: its listener and its event."""
     return f"{claim.due.listener} of {claim.due.event_name} {claim.due.event_id}"
+
+
+def _fields(claim: Claim) -> dict[str, LogContext]:
+    due = claim.due
+    return log_with(LogContext(due.listener, due.event_id, due.number, trace_id_in(due.trace_context)))
 
 
 def _dead(claim: Claim, now: datetime, error: str, attempt: Attempt | None = None) -> End:

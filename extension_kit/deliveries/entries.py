@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from extension_kit.events.event import Event
+from extension_kit.observability.tracing import current_trace_context
 
 _STEP_STARTED = "experiment.execution.step-started"
 
@@ -16,7 +17,8 @@ class Entry(NamedTuple):
 
     ``step`` is the execution id of the step that the event starts. ``scope`` is its tenant: subscriptions with another
     scope do not get it. ``is_direct`` is True if only its listeners get it. ``received_at`` is the time at which it was
-    answered, aware; None: now. Subscriptions made later do not get it.
+    answered, aware; None: now. Subscriptions made later do not get it. ``trace_context`` is as its column
+    has it.
     """
 
     source: str
@@ -31,6 +33,7 @@ class Entry(NamedTuple):
     scope: str | None = None
     is_direct: bool = False
     received_at: datetime | None = None
+    trace_context: str | None = None
 
     @classmethod
     def of(
@@ -42,8 +45,12 @@ class Entry(NamedTuple):
         scope: str | None = None,
         is_direct: bool = False,
         received_at: datetime | None = None,
+        trace_context: str | None = None,
     ) -> "Entry":
-        """Make the entry of an event for the listeners with some keys."""
+        """Make the entry of an event for the listeners with some keys.
+
+        Without a trace context it is in the trace of the current span, if there is one.
+        """
         return cls(
             event.source,
             event.id,
@@ -57,13 +64,17 @@ class Entry(NamedTuple):
             scope,
             is_direct,
             received_at,
+            trace_context or current_trace_context(),
         )
 
 
-def entry_of(event: Event, keys: Sequence[str], received_at: datetime | None = None) -> Entry:
+def entry_of(
+    event: Event, keys: Sequence[str], received_at: datetime | None = None, trace_context: str | None = None
+) -> Entry:
     """Make the entry of an agent's event for the listeners with some keys, with the step that it starts."""
     step = started_step(event)
-    return Entry.of(event, keys, step=step[1] if step else None, received_at=received_at)
+    named_step = step[1] if step else None
+    return Entry.of(event, keys, step=named_step, received_at=received_at, trace_context=trace_context)
 
 
 def started_step(event: Event) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from extension_kit.deliveries.inbox import Accepted, Inbox
 from extension_kit.errors import StoreError
 from extension_kit.events.event import Event
 from extension_kit.events.registry import Listener
-from extension_kit.observability import metrics
+from extension_kit.observability import metrics, tracing
 
 logger = logging.getLogger("extension_kit.deliveries")
 
@@ -29,6 +29,7 @@ class EventRecorder(GroupCommit[Accepted, None]):
     def __init__(self, inbox: Inbox, limit: int, *, remembers_steps: bool = True, **options: Any) -> None:
         super().__init__(_InboxWriter(inbox), limit, **options)
         self._remembers_steps = remembers_steps
+        self._accepted = Accepted if tracing.spans is None else _accepted_in_trace
 
     def record(self, event: Event, listeners: Sequence[Listener], tell: Callable[[bool], None]) -> bool:
         """Queue an event for its commit. ``tell`` is called with True if it was stored, False if not.
@@ -45,7 +46,11 @@ class EventRecorder(GroupCommit[Accepted, None]):
             tell(failure is None)
 
         step = started_step(event) if self._remembers_steps else None
-        return self.add(Accepted(event.body, tuple([listener.key for listener in listeners]), step), told)
+        return self.add(self._accepted(event.body, tuple([listener.key for listener in listeners]), step), told)
+
+
+def _accepted_in_trace(body: bytes, listeners: tuple[str, ...], step: tuple[str, str] | None) -> Accepted:
+    return Accepted(body, listeners, step, tracing.current_trace_context())
 
 
 class _InboxWriter:

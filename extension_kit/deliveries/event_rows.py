@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import compress, count, repeat
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -38,11 +39,15 @@ def store_events(connection: Connection, entries: Mapping[Key, Entry], now: date
     """
     is_sqlite = connection.dialect.name == "sqlite"
     moment = driver_time(now, is_sqlite=is_sqlite)
-    _, _, names, subjects, times, bodies, series, *_ = zip(*entries.values(), strict=True)
+    _, _, names, subjects, times, bodies, series, *_, traces = zip(*entries.values(), strict=True)
     happened = [time and driver_time(time, is_sqlite=is_sqlite) for time in times]
     sources, ids = zip(*entries, strict=True)
-    rows = zip(sources, ids, all_bounded(names), _texts(subjects), happened, bodies, strict=True)
-    refs = _ADD.add_numbered(connection, list(rows), (moment,))
+    columns: list[Sequence[Any]] = [sources, ids, all_bounded(names), _texts(subjects), happened, bodies]
+    has_traces = any(traces)
+    if has_traces:
+        columns.append(traces)
+    rows = list(zip(*columns, strict=True))
+    refs = (_ADD_WITH_TRACES if has_traces else _ADD).add_numbered(connection, rows, (moment,))
     lines = _texts(series)
     if len(refs) == len(entries):
         _remember_steps(connection, entries.values(), now)
@@ -85,20 +90,26 @@ def _count(connection: Connection, lines: Sequence[str | None], now: DriverTime)
     return [None if line is None else next(following[line]) for line in lines]
 
 
-_ADD = NumberedInsert(
-    "events",
-    {
-        "source": "text",
-        "event_id": "text",
-        "name": "text",
-        "subject": "text",
-        "time": "timestamptz",
-        "body": "bytea",
-    },
-    "ON CONFLICT (source, event_id) DO NOTHING",
-    order=("source", "event_id"),
-    shared={"received_at": "timestamptz"},
-)
+def _insert(columns: Mapping[str, str]) -> NumberedInsert:
+    return NumberedInsert(
+        "events",
+        columns,
+        "ON CONFLICT (source, event_id) DO NOTHING",
+        order=("source", "event_id"),
+        shared={"received_at": "timestamptz"},
+    )
+
+
+_COLUMNS = {
+    "source": "text",
+    "event_id": "text",
+    "name": "text",
+    "subject": "text",
+    "time": "timestamptz",
+    "body": "bytea",
+}
+_ADD = _insert(_COLUMNS)
+_ADD_WITH_TRACES = _insert(_COLUMNS | {"trace_context": "text"})
 
 _KNOWN = """
 SELECT events.source, events.event_id, events.ref,

@@ -5,6 +5,7 @@ is another file, after a commit that has reached the disk. What is filed twice i
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from extension_kit.deliveries.inbox_rows import Group, add_group, oldest_groups,
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.errors import NewerSchema, OlderSchema, StoreFull, StoreUnavailable
 from extension_kit.events.event import Event
+from extension_kit.observability import tracing
 from extension_kit.store.database import Database
 
 logger = logging.getLogger("extension_kit.deliveries")
@@ -81,13 +83,13 @@ class Filing:
             self.inbox.give_back(_KEPT)
             return 0
         try:
-            self._outbox.record(_entries(groups))
+            self._record(groups)
         except StoreFull:
             with suppress(StoreFull):
                 self._database.shrink_log()
                 self.inbox.give_back()
             groups = groups[:1]
-            self._outbox.record(_entries(groups))
+            self._record(groups)
         except _UNUSABLE:
             raise
         except Exception:
@@ -96,8 +98,15 @@ class Filing:
             remove_groups(connection, groups)
         return _number(groups)
 
+    def _record(self, groups: Sequence[Group]) -> None:
+        started, entries = time.time_ns(), _entries(groups)
+        self._outbox.record(entries)
+        _trace(entries, started)
+
     def _file_within(self) -> int:
         groups: Sequence[Group] = ()
+        entries: Sequence[Entry] = ()
+        started = time.time_ns()
         try:
             with self._database.transaction() as connection:
                 self.is_elsewhere = not connection.execute(_TRY_LOCK).scalar_one()
@@ -105,7 +114,8 @@ class Filing:
                     return 0
                 groups = oldest_groups(connection, datetime.now(UTC))
                 if groups:
-                    self._outbox.write(connection, _entries(groups))
+                    entries = _entries(groups)
+                    self._outbox.write(connection, entries)
                     remove_groups(connection, groups)
         except _UNUSABLE:
             raise
@@ -113,6 +123,7 @@ class Filing:
             if not groups:
                 raise
             return self._file_one_by_one(groups)
+        _trace(entries, started)
         return _number(groups)
 
     def _file_one_by_one(self, groups: Sequence[Group]) -> int:
@@ -122,7 +133,7 @@ class Filing:
             failed = []
             for event in group.events:
                 try:
-                    self._outbox.record(_entries([group._replace(events=[event])]))
+                    self._record([group._replace(events=[event])])
                 except _UNUSABLE:
                     raise
                 except Exception:
@@ -140,10 +151,20 @@ class Filing:
 
 def _entries(groups: Sequence[Group]) -> list[Entry]:
     return [
-        entry_of(Event.from_body(body), listeners, group.received_at)
+        entry_of(Event.from_body(body), listeners, group.received_at, trace_context)
         for group in groups
-        for body, listeners in group.events
+        for body, listeners, trace_context in group.events
     ]
+
+
+def _trace(entries: Sequence[Entry], started: int) -> None:
+    """Make the spans of events that were filed, since a time in nanoseconds since 1970."""
+    if tracing.spans is None:
+        return
+    ended = time.time_ns()
+    for entry in entries:
+        if entry.trace_context:
+            tracing.spans.file(entry.trace_context, entry.name, entry.event_id, started, ended)
 
 
 def _number(groups: Sequence[Group]) -> int:

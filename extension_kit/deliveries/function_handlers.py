@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -76,7 +77,9 @@ def function_handler(
 
     def begin(due: Due) -> tuple[EventAttempt, float]:
         deadline = time.monotonic() + limit
-        make_its_state = partial(make_state, listener.extension, due, deadline) if make_state else None
+        # The timeout of an async function leaves out the time for which others block the loop.
+        until = math.inf if listener.is_async else deadline
+        make_its_state = partial(make_state, listener.extension, due, until) if make_state else None
         return EventAttempt(due.number, make_its_state), deadline
 
     def event_in(attempt: EventAttempt, due: Due, deadline: float) -> Event:

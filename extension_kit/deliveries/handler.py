@@ -27,6 +27,7 @@ class Due(NamedTuple):
     subject: str | None
     series: str | None
     place: int | None  # in the series, from 1
+    trace_context: str | None = None  # of the event, as its table has it
 
     @property
     def earlier(self) -> int:

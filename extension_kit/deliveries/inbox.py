@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import Connection, delete, insert, select, text
 
 from extension_kit.deliveries.bell import Bell
-from extension_kit.deliveries.inbox_rows import Unfiled, count_events
+from extension_kit.deliveries.inbox_rows import Head, Unfiled, count_events, head_of
 from extension_kit.deliveries.inbox_tables import inbox, inbox_steps, metadata
 from extension_kit.deliveries.notify import INBOX_CHANNEL
 from extension_kit.deliveries.tables import bounded
@@ -37,11 +37,13 @@ class Accepted(NamedTuple):
         body: as it was sent.
         listeners: keys of its durable listeners.
         step: the run and the step that it starts, if immediate listeners may ask for it.
+        trace_context: in which it was received, as the table of events has it.
     """
 
     body: bytes
     listeners: tuple[str, ...]
     step: tuple[str, str] | None = None
+    trace_context: str | None = None
 
 
 class Inbox:
@@ -49,9 +51,11 @@ class Inbox:
 
     Args:
         database: the events are filed in it.
+        keeps_traces: True keeps the trace contexts of events.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, keeps_traces: bool = False) -> None:
+        self._heads = _heads_with_traces if keeps_traces else _heads
         self.has_own_file = database.is_sqlite
         """True on SQLite, where a transaction of the inbox is none of the database."""
         self._bell: Bell | None = None
@@ -92,7 +96,7 @@ class Inbox:
             moment = driver_time(now, is_sqlite=self.has_own_file)
             statement = _APPEND_SQLITE if self.has_own_file else _APPEND_POSTGRESQL
             with refusals(self.database.name):
-                self.database.execute_alone(statement, (moment, len(items), *_contents(items)))
+                self.database.execute_alone(statement, (moment, len(items), *self._contents(items)))
         else:
             self._append_in_rows(items, size, now)
         self.ring()
@@ -101,12 +105,16 @@ class Inbox:
         with refusals(self.database.name), self.database.transaction() as connection:
             self.database.check_room(connection, size, share=_SHARE)
             for row in _rows(items):
-                heads, bodies = _contents(row)
+                heads, bodies = self._contents(row)
                 values = {"received_at": now, "events": len(row), "heads": heads, "bodies": bodies}
                 (ref,) = connection.execute(insert(inbox).values(values)).inserted_primary_key or (0,)
                 self._remember_steps(connection, ref, row)
             if not self.has_own_file:
                 connection.execute(_NOTIFY)
+
+    def _contents(self, row: Sequence[Accepted]) -> tuple[str, bytes]:
+        """Return the heads and the bodies of a row."""
+        return orjson.dumps(self._heads(row)).decode(), b"".join([item.body for item in row])
 
     def _remember_steps(self, connection: Connection, ref: int, row: Sequence[Accepted]) -> None:
         for item in row:
@@ -202,10 +210,12 @@ def _rows(items: Sequence[Accepted]) -> Iterator[Sequence[Accepted]]:
     yield items[start:]
 
 
-def _contents(row: Sequence[Accepted]) -> tuple[str, bytes]:
-    """Return the heads and the bodies of a row."""
-    heads = orjson.dumps([(len(item.body), item.listeners) for item in row])
-    return heads.decode(), b"".join([item.body for item in row])
+def _heads(row: Sequence[Accepted]) -> list[Head]:
+    return [(len(item.body), item.listeners) for item in row]
+
+
+def _heads_with_traces(row: Sequence[Accepted]) -> list[Head]:
+    return [head_of(len(item.body), item.listeners, item.trace_context) for item in row]
 
 
 _APPEND_SQLITE = "INSERT INTO inbox (received_at, events, heads, bodies) VALUES (?, ?, ?, ?)"

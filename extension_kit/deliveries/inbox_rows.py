@@ -15,16 +15,24 @@ _SPAN = timedelta(seconds=1)  # between the events that are filed at once
 _TRY_AGAIN = timedelta(minutes=1)  # after which an event that was set aside is filed again
 
 
-class Group(NamedTuple):
-    """A row of the inbox: events that were committed together.
+Head = tuple[int, Sequence[str]] | tuple[int, Sequence[str], str]
+"""Head of an event in the inbox: its size in bytes, the keys of its listeners, and its trace context if it has one."""
 
-    Attributes:
-        events: their bodies, with the keys of their listeners.
-    """
+
+class InboxEvent(NamedTuple):
+    """An event in the inbox: its body, the keys of its listeners, and its trace context if it has one."""
+
+    body: bytes
+    listeners: list[str]
+    trace_context: str | None = None
+
+
+class Group(NamedTuple):
+    """A row of the inbox: events that were committed together."""
 
     ref: int
     received_at: datetime
-    events: list[tuple[bytes, list[str]]]
+    events: list[InboxEvent]
 
 
 class Unfiled(NamedTuple):
@@ -32,6 +40,11 @@ class Unfiled(NamedTuple):
 
     events: int
     since: datetime | None
+
+
+def head_of(size: int, listeners: Sequence[str], trace_context: str | None) -> Head:
+    """Return the head of an event."""
+    return (size, listeners, trace_context) if trace_context else (size, listeners)
 
 
 def oldest_groups(connection: Connection, now: datetime) -> list[Group]:
@@ -87,13 +100,13 @@ def add_group(connection: Connection, group: Group, set_aside_at: datetime | Non
         group: the events; its ref is not used.
         set_aside_at: the time at which filing them failed; None: they were not tried.
     """
-    heads = [(len(body), listeners) for body, listeners in group.events]
+    heads = [head_of(len(body), listeners, trace_context) for body, listeners, trace_context in group.events]
     values = {
         "received_at": group.received_at,
         "set_aside_at": set_aside_at,
         "events": len(group.events),
         "heads": orjson.dumps(heads).decode(),
-        "bodies": b"".join([body for body, _ in group.events]),
+        "bodies": b"".join([event.body for event in group.events]),
     }
     connection.execute(insert(inbox).values(values))
 
@@ -101,9 +114,9 @@ def add_group(connection: Connection, group: Group, set_aside_at: datetime | Non
 def _groups(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[Group]:
     rows = select(inbox.c.ref, inbox.c.received_at, inbox.c.heads, inbox.c.bodies).where(wanted).order_by(inbox.c.ref)
     for ref, received_at, heads, bodies in connection.execute(rows):
-        events: list[tuple[bytes, list[str]]] = []
+        events: list[InboxEvent] = []
         start = 0
-        for size, listeners in orjson.loads(heads):
-            events.append((bodies[start : start + size], listeners))
+        for size, listeners, *trace_context in orjson.loads(heads):
+            events.append(InboxEvent(bodies[start : start + size], listeners, *trace_context))
             start += size
         yield Group(ref, received_at, events)

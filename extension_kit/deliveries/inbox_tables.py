@@ -13,7 +13,7 @@ inbox = Table(
     Column("received_at", UtcDateTime, nullable=False),
     Column("set_aside_at", UtcDateTime),  # when filing failed; null: not tried yet
     Column("events", Integer, nullable=False),  # their number
-    Column("heads", Text, nullable=False),  # JSON: for each event its size in bytes and the keys of its listeners
+    Column("heads", Text, nullable=False),  # JSON, see inbox_rows.Head
     Column("bodies", LargeBinary, nullable=False),  # one behind the other
     # A worker that is about to end removes groups by number: later ones must have others.
     sqlite_autoincrement=True,

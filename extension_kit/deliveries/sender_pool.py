@@ -23,7 +23,7 @@ PROTOCOL = "protocol"
 
 
 class Senders:
-    """Senders by name: ``http``, ``email`` and ``amqp``.
+    """Senders by name: ``http``, ``email``, ``amqp`` and ``nats``.
 
     Args:
         settings: the kit's settings.
@@ -40,7 +40,12 @@ class Senders:
         if self._ca_file:
             client_context(self._ca_file)  # a bad file is an error at the start, not in the first delivery
         self._ca_files = CaFiles(settings.delivery_ca_folder or None)
-        self._make: Mapping[str, Callable[[], Sender]] = {"http": self._http, "email": self._email, "amqp": self._amqp}
+        self._make: Mapping[str, Callable[[], Sender]] = {
+            "http": self._http,
+            "email": self._email,
+            "amqp": self._amqp,
+            "nats": self._nats,
+        }
         self._made: dict[str, Sender] = {}
         self._calls: HttpCalls | None = None
         self._lock = threading.Lock()
@@ -127,3 +132,8 @@ class Senders:
         from extension_kit.senders.amqp import AmqpSender
 
         return AmqpSender(self._addresses, ca_file=self._ca_file, timeout=self._settings.delivery_timeout)
+
+    def _nats(self) -> Sender:
+        from extension_kit.senders.nats import NatsSender
+
+        return NatsSender(self._addresses, ca_file=self._ca_file, timeout=self._settings.delivery_timeout)

@@ -7,6 +7,7 @@ series begins earlier. Until the transaction has ended, it finds the changes her
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -26,6 +27,7 @@ from extension_kit.deliveries.state_rows import (
     write_changes,
 )
 from extension_kit.deliveries.tables import bounded
+from extension_kit.events.function_loop import FUNCTION_LOOP
 from extension_kit.events.readable_state import is_in_loop
 from extension_kit.events.state import State
 from extension_kit.events.state_values import MAX_KEYS, Addition, Change, ChangedState, StateReader
@@ -132,6 +134,7 @@ class StoredState:
         self._extension = bounded(extension)
         self._most = most
         self._count: _Count | None = None
+        self._counting: Future[None] | None = None
         self._set_since = 0
 
     def find(self, key: str) -> bytes | None:
@@ -152,10 +155,14 @@ class StoredState:
     def has_room_for(self, key: str) -> bool:
         """Return False if the extension has as many keys as it may have, and this one is new.
 
-        Rows are counted every ten seconds; in between every key counts as new. An event loop is not held up for it.
+        Rows are counted every ten seconds; in between every key counts as new. An event loop is not held up: they are
+        counted in a thread meanwhile, and where there is no room, every key counts as new.
         """
         has_room = self._has_room()
-        if not is_in_loop():
+        if is_in_loop():
+            if self._is_count_old(has_room) and (self._counting is None or self._counting.done()):
+                self._counting = FUNCTION_LOOP.state_threads.submit(self._recount)
+        else:
             if self._is_count_old(has_room):
                 self._recount()
                 has_room = self._has_room()

@@ -14,7 +14,7 @@ from extension_kit.deliveries.tables import bounded
 from extension_kit.store.batches import batches
 
 DeliveryStatus = Literal["waiting", "delivered", "dead", "discarded"]
-"""DeliveryStatus of a delivery: waiting for its next attempt or in one, delivered, given up, discarded."""
+"""Status of a delivery: waiting for its next attempt or in one, delivered, given up, discarded."""
 
 MAX_LIMIT = 1000
 """Maximum number of deliveries returned at once."""

@@ -165,6 +165,7 @@ def sending_handler(
     schedule: RetrySchedule,
     senders: FindSender,
     circuits: Circuits,
+    judge: Callable[[Outcome], Outcome] = lambda outcome: outcome,
 ) -> Handler:
     """Return a handler for which a sender makes the attempts, with circuit breakers.
 
@@ -176,6 +177,7 @@ def sending_handler(
         schedule: the retry schedule.
         senders: find the sender.
         circuits: the circuit breakers of the process.
+        judge: returns the outcome that the sender's has for this listener.
     """
 
     def make(due: Due) -> Outcome:
@@ -186,7 +188,7 @@ def sending_handler(
         prepared = prepare(due)
         if isinstance(prepared, Outcome):
             return prepared
-        outcome = made_by.send(*prepared)
+        outcome = judge(made_by.send(*prepared))
         circuits.record(host, key, outcome)
         return outcome
 

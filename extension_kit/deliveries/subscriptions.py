@@ -41,7 +41,7 @@ class Subscription:
         group: group of subscriptions that are changed and removed together (``subscription_groups``); None: no group.
         subject: subject of the events; None: any.
         scope: tenant of the events; events without a scope match, too. Empty: events of any scope.
-        sender: ``http``, ``email``, ``amqp``, or ``protocol`` if the protocol makes the attempts itself
+        sender: ``http``, ``email``, ``amqp``, ``nats``, or ``protocol`` if the protocol makes the attempts itself
             (``DeliveryFormat.send``).
         target: delivery target, as the sender documents it. It may hold secrets.
         retry: seconds between attempts; None: the default.

@@ -71,6 +71,7 @@ events = Table(
     Column("time", UtcDateTime),
     Column("received_at", UtcDateTime, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("trace_context", Text),  # headers of W3C Trace Context: traceparent, and tracestate behind a blank
     UniqueConstraint("source", "event_id"),
     Index(None, "received_at"),
     sqlite_autoincrement=True,
@@ -152,7 +153,7 @@ subscriptions = Table(
     Column("group", String(255)),  # changed and removed together; null: no group
     Column("subject", String(255)),  # null: any
     Column("scope", String(255), nullable=False, default="", server_default=""),  # tenant of the events; empty: any
-    Column("sender", String(32), nullable=False),  # http, email, amqp
+    Column("sender", String(32), nullable=False),  # http, email, amqp, nats
     Column("target", JSON, nullable=False),
     Column("retry", JSON(none_as_null=True)),  # seconds between attempts; null: the default
     Column("enabled", Boolean, nullable=False, default=True),

@@ -3,8 +3,10 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from extension_kit.deliveries.function_handlers import Views, event_of
 from extension_kit.deliveries.handler import Due, Handler
@@ -23,7 +25,8 @@ from extension_kit.events.event import FindStep, set_attempt
 from extension_kit.events.listener import Listener, SenderTarget
 from extension_kit.events.pending import text_of
 from extension_kit.events.state import EventAttempt
-from extension_kit.senders import Message, Outcome
+from extension_kit.observability.redaction import redact_text
+from extension_kit.senders import REFUSES_CREDENTIALS, Message, Outcome
 
 logger = logging.getLogger("extension_kit.events")
 
@@ -47,14 +50,15 @@ def made_targets(listeners: Iterable[Listener], senders: FindSender) -> dict[str
 def _made(listener: Listener, target: SenderTarget, senders: FindSender) -> dict[str, Any]:
     name = f"{listener.extension}: the target of {listener.name}"
     if target.sender == PROTOCOL:
-        raise RegistrationError(f"{name} has the sender of event protocols: choose http, email or amqp")
+        raise RegistrationError(f"{name} has the sender of event protocols: choose http, email, amqp or nats")
     try:
         made = target.make()
         sender = senders.get(target.sender)
     except ConfigurationError as error:
         raise RegistrationError(f"{name}: {error}") from error
     except Exception as error:
-        raise RegistrationError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
+        reason = redact_text(" ".join(str(error).split()))
+        raise RegistrationError(f"{name} cannot be made: {type(error).__name__}: {reason}") from error
     if not isinstance(made, Mapping):
         raise RegistrationError(f"{name} is a mapping such as {{'url': ...}}, or a function that returns one")
     if problems := sender.check(dict(made)):
@@ -89,10 +93,19 @@ def target_listener_handlers(
             RetrySchedule() if each.retry is None else RetrySchedule(each.retry),
             senders,
             circuits,
+            partial(_judge, str(targets[each.key].get("url", ""))),
         )
         for each in listeners
         if each.target is not None
     }
+
+
+def _judge(url: str, outcome: Outcome) -> Outcome:
+    """Return the outcome of an attempt: while a receiver refuses the credentials, deliveries wait for others."""
+    if outcome.status not in REFUSES_CREDENTIALS or outcome.result != "failed":
+        return outcome
+    error = f"{urlsplit(url).netloc.rpartition('@')[2]} refuses the credentials ({outcome.status})"
+    return replace(outcome, result="not ready", error=error, retry_in=outcome.retry_after)
 
 
 def _prepare(listener: Listener, target: dict[str, Any], find_step: FindStep, views: Views, due: Due) -> Prepared:

@@ -12,8 +12,9 @@ from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.handler import Handler
 from extension_kit.deliveries.hung_runs import HungRuns
 from extension_kit.deliveries.readiness import Readiness
-from extension_kit.engine.lanes import STALE_PAUSE, Job, Lane, Lanes, Note, after, failure
-from extension_kit.events.function_loop import FUNCTION_LOOP, Call
+from extension_kit.engine.lane import Job, Lane, Note
+from extension_kit.engine.lanes import STALE_PAUSE, Lanes, after, end_scope, failure, scope_of
+from extension_kit.events.function_loop import FUNCTION_LOOP, Call, LeftCall
 from extension_kit.senders import Outcome
 
 _TO_CANCEL = 1.0  # seconds that a cancelled function has to end
@@ -44,7 +45,7 @@ class AsyncLanes(Lanes):
 
     Each lane of an async function is run by a task, and each of its attempts by another one, which is cancelled at the
     timeout. A function that ends in spite of that within a second has failed all the same; one that does not is left
-    behind, and counts as hung.
+    behind, and counts as hung. So does a call of ``asyncio.to_thread`` that it leaves behind.
 
     Args:
         threads: the maximum number of lanes of plain functions at the same time.
@@ -135,8 +136,10 @@ class AsyncLanes(Lanes):
             self._end(lane, end)
         elif handler is not None and handler.make_async is not None:
             attempt = self._attempts[lane] = _Attempt(lane, claim, handler, started)
-            call = Call(lane.listener, partial(self._end_if_late, attempt))
-            attempt.task = FUNCTION_LOOP.begin(call, handler.make_async(claim.due))
+            call = Call(lane.listener, partial(self._end_if_late, attempt), partial(self._count, lane.listener))
+            make = partial(FUNCTION_LOOP.begin, call, handler.make_async(claim.due))
+            lane.scope = scope = scope_of(claim, started)
+            attempt.task = make() if scope is None else scope.run(make)
             self._end_attempt(attempt, await self._outcome_of(attempt, attempt.task))
             del self._attempts[lane]
 
@@ -164,12 +167,17 @@ class AsyncLanes(Lanes):
         error = f"did not return within {attempt.handler.timeout:g} s, and blocked the event loop"
         self._end_attempt(attempt, Outcome("failed", error))
 
+    def _count(self, listener: str, left: LeftCall, are_many: bool) -> None:
+        """Count the call that an attempt has left behind in a thread, which no other call can use."""
+        self._hung_async_runs.add(listener, left, blocks_others=are_many)
+
     def _end_attempt(self, attempt: _Attempt, outcome: Outcome) -> None:
         with self._ending:  # until the lane knows, or it would go on before
             if not attempt.is_over:
                 attempt.is_over = True
                 end = after(attempt.claim, attempt.handler, outcome, attempt.started)
                 self._record(end)
+                end_scope(attempt.lane.scope, end)
                 self._end(attempt.lane, end)
 
 

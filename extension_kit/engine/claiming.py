@@ -21,7 +21,7 @@ from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import READY
 from extension_kit.engine.body_room import BodyRoom, BodyRooms, TakeRoom
 from extension_kit.engine.choosing import Chosen, choose
-from extension_kit.engine.lanes import Job, Lane
+from extension_kit.engine.lane import Job, Lane
 from extension_kit.engine.pools import Pools
 from extension_kit.engine.queue import Follower, Line, Queue
 from extension_kit.engine.windows import Held, Windows

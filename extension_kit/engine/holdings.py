@@ -7,7 +7,8 @@ from extension_kit.deliveries.attempt import SUSPECT
 from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.tables import BEHIND, READY, WAITING
 from extension_kit.engine.body_room import SMALL
-from extension_kit.engine.lanes import Lane, Lanes, Note
+from extension_kit.engine.lane import Lane, Note
+from extension_kit.engine.lanes import Lanes
 from extension_kit.engine.pools import Pools
 from extension_kit.engine.unwritten import Unwritten
 from extension_kit.engine.windows import Held

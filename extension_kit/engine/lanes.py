@@ -8,7 +8,6 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
 
 from extension_kit.deliveries.attempt import after_attempt, after_hand_back, before_attempt, without_attempt
 from extension_kit.deliveries.claims import Claim, End
@@ -16,70 +15,14 @@ from extension_kit.deliveries.handler import Handler
 from extension_kit.deliveries.hung_runs import HungRuns
 from extension_kit.deliveries.readiness import Readiness
 from extension_kit.deliveries.tables import WAITING
+from extension_kit.engine.lane import Job, Lane, Note, Running
 from extension_kit.engine.watch import Watch
+from extension_kit.observability.attempt_scope import AttemptScope, is_scoped
 from extension_kit.senders import Outcome
 
 logger = logging.getLogger("extension_kit.engine")
 
 STALE_PAUSE = 0.05  # seconds after which a thread looks again if its claims hold
-
-
-class Job(NamedTuple):
-    """A claimed delivery, and its handler; None if its listener is gone."""
-
-    claim: Claim
-    handler: Handler | None
-
-
-class _Running(NamedTuple):
-    """An attempt in progress."""
-
-    job: Job
-    started_at: datetime
-
-
-class Lane:
-    """Claimed deliveries of a listener that are made one after the other: all those of a lock, or one without a lock.
-
-    Args:
-        jobs: the deliveries, in their order; at least one.
-    """
-
-    def __init__(self, jobs: Iterable[Job]) -> None:
-        self.jobs = deque(jobs)
-        first = self.jobs[0].claim
-        self.listener, self.lock = first.due.listener, first.lock
-        self.last_ref = self.jobs[-1].claim.due.ref
-        self.made = 0
-        self.since = time.monotonic()
-        """When the attempt in progress began, or the last one ended, by ``time.monotonic()``."""
-        self.running: _Running | None = None
-        self.is_closed = False
-        self.is_broken = False
-        """True if it has closed before its last delivery, which those behind it have to wait for."""
-        self.has_begun = False
-        handler = self.jobs[0].handler
-        self.is_async = handler is not None and handler.make_async is not None
-        """True if its attempts are made on the event loop of async functions."""
-
-    def claims(self) -> list[Claim]:
-        """Return the claims that have not ended."""
-        running = self.running
-        return [each.claim for each in ((running.job,) if running else ())] + [each.claim for each in self.jobs]
-
-
-class Note(NamedTuple):
-    """News of a lane: an attempt has ended, claims are given up, the lane has begun or closed.
-
-    ``busy`` is the number of other threads that go on, if the lane's thread has nothing more to do.
-    """
-
-    lane: Lane
-    end: End | None = None
-    given_up: tuple[Claim, ...] = ()
-    has_begun: bool = False
-    has_closed: bool = False
-    busy: int | None = None
 
 
 class Lanes:
@@ -167,7 +110,9 @@ class Lanes:
         with self._lock:
             running, lane.running = lane.running, None
             if running is not None:
-                self._tell(Note(lane, after_hand_back(running.job.claim, running.started_at, datetime.now(UTC))))
+                end = after_hand_back(running.job.claim, running.started_at, datetime.now(UTC))
+                end_scope(lane.scope, end)
+                self._tell(Note(lane, end))
 
     def forget(self, lane: Lane, refs: set[int]) -> list[Claim]:
         """Close a lane if one of its deliveries does not belong to this process any more.
@@ -200,7 +145,7 @@ class Lanes:
                 return None
             job = lane.jobs.popleft()
             lane.since = time.monotonic()
-            lane.running = _Running(job, datetime.now(UTC))
+            lane.running = Running(job, datetime.now(UTC))
             return job
 
     def _next(self, lane: Lane) -> Lane | None:
@@ -226,12 +171,14 @@ class Lanes:
         started = lane.running.started_at if lane.running else datetime.now(UTC)
         end = self._decide(job, started)
         if end is None and handler is not None:
+            lane.scope = scope = scope_of(claim, started)
             late = partial(self._time_out, lane, job, handler, started, threading.current_thread())
             token = self._watch.begin(handler.timeout, late)
-            outcome = _attempt(claim, handler)
+            outcome = _attempt(claim, handler) if scope is None else scope.run(_attempt, claim, handler)
             if not self._watch.end(token):
                 return False
             end = after(claim, handler, outcome, started)
+            end_scope(scope, end)
             self._record(end)
         if end is not None:
             self._end(lane, end)
@@ -253,6 +200,7 @@ class Lanes:
         if lane.running is not None and lane.running.job is job:  # False in a repeated call: no thread could be started
             self._hung_runs.add(lane.listener, thread)
         end = after(job.claim, handler, outcome, started)
+        end_scope(lane.scope, end)
         self._record(end)
         self._end(lane, end)
         threading.Thread(target=self._run, args=(lane,), name="delivery-more", daemon=True).start()
@@ -277,6 +225,20 @@ class Lanes:
         given_up = [job.claim for job in lane.jobs]
         lane.jobs.clear()
         return given_up
+
+
+def scope_of(claim: Claim, started: datetime) -> AttemptScope | None:
+    """Return the scope of an attempt; None if nobody needs it."""
+    if not is_scoped():
+        return None
+    due = claim.due
+    return AttemptScope(due.listener, due.event_name, due.event_id, due.number, due.trace_context, started)
+
+
+def end_scope(scope: AttemptScope | None, end: End) -> None:
+    """End the scope of an attempt."""
+    if scope is not None and end.attempt is not None:
+        scope.end(end.attempt.result, end.attempt.error)
 
 
 def after(claim: Claim, handler: Handler, outcome: Outcome, started: datetime) -> End:

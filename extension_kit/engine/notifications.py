@@ -3,10 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import closing
 
 import psycopg
-from sqlalchemy.exc import SQLAlchemyError
 
 from extension_kit.errors import StoreError
 from extension_kit.store.database import Database
@@ -22,7 +21,7 @@ class Notifications:
     """A thread that waits for notifications.
 
     Args:
-        database: the database.
+        database: the database, by a URL with which a session can be kept.
         tell: by channel, called with each notification, and after each connection, because some may have been missed.
     """
 
@@ -43,27 +42,23 @@ class Notifications:
         while not self._stopped.is_set():
             try:
                 self._listen()
-            except (SQLAlchemyError, psycopg.Error, StoreError) as error:
+            except (psycopg.Error, StoreError) as error:
                 logger.debug("Notifications interrupted: %s", error)
                 self._stopped.wait(_PAUSE)
 
     def _listen(self) -> None:
-        with self._database.engine.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            try:
-                driver.autocommit = True
-                for channel, tell in self._tell.items():
-                    driver.execute(f"LISTEN {channel}")
-                    tell()
-                silent = 0.0
-                while not self._stopped.is_set():
-                    heard = list(driver.notifies(timeout=_STEP, stop_after=1))
-                    silent = 0.0 if heard else silent + _STEP
-                    if heard:
-                        for channel in {each.channel for each in heard}:
-                            self._tell[channel]()
-                    elif silent >= _CHECK:
-                        silent = 0.0
-                        driver.execute("SELECT 1")
-            finally:
-                connection.invalidate()
+        with closing(self._database.open_session()) as driver:
+            driver.autocommit = True
+            for channel, tell in self._tell.items():
+                driver.execute(f"LISTEN {channel}".encode())
+                tell()
+            silent = 0.0
+            while not self._stopped.is_set():
+                heard = list(driver.notifies(timeout=_STEP, stop_after=1))
+                silent = 0.0 if heard else silent + _STEP
+                if heard:
+                    for channel in {each.channel for each in heard}:
+                        self._tell[channel]()
+                elif silent >= _CHECK:
+                    silent = 0.0
+                    driver.execute("SELECT 1")

@@ -28,6 +28,8 @@ _OLDEST = 140000  # version of the server
 _AGAIN = 0.2  # seconds for taking one's own shards again after a lost connection
 _GRACE = 1.0  # seconds after a lost connection in which no other shards are taken
 
+_SHARED = "this worker the session of another: set EXTENSION_DATABASE_DIRECT_URL"
+
 _CLASS = "SELECT 'deliveries'::regclass::oid::bigint"
 _HELD = """
 SELECT objid::bigint, pid = pg_backend_pid() FROM pg_locks
@@ -43,7 +45,7 @@ class PostgresqlOwner:
     """The shards of one worker in a PostgreSQL database.
 
     Args:
-        database: the database.
+        database: the database, by a URL with which a session can be kept.
         stalled_after: seconds of silence after which the server ends the session.
     """
 
@@ -85,6 +87,8 @@ class PostgresqlOwner:
                 taken = []
             with self._connection.begin():
                 held = self._execute(_HELD, self._class).fetchall()
+                if (_MEMBER, True) not in held:
+                    raise StoreUnavailable(f"{self._database.name} is behind a pooler that has given {_SHARED}", 1.0)
                 members = sum(key == _MEMBER for key, _ in held)
                 theirs = {key for key, is_mine in held if not is_mine}
                 share = -(-NUMBER // max(members, 1))
@@ -192,11 +196,13 @@ class PostgresqlOwner:
 
 def _engine(database: Database, stalled_after: float) -> Engine:
     silence = f"{max(int(stalled_after * 1000), 1000)}ms"
-    options = (
-        f"{database.url.query.get('options', '')} -c idle_session_timeout={silence}"
-        f" -c idle_in_transaction_session_timeout={silence} -c client_connection_check_interval=1s"
-        f" -c tcp_user_timeout={silence}"
-        " -c tcp_keepalives_idle=1 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3"
-    )
-    url = database.url.update_query_dict({"options": options})
-    return postgresql_engine(url, flush=False, timeout=database.timeout)
+    session = {
+        "idle_session_timeout": silence,
+        "idle_in_transaction_session_timeout": silence,
+        "client_connection_check_interval": "1s",
+        "tcp_user_timeout": silence,
+        "tcp_keepalives_idle": "1",
+        "tcp_keepalives_interval": "1",
+        "tcp_keepalives_count": "3",
+    }
+    return postgresql_engine(database.url, flush=False, timeout=database.timeout, session=session).engine

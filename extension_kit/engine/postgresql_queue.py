@@ -159,7 +159,7 @@ WITH mine AS (
     RETURNING deliveries.*
 )
 SELECT one.ref, one.attempts, one.earlier, one.listener, one.created_at, events.name, events.event_id, events.body,
-    events.source, events.time, events.subject, one.series, one.count, one.lock, one.shard, one.losses, one.begun_at,
-    one.error, one.claimed_at
+    events.source, events.time, events.subject, one.series, one.count, events.trace_context, one.lock, one.shard,
+    one.losses, one.begun_at, one.error, one.claimed_at
 FROM claimed AS one JOIN events ON events.ref = one.event_ref ORDER BY one.ref
 """

@@ -286,6 +286,7 @@ _COLUMNS = (
     *_OF_EVENT,
     _d.series,
     _d.place,
+    events.c.trace_context,
     _d.lock,
     _d.shard,
     _d.losses,

@@ -10,7 +10,7 @@ from extension_kit.deliveries.attempt import after_loss, report
 from extension_kit.deliveries.tables import READY
 from extension_kit.engine.claiming import Claiming
 from extension_kit.engine.holdings import Holdings
-from extension_kit.engine.lanes import Lanes
+from extension_kit.engine.lanes import Lanes, end_scope, scope_of
 from extension_kit.engine.queue import Queue
 from extension_kit.engine.unwritten import Unwritten
 
@@ -85,6 +85,7 @@ class Recovery:
         adopted.ends = [after_loss(*job, now) for job in self._claiming.with_handlers(connection, begun)]
         adopted.write(self._queue, connection)
         for end in adopted.ends:
+            end_scope(scope_of(end.claim, end.claim.claimed_at), end)
             report(end, counted=True)
         if begun:
             logger.warning("Took over %d deliveries of dead workers", len(begun))

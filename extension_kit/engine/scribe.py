@@ -2,7 +2,6 @@
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +15,9 @@ from extension_kit.deliveries.tables import BEHIND, WAITING
 from extension_kit.engine.claiming import Claimed, Claiming
 from extension_kit.engine.delays import Delays
 from extension_kit.engine.holdings import Holdings
-from extension_kit.engine.lanes import Lane, Lanes, Note
+from extension_kit.engine.lane import Lane
+from extension_kit.engine.lanes import Lanes
+from extension_kit.engine.news import ENOUGH, News
 from extension_kit.engine.outages import Outages
 from extension_kit.engine.owner import Owner
 from extension_kit.engine.pauses import KnownPauses, KnownRests
@@ -28,7 +29,6 @@ from extension_kit.errors import StoreError
 
 logger = logging.getLogger("extension_kit.engine")
 
-_ENOUGH = 24  # notes that are written at once
 _APART = 0.005  # seconds between the starts of two transactions, unless there are enough notes
 _NOTES_APART = 0.015  # if there are only notes, and most threads still have work
 _LOOK = 0.25  # seconds between two looks at the shards
@@ -51,6 +51,9 @@ class Scribe:
         is_busy: True while nothing shall be claimed; it wakes this thread in the end.
         readiness: the functions that are not ready; None: all are.
         unwritten_state: gets the changes of ends until these are written.
+
+    Attributes:
+        news: the notes of other threads.
     """
 
     def __init__(
@@ -78,13 +81,9 @@ class Scribe:
         self._alive = alive
         self._is_busy = is_busy
         self._unwritten_state = unwritten_state or UnwrittenState()
+        self.news = News(self._unwritten_state)
         self._outages = Outages()
         self._delays = Delays()
-        self._changed = threading.Condition()
-        self._notes: list[Note] = []
-        self._idle = 0  # threads that have become idle since the last transaction
-        self._has_news = True
-        self._stop_asked = False
         self._answered = -math.inf
         self._began = self._looked = self._polled = -math.inf
         # From here on for the scribe's thread only.
@@ -99,40 +98,23 @@ class Scribe:
         self._is_uncertain = False
         self._may_claim = True
 
-    def tell(self, note: Note) -> None:
-        """Take a note of a lane; from any thread."""
-        if note.end is not None:
-            self._unwritten_state.add(note.end)  # before the lane goes on
-        with self._changed:
-            self._notes.append(note)
-            if note.busy is not None:
-                self._idle += 1
-            is_idle = note.busy is not None and self._idle >= note.busy
-            self._has_news |= is_idle
-            if is_idle or len(self._notes) in (1, _ENOUGH):
-                self._changed.notify()
-
     def wake(self) -> None:
         """Look for deliveries; from any thread."""
-        with self._changed:
-            self._has_news = True
-            self._changed.notify()
+        self.news.wake()
 
     def stop(self) -> None:
         """Claim no more deliveries, and make ``run`` return when all attempts have ended; from any thread."""
-        self._stop_asked = True
-        with self._changed:
-            self._changed.notify()
+        self.news.stop()
 
     def may_begin(self) -> bool:
         """Return False after ``stop``, and if others may own the claims, as the database has not answered for long."""
-        return not self._stop_asked and time.monotonic() - self._answered < self._silence
+        return not self.news.stop_asked and time.monotonic() - self._answered < self._silence
 
     def run(self, lanes: Lanes) -> None:
         """Work until ``stop``, and at most the grace period longer."""
         ends_at = math.inf
-        while self._holdings or not self._stop_asked:
-            if self._stop_asked and ends_at == math.inf:
+        while self._holdings or not self.news.stop_asked:
+            if self.news.stop_asked and ends_at == math.inf:
                 ends_at = time.monotonic() + self._grace_period
                 self._holdings.stop(lanes, lambda lane: True)
             if time.monotonic() >= ends_at:
@@ -140,7 +122,7 @@ class Scribe:
             if self._alive is not None:
                 self._alive()
             self._wait(ends_at)
-            if self._work(lanes) is False and self._stop_asked and not self._holdings.lanes:
+            if self._work(lanes) is False and self.news.stop_asked and not self._holdings.lanes:
                 break
         for lane in self._holdings.lanes:
             lanes.hand_back(lane)
@@ -161,34 +143,31 @@ class Scribe:
             self._outages.end()
             return True
         self._is_uncertain = True
-        with self._changed:
-            if not self._stop_asked:
-                self._changed.wait_for(lambda: self._stop_asked, pause)
-            else:
-                self._changed.wait(pause)
+        self.news.pause(pause)
         return False
 
     def _wait(self, ends_at: float) -> None:
         """Wait until there is something to do."""
         slow = self._pools.becomes_slow if self._has_more else None
         until = ends_at if slow is None else min(time.monotonic() + slow, ends_at)
-        with self._changed:
+        news = self.news
+        with news.changed:
             while (pause := min(self._next(), until) - time.monotonic()) > 0:
-                self._changed.wait(min(pause, self._owner.poll))
-                self._has_news |= self._owner.has_news()
-                if self._stop_asked and ends_at == math.inf:
+                news.changed.wait(min(pause, self._owner.poll))
+                news.are_urgent |= self._owner.has_news()
+                if news.stop_asked and ends_at == math.inf:
                     return
 
     def _next(self) -> float:
         """Return the time of the next transaction, or of the next look at the shards."""
         times = [self._looked + _LOOK, self._polled + _POLL]
-        if self._owner.shards and not self._stop_asked:
+        if self._owner.shards and not self.news.stop_asked:
             times += [self._due_at, self._pauses.due_at, self._rests.due_at]
-        if len(self._notes) >= _ENOUGH:
+        if len(self.news.notes) >= ENOUGH:
             times.append(-math.inf)
-        elif self._has_news or self._holdings.unwritten or self._is_uncertain:
+        elif self.news.are_urgent or self._holdings.unwritten or self._is_uncertain:
             times.append(self._began + _APART)
-        elif self._notes:
+        elif self.news.notes:
             times.append(self._began + _NOTES_APART)
         if (wait := self._delays.wait) is not None:
             times.append(time.monotonic() + wait)
@@ -196,9 +175,7 @@ class Scribe:
 
     def _cycle(self, lanes: Lanes) -> None:
         self._began = began = time.monotonic()
-        with self._changed:
-            notes, self._notes = self._notes, []
-            has_news, self._has_news, self._idle = self._has_news, False, 0
+        notes, has_news = self.news.take()
         for note in notes:
             self._holdings.take_in(note)
         self._has_more |= self._rests.look(lanes, began) or has_news or began >= self._due_at
@@ -249,7 +226,7 @@ class Scribe:
                     self._has_more = True
                 if written.locks or self._overdue:
                     self._has_more = True
-                may_claim = self._may_claim and not self._stop_asked and not self._is_uncertain
+                may_claim = self._may_claim and not self.news.stop_asked and not self._is_uncertain
                 if self._has_more and may_claim and self._owner.shards:
                     claimed = self._claim(connection, now)
         except BaseException:
@@ -263,7 +240,7 @@ class Scribe:
         if self._is_uncertain:
             self._is_uncertain = False
             self._recovery.end_doubts()
-            self._has_more = self._has_news = True
+            self._has_more = self.news.are_urgent = True
         for end in written.ends:
             report(end, counted=end.claim.due.ref in held)
             if end.status == WAITING and end.due_at is not None and end.due_at > end.at:
@@ -282,7 +259,7 @@ class Scribe:
         self._has_more, self._had_more = claimed.has_more, claimed.has_more
         if claimed.lanes or claimed.following or claimed.more:
             self._owner.expect_more()
-        self._has_news |= claimed.goes_on
+        self.news.are_urgent |= claimed.goes_on
         if is_due or claimed.has_later:
             due = self._queue.next_due(connection, shards)
             soonest = _LOOK if held.has_suspect else 0.0  # other suspects are due all the time

@@ -77,6 +77,7 @@ class DeliveryWorker:
         readiness: the functions that are not ready; None: all are.
         unwritten_state: gets the changes of the state by ended deliveries until these are written.
         async_pool: the attempts of async functions; None: there are no async functions.
+        sessions: the same database in PostgreSQL, by a URL with which a session can be kept; None: ``database`` is.
     """
 
     def __init__(
@@ -97,15 +98,17 @@ class DeliveryWorker:
         readiness: Readiness | None = None,
         unwritten_state: UnwrittenState | None = None,
         async_pool: AsyncPool | None = None,
+        sessions: Database | None = None,
     ) -> None:
         self._database = database
+        sessions = sessions or database
         self._experience = experience
         shares, of_async = Shares(threads, hung_runs.by_listener), None
         if async_pool is not None:
             of_async = Shares(async_pool.attempts, async_pool.hung_runs.by_listener)
         self._pools = Pools(shares, of_async, () if async_pool is None else async_pool.listeners)
         queue: Queue = SqliteQueue() if database.is_sqlite else PostgresqlQueue()
-        owner: Owner = SqliteOwner(database) if database.is_sqlite else PostgresqlOwner(database, stalled_after)
+        owner: Owner = SqliteOwner(database) if database.is_sqlite else PostgresqlOwner(sessions, stalled_after)
         claiming = Claiming(queue, self._pools, find, tenants_of)
         readiness = readiness or Readiness()
         self._scribe = Scribe(
@@ -123,11 +126,11 @@ class DeliveryWorker:
         )
         readiness.on_change = self._scribe.wake
         readiness.start_counting()
-        calls = most(threads), self._scribe.tell, self._scribe.may_begin, hung_runs, readiness
+        calls = most(threads), self._scribe.news.tell, self._scribe.may_begin, hung_runs, readiness
         self._lanes = Lanes(*calls) if async_pool is None else AsyncLanes(*calls, async_pool.hung_runs)
         self._filing = None if filing is None else FilingThread(filing, self._scribe.wake, lambda: bool(owner.shards))
         self._presence = Presence(database, threads, lambda: shares.in_use, open_circuits)
-        self._notifications = None if database.is_sqlite else Notifications(database, self._channels())
+        self._notifications = None if database.is_sqlite else Notifications(sessions, self._channels())
 
     def _is_filing(self) -> bool:
         return self._filing is not None and self._filing.has_priority()

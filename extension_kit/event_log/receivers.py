@@ -23,7 +23,7 @@ LIMIT = 100
 """Receivers of a page."""
 
 _MOST_COUNTED = 1000
-_KINDS = {"http": "webhook", "email": "e-mail", "amqp": "AMQP"}
+_KINDS = {"http": "webhook", "email": "e-mail", "amqp": "AMQP", "nats": "NATS"}
 
 
 class ShownReceiver(NamedTuple):

@@ -9,6 +9,8 @@ from extension_kit.events.answers import ACCEPTED, KNOWN, TIMEOUT, Answer, probl
 from extension_kit.events.duplicates import RecentEvents
 from extension_kit.events.event import Event
 from extension_kit.events.listener import Listener
+from extension_kit.observability.attempt_scope import AttemptScope
+from extension_kit.observability.tracing import current_trace_context
 
 logger = logging.getLogger("extension_kit.events")
 
@@ -75,7 +77,7 @@ class ImmediateRun:
 
     __slots__ = ("_event", "_listeners", "_pending")
 
-    def __init__(self, event: Event, listeners: Sequence[Listener], pending: Pending) -> None:
+    def __init__(self, event: Event, listeners: "Sequence[Listener | _ScopedListener]", pending: Pending) -> None:
         self._event = event
         self._listeners = listeners
         self._pending = pending
@@ -97,6 +99,30 @@ class ImmediateRun:
                 logger.exception("Listener %s raised on %s %s", listener.name, event.name, event.id)
                 failure = failure or _failed(error)
         self._pending.end(failure or ACCEPTED)
+
+
+class _ScopedListener:
+    """An immediate listener of which each call has the scope of an attempt, in the trace of the request."""
+
+    __slots__ = ("_listener", "name")
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.name = listener.name
+
+    def call(self, event: Event) -> None:
+        scope = AttemptScope(self._listener.key, event.name, event.id, 1, current_trace_context())
+        try:
+            scope.run(self._listener.call, event)
+        except BaseException as error:
+            scope.end("failed", f"{type(error).__name__}: {text_of(error)}")
+            raise
+        scope.end("delivered", None)
+
+
+def scoped_run(event: Event, listeners: Sequence[Listener], pending: Pending) -> ImmediateRun:
+    """Make an immediate run that calls functions within scopes."""
+    return ImmediateRun(event, [_ScopedListener(listener) for listener in listeners], pending)
 
 
 def _failed(error: BaseException) -> Answer:

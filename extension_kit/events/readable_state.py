@@ -42,8 +42,12 @@ class ReadableState:
         """Return the value of a key, or ``default`` without one, in an async function; see ``get``."""
         import asyncio  # slow to import, and imported already where this is called
 
+        from extension_kit.events.function_loop import FUNCTION_LOOP
+
         check_key(key)
-        return _decoded(await asyncio.to_thread(self._bound().find, key), default)
+        reader = self._bound()
+        found = await asyncio.get_running_loop().run_in_executor(FUNCTION_LOOP.state_threads, reader.find, key)
+        return _decoded(found, default)
 
     def keys(self, prefix: str = "", limit: int = 1000) -> list[str]:
         """Return the first keys that begin with a prefix, sorted.
@@ -58,10 +62,14 @@ class ReadableState:
             RuntimeError: this is a thread with a running event loop, as in an async function.
             StoreError: the database cannot be read.
         """
+        return self._for_selection("keys", prefix, limit).keys(prefix, limit)
+
+    def _for_selection(self, method: str, prefix: str, limit: int) -> StateReader:
+        """Return the reader for a method that reads keys with a prefix, after its checks."""
         check_selection(prefix, limit)
         reader = self._bound()
-        _refuse_loop("state.keys", "await asyncio.to_thread(state.keys)")
-        return reader.keys(prefix, limit)
+        _refuse_loop(f"state.{method}", f"await asyncio.to_thread(state.{method})")
+        return reader
 
     def _bound(self) -> StateReader:
         if self._reader is None:
@@ -92,10 +100,7 @@ class ExtensionState(ReadableState):
             RuntimeError: this is a thread with a running event loop, as in an async function.
             StoreError: the database cannot be read.
         """
-        check_selection(prefix, limit)
-        reader = self._bound()
-        _refuse_loop("state.sums", "await asyncio.to_thread(state.sums)")
-        return reader.sums(prefix, limit)
+        return self._for_selection("sums", prefix, limit).sums(prefix, limit)
 
 
 def is_in_loop() -> bool:

@@ -14,12 +14,16 @@ from extension_kit.events.answers import ACCEPTED, BUSY, NOT_STORED, Answer, pro
 from extension_kit.events.duplicates import RecentEvents
 from extension_kit.events.event import Event, FindStep
 from extension_kit.events.listener import Listener
-from extension_kit.events.pending import ImmediateRun, Pending
+from extension_kit.events.pending import ImmediateRun, Pending, scoped_run
 from extension_kit.events.registry import Registry, Route
 from extension_kit.events.schema.validation import EventValidator, Mode
+from extension_kit.observability.attempt_scope import is_scoped
 from extension_kit.observability.redaction import redact
 
 logger = logging.getLogger("extension_kit.events")
+
+Start = Callable[[Callable[[], None]], bool]
+"""Starts a run of functions; returns False if there is no capacity."""
 
 
 class Recorder(Protocol):
@@ -47,6 +51,9 @@ class Receiver:
         find_step: finds a step for ``event.step`` in immediate listeners.
     """
 
+    takes_trace_contexts = False
+    """True if ``receive`` heeds the trace context of a request."""
+
     def __init__(
         self,
         registry: Registry,
@@ -63,6 +70,7 @@ class Receiver:
         self._recent: RecentEvents[Pending] = RecentEvents(duplicate_window, duplicate_limit)
         self._recorder = recorder
         self._find_step = find_step
+        self._make_run = scoped_run if is_scoped() else ImmediateRun
 
     def receive(
         self,
@@ -70,7 +78,8 @@ class Receiver:
         body: bytes,
         content_type: str,
         deadline: float | None,
-        start: Callable[[ImmediateRun], bool],
+        start: Start,
+        trace_context: str = "",
     ) -> Answer | Pending:
         """Receive one event.
 
@@ -80,6 +89,7 @@ class Receiver:
             content_type: the request's Content-Type header, or "".
             deadline: the time at which the sender stops waiting, by ``time.monotonic()``.
             start: starts a run on the edge; returns False if the edge has no capacity.
+            trace_context: of the request, for ``TracedReceiver``.
 
         Returns:
             The answer, or the pending event if its listeners are still running.
@@ -118,26 +128,33 @@ class Receiver:
         route: Route,
         listeners: Sequence[Listener],
         pending: Pending,
-        start: Callable[[ImmediateRun], bool],
+        start: Start,
     ) -> None:
         """Commit the event for its durable listeners and for subscriptions, then run the immediate listeners."""
         recorder = self._recorder
         if recorder is None:
-            _proceed(event, listeners, pending, start)
+            self._proceed(event, listeners, pending, start)
             return
         durable = [listener for listener in listeners if not listener.immediate]
         immediate = [listener for listener in listeners if listener.immediate]
         if not durable and not route.for_subscriptions:
-            _proceed(event, immediate, pending, start)
+            self._proceed(event, immediate, pending, start)
             return
 
         def proceed(stored: bool) -> None:
             if stored:
-                _proceed(event, immediate, pending, start)
+                self._proceed(event, immediate, pending, start)
             else:
                 pending.end(NOT_STORED)
 
         if not recorder.record(event, durable, proceed):
+            pending.end(BUSY)
+
+    def _proceed(self, event: Event, immediate: Sequence[Listener], pending: Pending, start: Start) -> None:
+        """Run the immediate listeners of an event that is stored if it has to be."""
+        if not immediate:
+            pending.end(ACCEPTED)
+        elif not start(self._make_run(event, immediate, pending)):
             pending.end(BUSY)
 
     def _refused(self, route: Route, data: dict[str, object]) -> Answer:
@@ -149,16 +166,6 @@ class Receiver:
             f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, listed in errors.",
             errors=[{"pointer": at, "message": what} for at, what in problems],
         )
-
-
-def _proceed(
-    event: Event, immediate: Sequence[Listener], pending: Pending, start: Callable[[ImmediateRun], bool]
-) -> None:
-    """Run the immediate listeners of an event that is stored if it has to be."""
-    if not immediate:
-        pending.end(ACCEPTED)
-    elif not start(ImmediateRun(event, immediate, pending)):
-        pending.end(BUSY)
 
 
 def _not_json(body: bytes, error: orjson.JSONDecodeError) -> Answer:

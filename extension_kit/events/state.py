@@ -4,7 +4,6 @@ The changes of an attempt are collected here. They are written in the transactio
 (``deliveries/state.py``), so that an attempt that ends otherwise leaves nothing.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from typing import Any
 from extension_kit.events.readable_state import ReadableState
 from extension_kit.events.state_values import (
     MAX_KEYS,
+    MAX_NUMBER,
     Addition,
     Change,
     ChangedState,
@@ -83,7 +83,7 @@ class State(ReadableState):
 
         Args:
             key: 1 to 200 characters.
-            number: a finite number, below 0 to subtract.
+            number: from -1e100 to 1e100.
 
         Raises:
             TypeError: the key is no text, or the number no number.
@@ -95,8 +95,8 @@ class State(ReadableState):
         check_key(key)
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise TypeError(f"a number is added to a sum, not {number!r:.80}")
-        if not math.isfinite(number):
-            raise ValueError(f"a finite number is added to a sum, not {number!r}")
+        if not abs(number) <= MAX_NUMBER:  # nor not-a-number
+            raise ValueError(f"a number from {-MAX_NUMBER:g} to {MAX_NUMBER:g} is added to a sum, not {number!r:.80}")
         self._check_room(key)
         with self._lock:
             self._check_open()

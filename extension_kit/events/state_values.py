@@ -19,6 +19,9 @@ MAX_KEYS = 100_000
 # Without these options orjson writes texts for values that are read as something else.
 _JSON_ONLY = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
+MAX_NUMBER = 1e100
+"""Size of the largest number that is added to a sum: so small that databases hold every sum."""
+
 _NOT_STORED = re.compile("[\x00\ud800-\udfff]")
 
 

@@ -96,12 +96,12 @@ class Execution(View):
 
     @property
     def started_time(self) -> datetime | None:
-        """The time of the start; None before."""
+        """The time of the start; None until then."""
         return parse_time(self._data.get("startedTime"))
 
     @property
     def ended_time(self) -> datetime | None:
-        """The time of the end; None before."""
+        """The time of the end; None until then."""
         return parse_time(self._data.get("endedTime"))
 
     @property
@@ -129,7 +129,7 @@ class ExperimentExecution(Execution):
 
     @property
     def prepared_time(self) -> datetime | None:
-        """The time of the preparation, before the start; None before."""
+        """The time of the preparation, before the start; None until then."""
         return parse_time(self._data.get("preparedTime"))
 
     @property
@@ -203,7 +203,7 @@ class ExperimentStepExecution(Execution):
 
     @property
     def display_name(self) -> str | None:
-        """The step's name for people: its own label, else the action's name, else the action's id, else its type."""
+        """The step's name for people: its label, else the action's name or id, else the type; None without any."""
         return self.custom_label or self.action_name or self.action_id or self.type or None
 
 

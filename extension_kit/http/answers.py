@@ -11,6 +11,7 @@ from urllib3 import HTTPHeaderDict
 
 from extension_kit.errors import GiveUp, NotReady, RetryLater
 from extension_kit.observability.redaction import redact_text
+from extension_kit.senders import REFUSES_CREDENTIALS
 from extension_kit.senders.excerpts import excerpt, retry_after
 from extension_kit.senders.http import MAX_RETRY_AFTER
 from extension_kit.senders.http_calls import Answer, CallFailed
@@ -20,7 +21,6 @@ MAX_ANSWER = 1024 * 1024
 
 _RETRIED = (408, 425, 429)  # and those from 500 on
 _ASKS_TO_WAIT = (429, 503)
-_REFUSES_CREDENTIALS = (401, 403)
 _LONG_WORDS = re.compile(r"[^\s/?&=:;,\"'{}\[\]\\]{16,}")  # of a request's body, such as keys
 
 
@@ -82,7 +82,7 @@ def failure(host: str, answer: Answer, secrets: set[str]) -> Exception:
     """
     said = redact_text(excerpt(answer.body, secrets) or "")
     status, says = answer.status, f": {said}" if said else ""
-    if status in _REFUSES_CREDENTIALS:
+    if status in REFUSES_CREDENTIALS:
         return NotReady(f"{host} refuses the credentials ({status}){says}")
     problem = f"{host} answered {status}{says}"
     if status in _ASKS_TO_WAIT:

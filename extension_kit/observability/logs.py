@@ -4,6 +4,9 @@ Fields of a line travel in the record as ``extra={"fields": {...}}``:
 
     logger.info("Starting extension http server", extra={"fields": {"port": 8080}})
 
+In JSON, a line has further fields beside them: those of the attempt during which it is written (``attempt_scope``), and
+those of a user's ``extra={...}``.
+
 The kit logs to the standard library's loggers like any library. Only its command line calls ``configure``.
 """
 
@@ -13,14 +16,19 @@ import functools
 import json
 import logging
 import math
+import os
 import re
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
-from typing import Literal, TextIO, TypeVar
+from typing import Any, Literal, TextIO, TypeVar
+
+from extension_kit.observability import attempt_scope
+from extension_kit.observability.redaction import Limits, redact
 
 T = TypeVar("T")
 Level = Literal["trace", "debug", "info", "warn", "error"]
@@ -49,6 +57,13 @@ _is_plain = re.compile(r"[!#-<>-\[\]-~]+").fullmatch  # visible ASCII without qu
 _encode = json.JSONEncoder(default=str, allow_nan=False, separators=(",", ":")).encode
 _encode_string = json.encoder.encode_basestring_ascii
 
+_EXTRA_LIMITS = Limits(2000, 100, 10, 20_000)
+_MOST_EXTRA = 50  # fields of a user in a line
+_FORMAT = "STEADYBIT_LOG_FORMAT"
+_FIRST = ("level", "time", "message")
+_BY_LOGGING = {*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"}
+"""Attributes of a log record that ``logging`` itself sets."""
+
 
 def configure(level: Level, fmt: Literal["text", "json"], color: bool | None, stream: TextIO | None = None) -> None:
     """Write all log records of the process to ``stream``, by default standard error.
@@ -59,11 +74,22 @@ def configure(level: Level, fmt: Literal["text", "json"], color: bool | None, st
     caller = _NUMBERS[level] <= logging.DEBUG
     color = stream.isatty() if color is None else color
     formatter = JsonFormatter(caller=caller) if fmt == "json" else TextFormatter(caller=caller, color=color)
+    attempt_scope.shows_log_context = fmt == "json"
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, LineHandler)]:
         root.removeHandler(handler)
     root.addHandler(LineHandler(stream, formatter))
     root.setLevel(_NUMBERS[level])
+
+
+def fatal_line(message: str) -> str:
+    """Return the line by which a process says why it cannot start, in the format of its log.
+
+    The format is that of the environment: the settings may be wrong.
+    """
+    if os.environ.get(_FORMAT, "").strip().lower() != "json":
+        return f"extension-kit: {message}"
+    return JsonFormatter().format(logging.LogRecord("extension_kit", logging.CRITICAL, "", 0, message, (), None))
 
 
 def catch_all() -> None:
@@ -108,11 +134,15 @@ class LineFormatter(logging.Formatter):
             self._second = (second, text)
         return text + _MILLISECONDS[millisecond]
 
+    def fields(self, record: logging.LogRecord, more: Mapping[str, str]) -> dict[str, object]:
+        """Return the fields of a record by name; ``more`` are fields placed after the record's own."""
+        own = getattr(record, "fields", None)
+        fields: dict[str, object] = {"caller": f"{record.filename}:{record.lineno}"} if self._caller else {}
+        return fields | ({**own, **more} if isinstance(own, Mapping) else dict(more))
+
     def line(self, record: logging.LogRecord, **more: str) -> str:
         """Format a record without a line break. ``more`` are fields placed after the record's own."""
-        own = getattr(record, "fields", None)
-        fields = {"caller": f"{record.filename}:{record.lineno}"} if self._caller else {}
-        fields |= {**own, **more} if isinstance(own, Mapping) else more
+        fields = self.fields(record, more)
         values = [self.string(value) if isinstance(value, str) else _json(value) for value in fields.values()]
         template = self.template(record.levelno, *map(str, fields))
         return template % (self.time(record.created), self.message(record.getMessage()), *values)
@@ -154,12 +184,31 @@ class TextFormatter(LineFormatter):
 class JsonFormatter(LineFormatter):
     """``{"level":"info","time":"2020-01-01T00:00:59.099Z","message":"...", ...fields}``.
 
-    An exception becomes the fields ``error`` and ``stack``. A field named like one of the first three gets the suffix
-    ``_``.
+    Times have three digits for milliseconds. An exception becomes the fields ``error`` and ``stack``. A field named
+    like one of the first three gets the suffix ``_``; so does one of a user that is named like one of the kit. Of
+    users' fields, values with names that sound secret are hidden, and long ones are cut.
     """
 
+    def time(self, seconds: float) -> str:
+        """Format Unix time as RFC 3339 in UTC with milliseconds."""
+        second, _, fraction = super().time(seconds).removesuffix("Z").partition(".")
+        return f"{second}.{fraction:0<3}Z"
+
+    def fields(self, record: logging.LogRecord, more: Mapping[str, str]) -> dict[str, object]:
+        """Return the fields of a record by name: the kit's, those of the attempt, and those of a user."""
+        fields = super().fields(record, more)
+        if (context := attempt_scope.context_of(record)) is not None:
+            of_attempt = {name: value for name, value in context._asdict().items() if value is not None}
+            fields = {f"{name}_" if name in of_attempt else name: value for name, value in fields.items()} | of_attempt
+        for given, value in _extra(record):
+            name = given
+            while name in fields or name in _FIRST:
+                name += "_"
+            fields[name] = value
+        return fields
+
     def _template(self, level: int, *names: str) -> str:
-        names = tuple(name + "_" if name in ("level", "time", "message") else name for name in names)
+        names = tuple(name + "_" if name in _FIRST else name for name in names)
         fields = (f",{_encode_string(name).replace('%', '%%')}:%s" for name in names)
         return f'{{"level":"{_of_level(level, _JSON_LEVELS)}","time":"%s","message":%s{"".join(fields)}}}'
 
@@ -196,6 +245,24 @@ class LineHandler(logging.StreamHandler[TextIO]):
             self.release()
 
 
+def _extra(record: logging.LogRecord) -> list[tuple[str, Any]]:
+    """Return the fields that a user gave by ``extra``."""
+    given = [(f"{name}", value) for name, value in vars(record).items() if name not in _BY_LOGGING]
+    of_user = [
+        (name, value)
+        for name, value in given
+        if not (name == "fields" and isinstance(value, Mapping)) and not isinstance(value, attempt_scope.LogContext)
+    ]
+    return [(name[: _EXTRA_LIMITS.characters], _shown(name, value)) for name, value in of_user[:_MOST_EXTRA]]
+
+
+def _shown(name: str, value: object) -> object:
+    try:
+        return redact({name: value}, _EXTRA_LIMITS).popitem()[1]
+    except Exception:  # of the value's own methods
+        return f"<{type(value).__name__}>"
+
+
 def _of_level(level: int, words: Mapping[int, T]) -> T:
     """Return the words of a level; custom levels use those of the next lower one."""
     return words[max((number for number in words if number <= level), default=TRACE)]
@@ -208,9 +275,11 @@ def _printable(text: str) -> str:
 
 
 def _json(value: object) -> str:
-    if value.__class__ is int or (value.__class__ is float and math.isfinite(value)):  # faster than the encoder
-        return repr(value)
-    try:
+    # Of keys that are no strings, NaN, reference cycles, depth, long integers, and of the value's own methods.
+    with suppress(Exception):
+        if value.__class__ is int or (value.__class__ is float and math.isfinite(value)):  # faster than the encoder
+            return repr(value)
         return _encode(value)
-    except (TypeError, ValueError, RecursionError):  # keys that are no strings, NaN, reference cycles, depth
+    with suppress(Exception):
         return _encode_string(repr(value))
+    return _encode_string(f"<{type(value).__name__}>")

@@ -29,6 +29,9 @@ DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 DELIVERED, FAILED, DEAD = "delivered", "failed", "dead"
 """State of a delivery after an attempt: delivered, to be attempted again, given up."""
 
+SUBSCRIPTIONS = "subscription"
+"""Label that all subscriptions share in the place of a listener's key, as their number is unbounded."""
+
 REQUEST_SECONDS = "extension_request_seconds"
 """Histogram from which the counters of received and refused events are derived: one write per request, not three."""
 
@@ -137,13 +140,14 @@ def describe(name: str, version: str, paths: Iterable[str], listeners: Iterable[
         name: name of the extension.
         version: version of the extension.
         paths: paths of event listeners.
-        listeners: keys of durable event listeners.
+        listeners: keys of durable event listeners, and ``SUBSCRIPTIONS`` where there may be some.
     """
     if _metrics is None:
         return
     _metrics.build.labels(name, version, importlib.metadata.version("extension-kit")).set(1)
     for path in paths:
-        _metrics.request_seconds.labels(path, 200)
+        for status in (200, 503):
+            _metrics.request_seconds.labels(path, status)
     for listener in listeners:
         _metrics.attempt_seconds.labels(_bounded(listener))
         for result in (DELIVERED, FAILED, DEAD):
@@ -222,8 +226,7 @@ def ended(part: str) -> None:
 
 
 def _bounded(listener: str) -> str:
-    """Return the label of a listener. Subscriptions share one, as their number is unbounded."""
-    return "subscription" if listener.startswith("subscription:") else listener
+    return SUBSCRIPTIONS if listener.startswith("subscription:") else listener
 
 
 def _use_given_directory() -> None:

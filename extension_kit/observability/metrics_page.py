@@ -22,8 +22,39 @@ _text = b""
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class Due(NamedTuple):
+    """Deliveries of a listener that are due.
+
+    Attributes:
+        listener: key of the listener, or the label of several.
+        number: of due deliveries, those that are being attempted included; at most 10,000.
+        oldest: seconds for which the oldest has waited for a worker; 0 if none waits.
+    """
+
+    listener: str
+    number: int
+    oldest: float
+
+
+class Room(NamedTuple):
+    """Room of the database, in bytes.
+
+    Attributes:
+        used: bytes that it takes on the disk.
+        limit: bytes above which old events are deleted (``EXTENSION_RETENTION_MEGABYTES``).
+        free: bytes that are left on the disk of a SQLite file; None: PostgreSQL.
+    """
+
+    used: int
+    limit: int
+    free: int | None
+
+
 class Backlog(NamedTuple):
-    """Deliveries that wait for their next attempt, or are in one, and events that are not filed yet."""
+    """Deliveries that wait for their next attempt, or are in one, and events that are not filed yet.
+
+    Beside them are the workers, the receivers that get no attempt for a while, and the room of the database.
+    """
 
     waiting: int
     oldest: float
@@ -31,6 +62,10 @@ class Backlog(NamedTuple):
     unfiled: int = 0
     oldest_unfiled: float = 0.0
     """Seconds since the oldest of the events was received; 0 if there is none."""
+    due: tuple[Due, ...] = ()
+    workers: int = 0
+    open_circuits: int = 0
+    room: Room | None = None
 
 
 _LATE = 10.0  # seconds
@@ -120,6 +155,8 @@ class _Shown:
             yield GaugeMetricFamily("extension_events_unfiled", unfiled, backlog.unfiled)
             age = "Seconds since the oldest of the events without deliveries came in."
             yield GaugeMetricFamily("extension_events_oldest_unfiled_seconds", age, backlog.oldest_unfiled)
+            yield from _due(backlog.due)
+            yield from _beside(backlog)
 
 
 def _counted() -> "Collector":
@@ -169,6 +206,42 @@ def _events(requests: "Metric") -> Iterator["Metric"]:
                 refused.add_metric((path, status), sample.value)
     yield received
     yield refused
+
+
+def _due(due: Iterable[Due]) -> Iterator["Metric"]:
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    number = GaugeMetricFamily(
+        "extension_deliveries_due",
+        "Deliveries whose time has come, or that are being attempted, counted up to 10,000 for each listener.",
+        labels=("listener",),
+    )
+    oldest = GaugeMetricFamily(
+        "extension_oldest_due_seconds",
+        "Seconds for which the oldest of the due deliveries has waited for a worker.",
+        labels=("listener",),
+    )
+    for each in due:
+        number.add_metric((each.listener,), each.number)
+        oldest.add_metric((each.listener,), each.oldest)
+    yield number
+    yield oldest
+
+
+def _beside(backlog: Backlog) -> Iterator["Metric"]:
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    living = "Workers that gave a sign of life in the last 20 seconds."
+    yield GaugeMetricFamily("extension_workers", living, backlog.workers)
+    resting = "Receivers that get no attempt for a while, because they failed or are not ready."
+    yield GaugeMetricFamily("extension_open_circuits", resting, backlog.open_circuits)
+    if room := backlog.room:
+        yield GaugeMetricFamily("extension_database_bytes", "Bytes that the database takes on its disk.", room.used)
+        limit = "Bytes above which old events are deleted (EXTENSION_RETENTION_MEGABYTES)."
+        yield GaugeMetricFamily("extension_database_limit_bytes", limit, room.limit)
+        if room.free is not None:
+            free = "Bytes that are left on the disk of the SQLite file."
+            yield GaugeMetricFamily("extension_database_free_bytes", free, room.free)
 
 
 def _said(status: int, text: str) -> Page:

@@ -92,7 +92,7 @@ class EventProtocol(Generic[S]):
     Args:
         source: the source of its events and the key of its subscriptions, such as ``croneye``.
         settings: a frozen dataclass of ``setting(...)`` fields, read from the environment.
-        routes: makes its routes, once in every process that serves.
+        routes: makes its routes, once in every process that serves; None: its events come by another way.
         names: patterns of the names of its events. Agents do not send them, so the registration document omits them.
         event: the class of its events, as listeners get them.
         tables: tables of its own.
@@ -115,7 +115,7 @@ class EventProtocol(Generic[S]):
 
     source: str
     settings: type[S]
-    routes: "Callable[[Kit, S], Routes]"
+    routes: "Callable[[Kit, S], Routes] | None" = None
     names: tuple[str, ...] = ()
     event: type[PublishedEvent] = PublishedEvent
     tables: "Tables | None" = None
@@ -157,9 +157,10 @@ class BoundProtocol(Generic[S]):
         """The source of the protocol's events."""
         return self.protocol.source
 
-    def make_routes(self, kit: "Kit") -> Routes:
-        """Make the protocol's routes."""
-        return self.protocol.routes(kit, self.settings)
+    def make_routes(self, kit: "Kit") -> Routes | None:
+        """Make the protocol's routes; None if it has none."""
+        make = self.protocol.routes
+        return None if make is None else make(kit, self.settings)
 
     def make_delivery_format(self, kit: "Kit") -> "DeliveryFormat | None":
         """Make the delivery format of the protocol's subscriptions; None if it has no subscriptions."""

@@ -4,8 +4,6 @@ Imported only for a durable listener, because its imports are large.
 """
 
 import logging
-import os
-import signal
 import threading
 import time
 from asyncio import AbstractEventLoop
@@ -13,31 +11,24 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection
-
 from extension_kit.deliveries.adoption import describe_orphans, orphans
-from extension_kit.deliveries.attempt_rows import latest
 from extension_kit.deliveries.backlog import read_backlog
 from extension_kit.deliveries.event_recorder import EventRecorder
-from extension_kit.deliveries.filing import Filing
-from extension_kit.deliveries.function_handlers import function_handlers, listeners_by_key
+from extension_kit.deliveries.function_handlers import listeners_by_key
 from extension_kit.deliveries.group_commit import GroupCommit
-from extension_kit.deliveries.handler import FindHandler, Handler
-from extension_kit.deliveries.hung_runs import HungRuns
 from extension_kit.deliveries.inbox import Inbox
 from extension_kit.deliveries.outbox import Outbox
 from extension_kit.deliveries.readiness import Readiness
 from extension_kit.deliveries.sender_pool import Senders
 from extension_kit.deliveries.state import States
 from extension_kit.deliveries.step_memory import find_step
-from extension_kit.deliveries.subscription_handlers import Circuits, target_handlers
-from extension_kit.deliveries.subscription_matching import matching, subscription_ref, wanted_names
-from extension_kit.deliveries.subscriptions import scopes
-from extension_kit.deliveries.target_listeners import made_targets, target_listener_handlers
+from extension_kit.deliveries.subscription_matching import matching, wanted_names
+from extension_kit.deliveries.target_listeners import made_targets
 from extension_kit.errors import StoreError
 from extension_kit.events.answers import Answer
 from extension_kit.events.event import FindStep
 from extension_kit.events.registry import Listener
+from extension_kit.observability import tracing
 from extension_kit.runtime.cached import Cached
 from extension_kit.runtime.contract import BoundProtocol
 from extension_kit.runtime.embedded import EmbeddedWorker
@@ -47,6 +38,7 @@ from extension_kit.runtime.kit import Kit
 from extension_kit.runtime.periodic import Intervals, PeriodicTasks
 from extension_kit.runtime.process_hooks import ProcessHooks
 from extension_kit.runtime.worker_hooks import WorkerHooks
+from extension_kit.runtime.worker_maker import WorkerMaker, end_process
 from extension_kit.settings.kit import Settings
 from extension_kit.store.database import Database
 from extension_kit.store.extension_tables import Tables
@@ -56,8 +48,6 @@ if TYPE_CHECKING:
     from extension_kit.engine.worker import DeliveryWorker
 
 logger = logging.getLogger("extension_kit.deliveries")
-
-_ATTEMPTS_KNOWN = 1000  # read by a starting worker, to know which listeners are quick
 
 
 class DurableRuntime:
@@ -72,7 +62,7 @@ class DurableRuntime:
         hooks: the hooks of the process; None: there are none.
 
     Raises:
-        ConfigurationError: the database's URL, the file of trusted authorities or the target of a listener cannot be
+        ConfigurationError: a database's URL, the file of trusted authorities or the target of a listener cannot be
             used.
         StoreError: the database cannot be used, or has to be upgraded first.
     """
@@ -89,17 +79,13 @@ class DurableRuntime:
     ) -> None:
         self._settings = settings
         self._listeners = listeners
-        self._protocols = protocols
         self.database = Database(settings.database_url, timeout=settings.store_timeout)
-        # No flush: a power failure may lose the end of an attempt; the delivery is then repeated (at-least-once).
-        self._unflushed = Database(settings.database_url, flush=False, timeout=settings.store_timeout)
         self.states = States(self.database, settings.retention_days)
         self.senders = Senders(settings)
-        self._targets = made_targets(listeners, self.senders)
-        self._circuits = Circuits.make()
+        targets = made_targets(listeners, self.senders)
         prepare(self.database, [each.protocol.tables for each in protocols if each.protocol.tables])
         self._outbox = outbox = Outbox(self.database, matching)
-        self._inbox = Inbox(self.database)
+        self._inbox = Inbox(self.database, keeps_traces=tracing.spans is not None)
         self._inbox.prepare()
         # A durable function is run for events that are filed, and so are those before them.
         self._remembers_steps = has_immediate
@@ -112,15 +98,27 @@ class DurableRuntime:
         self._commits: list[GroupCommit[Any, Any]] = [self.recorder]
         names = (name for each in protocols for name in each.protocol.names)
         self.kit = Kit.of(settings, self.database, self.senders, outbox, listeners, names)
-        self.backlog = Cached(partial(read_backlog, self.database, self._inbox))
+        of_listeners = partial(read_backlog, self.database, self._inbox, [listener.key for listener in listeners])
+        self.backlog = Cached(partial(of_listeners, settings.retention_megabytes))
         self.is_writable = Cached(partial(self._is_writable, attempts=False))
         self.is_deliverable = Cached(partial(self._is_writable, attempts=True))
         hooks = hooks or ProcessHooks(())
         self._periodic = PeriodicTasks(
-            self.kit, outbox, protocols, _end_process, intervals or Intervals(), ExtensionMetrics(hooks.hooks)
+            self.kit, outbox, protocols, end_process, intervals or Intervals(), ExtensionMetrics(hooks.hooks)
         )
         by_key = listeners_by_key(listeners)
         self.readiness = Readiness({key: listener.extension for key, listener in by_key.items()})
+        self._workers = WorkerMaker(
+            self.kit,
+            listeners,
+            protocols,
+            targets,
+            self._inbox,
+            outbox,
+            self.states,
+            self.readiness,
+            self.find_step,
+        )
         self.worker_hooks = WorkerHooks(hooks, self.readiness)
         self._embedded = EmbeddedWorker(
             self._begin_deliveries, settings.grace_period, self.worker_hooks.begin, self.worker_hooks.end
@@ -190,63 +188,17 @@ class DurableRuntime:
         if found:
             logger.warning("%s", describe_orphans(found, "which is not loaded here"))
 
+    def check_sessions(self) -> None:
+        """Check, before a worker starts, that it can keep the sessions that it needs.
+
+        Raises:
+            StoreError: it cannot, and the message names the setting.
+        """
+        self._workers.check_sessions()
+
     def worker(self, name: str, alive: Callable[[], None] | None = None) -> "DeliveryWorker":
         """Return a new delivery worker; ``run`` starts it, and ``alive`` gets its signs of life."""
-        # Imported here: most processes only take events.
-        from extension_kit.engine.worker import AsyncPool, DeliveryWorker
-
-        settings = self._settings
-        async_keys = [key for key, listener in listeners_by_key(self._listeners).items() if listener.is_async]
-        limit = settings.worker_async_attempts
-        hung_runs = HungRuns(max(limit // 2, 1), _end_process)
-        return DeliveryWorker(
-            self._unflushed,
-            self._find_handler(),
-            HungRuns(max(settings.worker_threads // 2, 1), _end_process),
-            threads=settings.worker_threads,
-            stalled_after=settings.stalled_after,
-            grace_period=settings.grace_period,
-            name=name,
-            tenants_of=self._tenants_of,
-            experience=self._experience,
-            alive=alive,
-            filing=self._filing(),
-            open_circuits=lambda: [*self.readiness.rests(), *self._circuits.open_circuits()],
-            readiness=self.readiness,
-            unwritten_state=self.states.unwritten,
-            async_pool=AsyncPool(async_keys, limit, hung_runs) if async_keys else None,
-        )
-
-    def _filing(self) -> Filing:
-        """Return the filing of the inbox. Its commits wait for the disk only where the inbox is another file."""
-        if self._inbox.has_own_file:
-            return Filing(Inbox(self._unflushed), self._outbox, self.database)
-        return Filing(Inbox(self._unflushed), Outbox(self._unflushed, matching), self._unflushed)
-
-    def _experience(self) -> list[tuple[str, float, bool]]:
-        with self._unflushed.read() as connection:
-            return latest(connection, _ATTEMPTS_KNOWN)
-
-    def _tenants_of(self, listeners: Sequence[str]) -> dict[str, str]:
-        with self._unflushed.read() as connection:
-            return scopes(connection, listeners)
-
-    def _find_handler(self) -> FindHandler:
-        """Return the finder of handlers for functions and subscriptions."""
-        views = {each.source: each.protocol.event for each in self._protocols}
-        formats = {each.source: made for each in self._protocols if (made := each.make_delivery_format(self.kit))}
-        of_targets = target_listener_handlers(
-            self._listeners, self._targets, self.senders, self._circuits, self.find_step, views
-        )
-        of_function = function_handlers(
-            self._listeners, self._settings.function_timeout, self.find_step, views, self.states.make, of_targets
-        )
-        of_subscription = target_handlers(self.senders, formats=formats, circuits=self._circuits)
-
-        def find(key: str, connection: Connection) -> Handler | None:
-            return (of_function if subscription_ref(key) is None else of_subscription)(key, connection)
-
-        return find
+        return self._workers.make(name, alive)
 
     def _is_writable(self, *, attempts: bool) -> bool:
         try:
@@ -292,11 +244,6 @@ class DurableRuntime:
         self.senders.close()
         self._inbox.close()
         self.database.dispose()
-
-
-def _end_process() -> None:
-    """End this process with SIGTERM; its supervisor starts another."""
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def prepare(database: Database, extensions: Sequence[Tables] = ()) -> None:

@@ -5,6 +5,7 @@ result of a function is shown until there is another, across restarts of the wor
 """
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -32,18 +33,25 @@ class ExtensionMetrics:
         self._texts: dict[Hook, bytes] = {}
         self._owners: dict[str, Hook] = {}
         self._failing: set[Hook] = set()
+        self._publishing = threading.Lock()
 
-    def collect(self) -> None:
-        """Call the functions and publish the metrics; where one fails, its last ones. The first failure is logged."""
-        for hook in self.hooks:
-            try:
-                self._texts[hook] = self._text(hook)
-                self._failing.discard(hook)
-            except Exception:
-                if hook not in self._failing:
-                    logger.exception("%s: %s failed, its last metrics are shown", hook.extension, hook)
-                self._failing.add(hook)
-        publish(b"".join(self._texts.values()))
+    def collect(self, hook: Hook) -> None:
+        """Call a function and publish all metrics; if it fails, its last ones. The first failure is logged.
+
+        Args:
+            hook: one of ``hooks``. Each has a thread of its own, as it may hang.
+        """
+        try:
+            text = self._text(hook)
+        except Exception:
+            if hook not in self._failing:
+                logger.exception("%s: %s failed, its last metrics are shown", hook.extension, hook)
+            self._failing.add(hook)
+            return
+        self._failing.discard(hook)
+        with self._publishing:
+            self._texts[hook] = text
+            publish(b"".join(self._texts[each] for each in self.hooks if each in self._texts))
 
     def _text(self, hook: Hook) -> bytes:
         from prometheus_client import generate_latest

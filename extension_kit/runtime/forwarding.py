@@ -33,7 +33,8 @@ class Forwarding:
     ) -> None:
         """Have a sender of the kit send a message for every event with a matching name: a durable listener.
 
-        The sender checks addresses, signs, heeds ``Retry-After``, and has circuit breakers, as for subscriptions.
+        The sender checks addresses, signs, heeds ``Retry-After``, and has circuit breakers, as for subscriptions. While
+        a receiver answers 401 or 403, its deliveries wait as after ``NotReady``.
 
         Args:
             event_names: as for ``listen_to``.
@@ -43,7 +44,7 @@ class Forwarding:
                 it, which every process calls at its start.
             make_message: makes the message for an event; None: there is nothing to send. Its exceptions make the
                 delivery a dead letter at once, except ``RetryLater`` and ``NotReady``.
-            sender: ``http``, ``email`` or ``amqp``.
+            sender: ``http``, ``email``, ``amqp`` or ``nats``.
             path: the path that agents send the events to; by default ``/events/`` and the name.
             restrict_to: as for ``listen_to``.
             retry: as for ``listen_to``.

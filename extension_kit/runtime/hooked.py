@@ -10,7 +10,11 @@ HookT = TypeVar("HookT", bound=Callable[[], object])
 
 
 class Hooked:
-    """The part of an extension that registers hooks."""
+    """The part of an extension that registers hooks: functions without arguments, plain or async.
+
+    Each decorator returns its function unchanged. It raises ``RegistrationError`` for one that takes arguments or is a
+    generator, and ``is_ready`` for the second of an extension.
+    """
 
     name: str
     registry: Registry
@@ -21,15 +25,6 @@ class Hooked:
         These are the workers and, if the extension has immediate listeners, the web processes. Several functions are
         called in the order in which they stand. An exception, or a call of more than 30 seconds, ends the process, and
         another is started.
-
-        Args:
-            function: plain or async, without arguments.
-
-        Returns:
-            The function, unchanged.
-
-        Raises:
-            RegistrationError: the function takes arguments, or is a generator.
         """
         self.registry.add_hook(Hook.of(function, self.name, "on_start"))
         return function
@@ -39,15 +34,6 @@ class Hooked:
 
         Several functions are called in the reverse order, in the rest of the grace period. An exception is logged; a
         function that takes longer is left behind.
-
-        Args:
-            function: plain or async, without arguments.
-
-        Returns:
-            The function, unchanged.
-
-        Raises:
-            RegistrationError: the function takes arguments, or is a generator.
         """
         self.registry.add_hook(Hook.of(function, self.name, "on_stop"))
         return function
@@ -58,15 +44,6 @@ class Hooked:
         It is first asked before the first delivery. It returns None or True if they can, or a text: the reason why
         not. False, an exception, and no answer within ten seconds mean no, too. Deliveries wait meanwhile, events are
         accepted, and ``/health/readiness`` is 503 with the reason.
-
-        Args:
-            function: plain or async, without arguments.
-
-        Returns:
-            The function, unchanged.
-
-        Raises:
-            RegistrationError: the function takes arguments, is a generator, or is the extension's second.
         """
         self.registry.add_hook(Hook.of(function, self.name, "is_ready"))
         return function
@@ -74,6 +51,7 @@ class Hooked:
     def metrics(self, function: HookT) -> HookT:
         """Have workers ask a function every five seconds for metrics, which ``/metrics`` shows beside the kit's.
 
+        It returns a list of metric families of ``prometheus_client.core``, of which no name begins with ``extension_``.
         That suits numbers that are read, such as sums of the state: every server and worker of one database shows the
         same. Numbers that a process counts are ordinary metrics of ``prometheus_client``, which need no function. While
         the function fails, its last result is shown.
@@ -82,17 +60,7 @@ class Hooked:
             >>> from prometheus_client.core import GaugeMetricFamily
             >>> @extension.metrics
             ... def pages() -> list[GaugeMetricFamily]:
-            ...     return [GaugeMetricFamily("oncall_pages", "Pages.", extension.state.sums()["pages"])]
-
-        Args:
-            function: plain or async, without arguments. It returns a list of metric families of
-                ``prometheus_client.core``, of which no name begins with ``extension_``.
-
-        Returns:
-            The function, unchanged.
-
-        Raises:
-            RegistrationError: the function takes arguments, or is a generator.
+            ...     return [GaugeMetricFamily("oncall_pages", "Pages.", extension.state.sums().get("pages", 0))]
         """
         self.registry.add_hook(Hook.of(function, self.name, "metrics"))
         return function

@@ -81,8 +81,8 @@ class PeriodicTasks:
         if database.is_sqlite:
             main = files_at(database.path).main
             self._repeat("file", intervals.file, partial(self._follow_file, main))
-        if self._metrics.hooks:
-            self._repeat("metrics", intervals.metrics, self._metrics.collect)
+        for hook in self._metrics.hooks:
+            self._repeat(f"{hook.extension}-metrics", intervals.metrics, partial(self._metrics.collect, hook))
         for bound in self._protocols:
             tasks = bound.protocol.tasks
             called = [f"{bound.source}-{getattr(task.run, '__name__', 'task')}" for task in tasks]

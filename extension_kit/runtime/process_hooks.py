@@ -58,6 +58,7 @@ class ProcessHooks:
         self._starts = [hook for hook in hooks if hook.kind == "on_start"]
         self._stops = [hook for hook in hooks if hook.kind == "on_stop"]
         self._started: set[str] = set()
+        self._hanging: dict[Hook, _Call] = {}
         self._lock = threading.Lock()
         self.has_started = threading.Event()
         if not self._starts:
@@ -80,11 +81,14 @@ class ProcessHooks:
 
         Raises:
             StartFailed: a function raised an exception, or took too long, as was logged; those after it were not
-                called.
+                called. One that took too long is not called again while it runs.
         """
         with self._lock:
             for hook in [each for each in self._starts if each.extension in extensions]:
-                answer = _call(hook, START_TIMEOUT, is_wanted)
+                call = self._hanging.pop(hook, None) or _Call(hook)
+                answer = call.wait(START_TIMEOUT, is_wanted)
+                if answer is None:
+                    self._hanging[hook] = call  # the next start waits for it, too, instead of calling once more
                 if not is_wanted():
                     return False
                 if answer is not True:
@@ -110,31 +114,36 @@ class ProcessHooks:
         with self._lock:
             for hook in reversed([each for each in self._stops if each.extension in self._started]):
                 self._stops.remove(hook)
-                answer = _call(hook, ends_at - time.monotonic(), always)
+                answer = _Call(hook).wait(ends_at - time.monotonic(), always)
                 if answer is None:
                     logger.warning("%s: %s did not return in time, and is left behind", hook.extension, hook)
                 elif isinstance(answer, BaseException):
                     logger.error("%s: %s raised %s", hook.extension, hook, problem_of(answer))
 
 
-def _call(hook: Hook, timeout: float, is_wanted: Callable[[], bool]) -> BaseException | Literal[True] | None:
-    """Call a hook in a thread: functions may hang. Return True, its exception, or None if it has not returned."""
-    answers: SimpleQueue[BaseException | Literal[True]] = SimpleQueue()
+class _Call:
+    """A call of a hook in a thread: functions may hang."""
 
-    def run() -> None:
+    def __init__(self, hook: Hook) -> None:
+        self._hook = hook
+        self._answers: SimpleQueue[BaseException | Literal[True]] = SimpleQueue()
+        threading.Thread(target=self._run, name=str(hook), daemon=True).start()
+
+    def _run(self) -> None:
         try:
-            hook.call()
+            self._hook.call()
         except BaseException as error:
-            answers.put(error)
+            self._answers.put(error)
         else:
-            answers.put(True)
+            self._answers.put(True)
 
-    ends_at = time.monotonic() + timeout
-    threading.Thread(target=run, name=str(hook), daemon=True).start()
-    while is_wanted():
-        try:
-            return answers.get(timeout=max(min(_LOOK, ends_at - time.monotonic()), 0.001))
-        except Empty:
-            if time.monotonic() >= ends_at:
-                break
-    return None
+    def wait(self, timeout: float, is_wanted: Callable[[], bool]) -> BaseException | Literal[True] | None:
+        """Return True once the function has returned, its exception, or None if it has done neither in time."""
+        ends_at = time.monotonic() + timeout
+        while is_wanted():
+            try:
+                return self._answers.get(timeout=max(min(_LOOK, ends_at - time.monotonic()), 0.001))
+            except Empty:
+                if time.monotonic() >= ends_at:
+                    break
+        return None

@@ -12,11 +12,14 @@ from extension_kit.events.names import STEADYBIT_EVENT_NAMES
 from extension_kit.events.receive import Receiver, Recorder
 from extension_kit.events.registration_document import serialize
 from extension_kit.events.registry import Registry
+from extension_kit.events.traced_receive import TracedReceiver
+from extension_kit.observability import tracing
 from extension_kit.runtime.basic_auth import BasicCredentials
 from extension_kit.runtime.cached import Cached
 from extension_kit.runtime.contract import BoundProtocol, Declarations, settings_classes
 from extension_kit.runtime.embedded import BackgroundStart
 from extension_kit.runtime.process_hooks import ProcessHooks
+from extension_kit.runtime.tracing import start_tracing
 from extension_kit.settings.declare import declarations
 from extension_kit.settings.environment import unknown_variables
 from extension_kit.settings.extension_settings import refuse_contradictions
@@ -74,6 +77,7 @@ class Service:
             StoreError: the database cannot be used, or has to be upgraded first.
         """
         settings = self.settings
+        start_tracing(self.name, self.version)
         # Events published by protocols are delivered to immediate listeners, too.
         delivered_to = [each for each in self.registry.listeners if self.protocols or not each.immediate]
         if self.durable and (delivered_to or self.protocols):
@@ -88,7 +92,10 @@ class Service:
                 extension.state.bind(self.runtime.states.reader(extension.name))
             if any(bound.protocol.delivery_format for bound in self.protocols):
                 self.registry.include_subscriptions(_CachedNames(self.runtime.wanted_names))
-        self.receiver = Receiver(
+        make_receiver: Callable[..., Receiver] = Receiver
+        if tracing.spans is not None:
+            make_receiver = partial(TracedReceiver, tracing.spans)
+        self.receiver = make_receiver(
             self.registry,
             settings.validation,
             settings.duplicate_window,

@@ -1,4 +1,4 @@
-"""Senders: make one attempt to deliver a message as a webhook, an e-mail or an AMQP message.
+"""Senders: make one attempt to deliver a message as a webhook, an e-mail, or a message of AMQP or NATS.
 
 They are independent of the database, the engine and listeners.
 """
@@ -10,13 +10,16 @@ Result = Literal["delivered", "failed", "refused", "not ready"]
 """A ``failed`` attempt may be repeated; a ``refused`` one is final; one of a function that is ``not ready`` does not
 count."""
 
+REFUSES_CREDENTIALS = (401, 403)
+"""Statuses of receivers that refuse the credentials: those of HTTP, of which AMQP has the second, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message to deliver.
 
     ``id`` is the same for every attempt of one delivery, so that receivers can detect duplicates. ``headers`` are those
-    of an HTTP request, an e-mail or an AMQP message: ASCII, one line each.
+    of an HTTP request, an e-mail or a message of AMQP or NATS: ASCII, one line each.
     """
 
     id: str

@@ -17,6 +17,7 @@ from extension_kit.senders.amqp_target import AmqpTarget, Broker, parse_broker_u
 from extension_kit.senders.excerpts import excerpt, reason
 from extension_kit.senders.idle_connections import IdleConnections, NoConnectionError, client_context, dial_first
 from extension_kit.senders.target_schema import check_headers, not_sent
+from extension_kit.senders.traced import traced
 
 if TYPE_CHECKING:
     from extension_kit.senders.amqp_connection import BrokerConnection
@@ -79,6 +80,7 @@ class AmqpSender:
         """Close the idle connections."""
         self._idle.close()
 
+    @traced("publish", {"messaging.system": "rabbitmq"}, with_headers=True)
     def send(self, target: dict[str, Any], message: Message) -> Outcome:
         """Make one attempt; it fails if the broker does not confirm the message in time."""
         try:

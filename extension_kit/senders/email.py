@@ -25,6 +25,7 @@ from extension_kit.senders.email_connection import MailConnection, Security
 from extension_kit.senders.excerpts import excerpt, reason
 from extension_kit.senders.idle_connections import IdleConnections, NoConnectionError, client_context
 from extension_kit.senders.target_schema import Target, check_headers, not_sent
+from extension_kit.senders.traced import traced
 
 MAX_RECIPIENTS = 100  # every server has to take so many (RFC 5321, section 4.5.3.1.8)
 _IDLE_CONNECTIONS, _IDLE_SECONDS = 4, 15.0
@@ -127,6 +128,7 @@ class EmailSender:
         """Close the idle connections."""
         self._idle.close()
 
+    @traced("send e-mail", {"network.protocol.name": "smtp"}, with_headers=False)
     def send(self, target: dict[str, Any], message: Message) -> Outcome:
         """Make one attempt, which ends within the timeout."""
         try:

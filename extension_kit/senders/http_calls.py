@@ -5,6 +5,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
+from functools import partial
 from http.client import HTTPException
 from importlib.metadata import version
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from extension_kit.senders.http_client import HttpAnswer, HttpClient, HttpReques
 from extension_kit.senders.http_target import PORTS
 from extension_kit.senders.idle_connections import NoConnectionError, client_context
 from extension_kit.senders.target_schema import is_header_name, is_host
+from extension_kit.senders.traced import traced_exchange
 
 USER_AGENT = f"extension-kit/{version('extension-kit')}"
 _IDLE_CONNECTIONS, _IDLE_SECONDS = 100, 15.0
@@ -77,7 +79,7 @@ def exchange(client: HttpClient, request: HttpRequest, *, limit: int | None = No
         CallFailed: no answer came.
     """
     try:
-        return client.ask(request) if limit is None else client.fetch(request, limit)
+        return traced_exchange(client.ask if limit is None else partial(client.fetch, limit=limit), request)
     except NotAllowedError as error:
         raise CallFailed(str(error), may_repeat=False) from error
     except UnresolvedError as error:

@@ -24,6 +24,7 @@ from extension_kit.events.registry import Route
 from extension_kit.events.request_headers import parse_timeout, request_id
 from extension_kit.observability import metrics
 from extension_kit.observability.access_log import AccessLog
+from extension_kit.observability.tracing import as_trace_context
 from extension_kit.runtime import gc_tuning
 from extension_kit.runtime.service import Service
 from extension_kit.server.answers_to_loop import AnswersToLoop
@@ -114,6 +115,8 @@ class AsgiApplication:
         """
         if (route := self._route(path)) is None:
             return None
+        if self._service.receiver.takes_trace_contexts and b"traceparent" in headers:  # each is sent once
+            return None
         if self._credentials is not None:
             authorization = headers.get(b"authorization", b"").decode("latin-1")
             if not self._credentials.admit(authorization):
@@ -173,12 +176,14 @@ class AsgiApplication:
     async def _receive(self, route: Route, exchange: Exchange) -> Answer:
         given = exchange.header(b"request-timeout") or exchange.header(b"x-request-timeout")
         timeout = (parse_timeout(given) if given else None) or self._timeout
-        outcome = self._service.receiver.receive(
+        receiver = self._service.receiver
+        outcome = receiver.receive(
             route,
             exchange.body,
             exchange.header(b"content-type"),
             time.monotonic() + timeout,
             self._tasks.submit,
+            _trace_context(exchange) if receiver.takes_trace_contexts else "",
         )
         if not isinstance(outcome, Pending):
             return outcome
@@ -186,6 +191,10 @@ class AsgiApplication:
         if answer is TIMEOUT and (hold := exchange.keep_room()) is not None:
             outcome.when_ended(lambda _: hold.release())  # the function still uses the body
         return answer
+
+
+def _trace_context(exchange: Exchange) -> str:
+    return as_trace_context(exchange.header(b"traceparent"), exchange.header(b"tracestate"))
 
 
 def failed_to_load(reason: str) -> Application:

@@ -132,6 +132,7 @@ class Server(BaseApplication):
             is_first=worker.age == 1,
             reload=self._reload,
             has_health_port=self._health_port is not None,
+            delivers=self._worker_process is not None,
             listening_on=self._listening_on,
             notify=worker.notify,
         )

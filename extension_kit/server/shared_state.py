@@ -4,6 +4,7 @@ The arbiter must not open the database: it forks, and neither SQLite's locks nor
 So the web processes write the delivery backlog here every few seconds, and the health port reads it.
 """
 
+import json
 import mmap
 import os
 import struct
@@ -11,18 +12,17 @@ import threading
 import time
 from zlib import crc32
 
-from extension_kit.observability.metrics_page import Backlog, ReadBacklog
+from extension_kit.observability.metrics_page import Backlog, Due, ReadBacklog, Room
 
 START_AGAIN = os.EX_TEMPFAIL
 """Exit code of a web process that could not use the database or call its hooks, and is to be started again."""
 
 _SLOTS = 1024  # more than there are web processes, even while a reload replaces them
 _HAS_FAILED, _HAS_DURABLE, _HAS_SERVED = range(_SLOTS, _SLOTS + 3)
-_FIELDS = struct.Struct("=dQdQd")  # monotonic time of reading it, deliveries, seconds, events, seconds
-_CHECKSUM = struct.Struct("=L")
-_BACKLOG = slice(_SLOTS + 8, _SLOTS + 8 + _FIELDS.size + _CHECKSUM.size)
-_LENGTH = struct.Struct("=LL")  # bytes of the reasons, their checksum
-_REASONS_AT = _BACKLOG.stop
+_LENGTH = struct.Struct("=LL")  # bytes of a text, their checksum
+_BACKLOG_AT = _SLOTS + 8
+_BACKLOG_SIZE = 256 * 1024  # more than 52 keys of 255 characters take
+_REASONS_AT = _BACKLOG_AT + _LENGTH.size + _BACKLOG_SIZE
 _REASONS_SIZE = 4096
 
 _INTERVAL = 3.0  # seconds between two readings of the backlog
@@ -72,10 +72,14 @@ class SharedState:
         """Return the delivery backlog; None without durable listeners, or if nobody could read it for 30 s."""
         if not self.has_durable_listeners or (found := self._last_backlog()) is None:
             return None
-        age, (waiting, oldest, unfiled, oldest_unfiled) = found
+        age, last = found
         if age >= _MAX_AGE:
             return None
-        return Backlog(waiting, oldest + age if waiting else 0.0, unfiled, oldest_unfiled + age if unfiled else 0.0)
+        return last._replace(
+            oldest=last.oldest + age if last.waiting else 0.0,
+            oldest_unfiled=last.oldest_unfiled + age if last.unfiled else 0.0,
+            due=tuple(each._replace(oldest=each.oldest + age if each.oldest else 0.0) for each in last.due),
+        )
 
     def refresh_backlog(self, read_backlog: ReadBacklog, interval: float = 0.0) -> None:
         """Read the backlog and write it down, unless another process has done so less than ``interval`` seconds ago.
@@ -86,23 +90,15 @@ class SharedState:
         if found is not None and found[0] < interval:
             return
         if (backlog := read_backlog()) is not None:
-            fields = _FIELDS.pack(time.monotonic(), *backlog)
-            self._bytes[_BACKLOG] = fields + _CHECKSUM.pack(crc32(fields))
+            self._write(_BACKLOG_AT, json.dumps([time.monotonic(), backlog]).encode())
 
     def set_reasons(self, reasons: str) -> None:
         """Write down why functions of the worker are not ready, a line for each; only the arbiter does."""
-        text = reasons.encode()[:_REASONS_SIZE]
-        begin = _REASONS_AT + _LENGTH.size
-        self._bytes[_REASONS_AT : begin + len(text)] = _LENGTH.pack(len(text), crc32(text)) + text
+        self._write(_REASONS_AT, reasons.encode()[:_REASONS_SIZE])
 
     def reasons(self) -> list[str]:
         """Return why functions of the worker are not ready, a line for each; none while these are being written."""
-        begin = _REASONS_AT + _LENGTH.size
-        length, checksum = _LENGTH.unpack(self._bytes[_REASONS_AT:begin])
-        text = self._bytes[begin : begin + length]
-        if not self.has_durable_listeners or crc32(text) != checksum:
-            return []
-        return text.decode(errors="replace").splitlines()
+        return self._read(_REASONS_AT).decode(errors="replace").splitlines() if self.has_durable_listeners else []
 
     def keep_backlog_fresh(self, read_backlog: ReadBacklog) -> None:
         """Read the backlog now, and again every few seconds in a daemon thread, until this web process ends."""
@@ -120,9 +116,27 @@ class SharedState:
 
     def _last_backlog(self) -> tuple[float, Backlog] | None:
         """Return the last backlog and its age in seconds; None before the first, or while one is being written."""
-        record = self._bytes[_BACKLOG]
-        fields = record[: _FIELDS.size]
-        if _CHECKSUM.pack(crc32(fields)) != record[_FIELDS.size :]:
+        if not (text := self._read(_BACKLOG_AT)):
             return None
-        read_at, *numbers = _FIELDS.unpack(fields)
-        return time.monotonic() - read_at, Backlog(*numbers)
+        read_at, (waiting, oldest, unfiled, oldest_unfiled, due, workers, circuits, room) = json.loads(text)
+        found = Backlog(
+            waiting,
+            oldest,
+            unfiled,
+            oldest_unfiled,
+            tuple(Due(*each) for each in due),
+            workers,
+            circuits,
+            Room(*room) if room else None,
+        )
+        return time.monotonic() - read_at, found
+
+    def _write(self, at: int, text: bytes) -> None:
+        self._bytes[at : at + _LENGTH.size + len(text)] = _LENGTH.pack(len(text), crc32(text)) + text
+
+    def _read(self, at: int) -> bytes:
+        """Return the text that was written; empty before the first, or while one is being written."""
+        begin = at + _LENGTH.size
+        length, checksum = _LENGTH.unpack(self._bytes[at:begin])
+        text = self._bytes[begin : begin + length]
+        return text if crc32(text) == checksum else b""

@@ -19,6 +19,7 @@ from uvicorn_worker import UvicornWorker
 from extension_kit.errors import ConfigurationError, StoreError
 from extension_kit.events.registration_document import list_warnings
 from extension_kit.loading import folder_of, open_service
+from extension_kit.observability.logs import fatal_line
 from extension_kit.observability.revision import find_revision
 from extension_kit.runtime.process_hooks import StartFailed
 from extension_kit.runtime.service import Service
@@ -83,6 +84,7 @@ class WebProcess:
         is_first: True for the first process of the server, which logs what is served.
         reload: a handler file that cannot be loaded is answered with 500 until it has changed.
         has_health_port: True if the arbiter serves readiness and metrics, for which it needs the backlog.
+        delivers: True if a delivery worker runs beside the web processes.
         listening_on: description of the port for the log.
         notify: tells the arbiter that this process lives.
     """
@@ -92,6 +94,7 @@ class WebProcess:
     is_first: bool
     reload: bool
     has_health_port: bool
+    delivers: bool
     listening_on: str
     notify: Callable[[], None]
 
@@ -103,6 +106,8 @@ class WebProcess:
         """
         try:
             service = open_service(targets, settings)
+            if self.delivers and service.runtime is not None and not self.shared.has_served:
+                service.runtime.check_sessions()
             application = AsgiApplication(service, on_ready=self._on_ready)
         except (ConfigurationError, StoreError) as error:
             if isinstance(error, StoreError) and self.shared.has_served:
@@ -147,7 +152,7 @@ class WebProcess:
 
     def _end_server(self, error: ConfigurationError | StoreError) -> NoReturn:
         if self.shared.is_first_failure():
-            print(f"extension-kit: {error}", file=sys.stderr, flush=True)
+            print(fatal_line(str(error)), file=sys.stderr, flush=True)
         _exit_at_once(Arbiter.APP_LOAD_ERROR)
 
     def _announce(self, service: Service, target: str) -> None:

@@ -33,6 +33,15 @@ def _database_url(text: str) -> str:
 DATABASE_URL = Kind(_database_url, _DATABASE_URLS)
 
 
+def _postgresql_url(text: str) -> str:
+    if text.startswith("sqlite:"):
+        raise ValueError(text)
+    return _database_url(text)
+
+
+POSTGRESQL_URL = Kind(_postgresql_url, "postgresql://USER:PASSWORD@HOST/DATABASE (in the password, @ is %40)")
+
+
 def _mailbox(text: str) -> str:
     """Return the text if it has the form of an e-mail sender. Mail servers may still refuse it."""
     if not re.fullmatch(r"[^\s@<>]+@[^\s@<>]+|[^<>]*<[^\s@<>]+@[^\s@<>]+>", text) or not text.isprintable():

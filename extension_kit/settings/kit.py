@@ -33,6 +33,7 @@ from extension_kit.settings.kinds import (
     LOGIN_PASSWORD,
     MAILBOX,
     NETWORKS,
+    POSTGRESQL_URL,
     PROXY_URL,
 )
 
@@ -163,6 +164,10 @@ class Settings:
     database_url: str = _DATABASE.setting(
         "EXTENSION_DATABASE_URL", "sqlite:///./extension.db", DATABASE_URL,
         "URL of the database for events and deliveries of durable listeners.", secret=True)
+    database_direct_url: str = _DATABASE.setting(
+        "EXTENSION_DATABASE_DIRECT_URL", "", POSTGRESQL_URL,
+        "URL of the same PostgreSQL database without the pooler that EXTENSION_DATABASE_URL leads through. Workers "
+        "need it where the pooler gives each transaction another session.", secret=True, acts_in=(WORKER, WSGI))
     store_timeout: float = _DATABASE.setting(
         "EXTENSION_STORE_TIMEOUT", 5.0, seconds(0.5, 60),
         "Seconds after which a database that does not answer counts as unavailable: events are then answered 503.")
@@ -296,6 +301,8 @@ class Settings:
             yield f"{password} is not set: it must be provided with {user}"
         if self.basic_password and not self.basic_username:
             yield f"{user} is not set: it must be provided with {password}"
+        if self.database_direct_url and self.database_url.startswith("sqlite:"):
+            yield "EXTENSION_DATABASE_DIRECT_URL is set, but EXTENSION_DATABASE_URL is not, or names a SQLite file"
         if self.smtp_host and not self.smtp_sender:
             yield "EXTENSION_SMTP_SENDER is not set: it must be provided with EXTENSION_SMTP_HOST"
         if self.smtp_username and not self.smtp_password:

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -16,8 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from extension_kit.errors import StoreUnavailable
 from extension_kit.store import deadline, postgresql, sqlite, version
-from extension_kit.store.engines import READING, postgresql_engine, sqlite_engine
+from extension_kit.store.connector import Connector
+from extension_kit.store.engines import READING, PostgresqlEngine, postgresql_engine, sqlite_engine
 from extension_kit.store.errors import translate
+from extension_kit.store.postgresql import BoundedConnection
 from extension_kit.store.room import check_room, has_plenty
 from extension_kit.store.silence import Silence
 from extension_kit.store.spare_connection import SpareConnection
@@ -28,9 +31,10 @@ _ROOM_KNOWN = 0.1  # seconds for which plenty of room is remembered
 
 
 class _Process(NamedTuple):
-    """Objects of one process, useless in the processes it forks."""
+    """Objects of one process, useless in the processes it forks; the connector is PostgreSQL's."""
 
     engine: Engine
+    connector: Connector | None
     spare: SpareConnection
     write_lock: AbstractContextManager[None]
 
@@ -88,6 +92,21 @@ class Database:
     def engine(self) -> Engine:
         """SQLAlchemy's engine of this process, for uses beside ``transaction`` and ``read``."""
         return self._process().engine
+
+    @property
+    def is_pooled(self) -> bool:
+        """True once this process has found out, by a connection, that a pooler is between it and PostgreSQL."""
+        connector = self._process().connector
+        return connector is not None and connector.is_pooled
+
+    def open_session(self) -> BoundedConnection:
+        """Open a connection to PostgreSQL with a session of its own also behind a pooler, for locks and notifications.
+
+        Raises:
+            StoreError: the database cannot be used, or a pooler shares sessions between transactions.
+        """
+        with self._understood(None):
+            return self._sessions.connect_alone()
 
     def create(self) -> None:
         """Create the file of a SQLite database, unless it exists.
@@ -210,6 +229,10 @@ class Database:
             process.spare.close()
             process.engine.dispose()
 
+    @cached_property
+    def _sessions(self) -> PostgresqlEngine:
+        return postgresql_engine(self.url, flush=self.flush, timeout=self.timeout, session={})
+
     def _process(self) -> _Process:
         """Return the objects of this process. Those of other processes are left alone: they must not be closed here."""
         pid = os.getpid()
@@ -220,10 +243,10 @@ class Database:
             engine = sqlite_engine(self.path, watch, flush=self.flush)
             # A commit to a removed file is lost.
             spare = SpareConnection(engine, after_commit=watch.glance)
-            made = _Process(engine, spare, _WriteLock(self.path, self.name))
+            made = _Process(engine, None, spare, _WriteLock(self.path, self.name))
         else:
-            engine = postgresql_engine(self.url, flush=self.flush, timeout=self.timeout)
-            made = _Process(engine, SpareConnection(engine, postgresql.is_gone), nullcontext())
+            engine, connector = postgresql_engine(self.url, flush=self.flush, timeout=self.timeout)
+            made = _Process(engine, connector, SpareConnection(engine, postgresql.is_gone), nullcontext())
         return self._processes.setdefault(pid, made)
 
     @contextmanager

@@ -1,15 +1,19 @@
 """SQLAlchemy's engines for both stores, with a timeout for every wait."""
 
 import sqlite3
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import URL, Connection, Engine, FromClause, QueuePool, create_engine, event
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.exc import DisconnectionError
 
-from extension_kit.store import deadline, postgresql, sqlite
+from extension_kit.store import deadline, sqlite
+from extension_kit.store.connector import Connector
+from extension_kit.store.postgresql import BoundedConnection, is_gone
+from extension_kit.store.session_settings import SessionSettings
 from extension_kit.store.sqlite_file import FileWatch
 
 _POOL: dict[str, Any] = {
@@ -28,16 +32,18 @@ _POSTGRESQL = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
 }
-_POSTGRESQL_OPTIONS = (
-    "-c statement_timeout=30s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
-    r" -c default_transaction_isolation=read\ committed"
+_SETTINGS = {
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+    "timezone": "UTC",
+    "default_transaction_isolation": "read committed",
     # Plans are kept while tables grow: a plan made for empty tables would scan them whole for ever.
-    " -c enable_seqscan=off"
+    "enable_seqscan": "off",
     # PostgreSQL compiles statements of a high estimated cost; for ours that takes longer than running them.
-    " -c jit=off"
-)
+    "jit": "off",
+}
 _LOCK_SHARE = 0.8  # of the transaction timeout; the rest is for the error that names the lock
-_UNFLUSHED = " -c synchronous_commit=off"
+_UNFLUSHED = {"synchronous_commit": "off"}
 
 READING: dict[str, dict[str, Any]] = {
     "sqlite": {"extension_kit_reads": True},
@@ -78,30 +84,52 @@ def sqlite_engine(path: Path, watch: FileWatch, *, flush: bool) -> Engine:
     return engine
 
 
-def postgresql_engine(url: URL, *, flush: bool, timeout: float) -> Engine:
+class PostgresqlEngine(NamedTuple):
+    """An engine for PostgreSQL, and the connector that makes its connections."""
+
+    engine: Engine
+    connector: Connector
+
+    def connect_alone(self) -> BoundedConnection:
+        """Make a connection that is none of the engine's pool, as the connector does.
+
+        Raises:
+            psycopg.OperationalError: it failed.
+        """
+        return self.connector.connect(**self.engine.dialect.create_connect_args(self.engine.url)[1])
+
+
+def postgresql_engine(
+    url: URL, *, flush: bool, timeout: float, session: Mapping[str, str] | None = None
+) -> PostgresqlEngine:
     """Make an engine for PostgreSQL; options in the URL's query override our own.
 
     Args:
         url: of the database.
         flush: True: a commit waits for the disk.
         timeout: seconds for a transaction.
+        session: None: behind a connection pooler, transactions may have different sessions. Else further settings of
+            connections that keep their session, which override those of the URL.
     """
     ours = {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
-    locks = f"-c lock_timeout={max(int(timeout * _LOCK_SHARE * 1000), 1)}ms"
-    options = f"{_POSTGRESQL_OPTIONS} {locks}{'' if flush else _UNFLUSHED} {url.query.get('options', '')}"
+    locks = {"lock_timeout": f"{max(int(timeout * _LOCK_SHARE * 1000), 1)}ms"}
+    given = str(url.query.get("options", ""))
+    further = SessionSettings(session or {}).options
+    settings = SessionSettings({**_SETTINGS, **locks, **({} if flush else _UNFLUSHED)}, f"{given} {further}")
+    connector = Connector(settings, keeps_session=session is not None)
     engine = create_engine(
-        url.update_query_dict({**ours, "options": options}),
+        url.difference_update_query(["options"]).update_query_dict(ours),
         isolation_level="READ COMMITTED",
         **_POOL,
     )
 
     @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> postgresql.BoundedConnection:
-        return postgresql.connect(*arguments, **options)
+    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> BoundedConnection:
+        return connector.connect(**options)
 
     @event.listens_for(engine, "checkout")
     def check(driver: Any, record: Any, proxy: Any) -> None:
-        if postgresql.is_gone(driver):
+        if is_gone(driver):
             raise DisconnectionError  # the pool makes another
 
-    return engine
+    return PostgresqlEngine(engine, connector)

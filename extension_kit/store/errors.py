@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from extension_kit.errors import OlderSchema, StoreError, StoreFull, StoreSilent, StoreUnavailable
-from extension_kit.store.postgresql import PooledServer, Silent
+from extension_kit.store.postgresql import PoolerUnfit, Silent
 from extension_kit.store.sqlite_file import FileLost
 
 
@@ -57,8 +57,8 @@ _POSTGRESQL = {
 }
 _SAID_CHARACTERS = 300
 
-# PgBouncer's answer to the settings of a session, which it cannot keep apart from those of others.
-_BY_POOLER = re.compile("unsupported startup parameter", re.IGNORECASE)
+# PgBouncer's answer with pool_mode=statement to the beginning of a transaction.
+_BY_STATEMENTS = re.compile("transaction blocks not allowed|statement pooling mode", re.IGNORECASE)
 
 
 def translate(error: Exception, database: str) -> StoreError | None:
@@ -123,10 +123,12 @@ def _of_postgresql(error: psycopg.Error, database: str) -> StoreError | None:
         )
     state = error.sqlstate or ""
     said = _said(error)
-    if isinstance(error, PooledServer) or _BY_POOLER.search(said):
+    if isinstance(error, PoolerUnfit):
+        return StoreError(f"The database {database} is behind a connection pooler: {said}")
+    if _BY_STATEMENTS.search(said):
         return StoreError(
-            f"The database {database} is behind PgBouncer or another connection pooler, which is not supported: "
-            f"name the host and port of the PostgreSQL server itself ({said})"
+            f"The database {database} is behind a connection pooler that allows no transactions ({said}): give it "
+            "pool_mode=transaction or pool_mode=session, or name the PostgreSQL server itself"
         )
     if not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         state = "08"

@@ -2,23 +2,28 @@
 
 import select
 import time
-from collections.abc import Generator, Sequence
-from typing import Any, LiteralString
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, ClientCursor, Connection, generators
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from extension_kit.store import deadline
 
+C = TypeVar("C", bound="BoundedConnection")
+
 _SHORTEST_CONNECT = 2  # seconds; libpq rounds fewer up to 2
+_READ_COMMITTED = b"SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 
 class Silent(psycopg.OperationalError):
     """The server has not answered in time. The connection has been closed."""
 
 
-class PooledServer(psycopg.OperationalError):
-    """The connection leads to a connection pooler instead of a server."""
+class PoolerUnfit(psycopg.OperationalError):
+    """The connection leads to a connection pooler that cannot be used for this; the message has the remedy."""
 
 
 class BoundedConnection(Connection[Any]):
@@ -37,6 +42,26 @@ class BoundedConnection(Connection[Any]):
         return super().wait(_until(limit.end(), limit.seconds, gen, self), *arguments, **options)
 
 
+class PooledConnection(BoundedConnection):
+    """A connection to a pooler: its settings are given with each transaction, in the message that begins it."""
+
+    begin_with = b""
+    """The statements that give them."""
+
+    def execute_alone(self, statement: LiteralString, values: Sequence[Any]) -> None:
+        """Execute one statement in a transaction of its own, in one message, which is one transaction."""
+        text = ClientCursor(self).mogrify(statement, values).encode(self.info.encoding)
+        self.execute(b"; ".join((_READ_COMMITTED, self.begin_with, text)))
+
+    def _start_query(self) -> Generator[Any, Any, None]:
+        if self.autocommit or self.pgconn.transaction_status != TransactionStatus.IDLE:
+            return
+        self.pgconn.send_query(b"; ".join((self._get_tx_start_command(), self.begin_with)))
+        *_, last = yield from generators.execute(self.pgconn)
+        if last.status == ExecStatus.FATAL_ERROR:
+            raise error_from_result(last, encoding=self.info.encoding)
+
+
 class BoundedAsyncConnection(AsyncConnection[Any]):
     """A bounded connection for asyncio, with one limit for each answer."""
 
@@ -53,34 +78,28 @@ class BoundedAsyncConnection(AsyncConnection[Any]):
         return await super().wait(bounded, *arguments, **options)
 
 
-def connect(*arguments: Any, **options: Any) -> BoundedConnection:
-    """Connect, as ``psycopg.connect`` does, within the limit of the thread.
+def opened(kind: type[C], arguments: Mapping[str, Any]) -> C:
+    """Open a connection of a class, as ``psycopg.connect`` does, within the limit of the thread.
 
     Raises:
         psycopg.OperationalError: the connection failed.
         Silent: there is no time left.
-        PooledServer: a connection pooler answered.
     """
     limit = deadline.limit()
     if not (left := limit.left()):
         raise Silent(f"no answer within {limit.seconds:g} s")
-    most = min(int(options.get("connect_timeout") or left), left)
-    connection = BoundedConnection.connect(
-        *arguments, **{**options, "connect_timeout": max(int(most), _SHORTEST_CONNECT)}
-    )
-    try:
-        _refuse_pooler(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    most = min(int(arguments.get("connect_timeout") or left), left)
+    return kind.connect(**{**arguments, "connect_timeout": max(int(most), _SHORTEST_CONNECT)})
 
 
 def execute_alone(connection: Connection[Any], statement: LiteralString, values: Sequence[Any]) -> None:
     """Execute one statement in a transaction of its own, which takes one round trip instead of three."""
     connection.autocommit = True
     try:
-        connection.execute(statement, values)
+        if isinstance(connection, PooledConnection):
+            connection.execute_alone(statement, values)
+        else:
+            connection.execute(statement, values)
     finally:
         if not connection.closed:
             connection.autocommit = False
@@ -96,18 +115,6 @@ def is_gone(connection: Connection[Any]) -> bool:
     except psycopg.Error:
         return True
     return False
-
-
-def _refuse_pooler(connection: BoundedConnection) -> None:
-    """Refuse a connection pooler, by comparing the session's number with the one in the greeting.
-
-    A pooler makes up the number in its greeting to clients.
-    """
-    connection.autocommit = True  # the query must not begin a transaction
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    connection.autocommit = False
-    if row is not None and row[0] != connection.info.backend_pid:
-        raise PooledServer("the session is another one's")
 
 
 def _until(end: float, seconds: float, generator: Any, connection: Any) -> Generator[Any, Any, Any]:

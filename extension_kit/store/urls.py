@@ -17,7 +17,7 @@ _INSTEAD = {
     "schema": _SCHEMA,
     "currentSchema": _SCHEMA,
     "search_path": _SCHEMA,
-    "pgbouncer": "leave it out, and name the server itself, as PgBouncer is not supported",
+    "pgbouncer": "leave it out, as poolers are recognised",
     "ssl": "write ?sslmode=require",
 }
 _SEVERAL_HOSTS = "postgresql://USER:PASSWORD@/DATABASE?host=HOST1:PORT1&host=HOST2:PORT2"

@@ -5,7 +5,7 @@ from extension_kit.errors import NewerSchema, OlderSchema
 TABLE = "extension_kit_version"
 """Table that stores the version; its name is our own, because other software may share the database."""
 
-LATEST = "0007"
+LATEST = "0008"
 """The newest version: the newest file in ``migrations/versions``."""
 
 

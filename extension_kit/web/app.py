@@ -29,7 +29,12 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
         service: the extensions to serve.
         embed_worker: True makes the deliveries of durable listeners in this process, from its first request on; a
             thread started earlier would not survive the fork of a server that preloads the application.
+
+    Raises:
+        StoreError: the database cannot be used for making deliveries.
     """
+    if embed_worker and service.runtime is not None:
+        service.runtime.check_sessions()
     app = Flask("extension_kit", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -45,7 +50,7 @@ def create_app(service: Service, *, embed_worker: bool = True) -> Flask:
     runtime = service.runtime
     routes = service.registry.routes
     metrics.start()
-    metrics.describe(service.name, service.version, routes, runtime.keys if runtime else ())
+    metrics.describe(service.name, service.version, routes, [*runtime.keys, metrics.SUBSCRIPTIONS] if runtime else ())
 
     @app.get("/metrics")
     def show_metrics() -> Response:

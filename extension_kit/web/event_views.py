@@ -8,9 +8,11 @@ from typing import Any
 from flask import Blueprint, Flask, Response, request
 
 from extension_kit.events.answers import Answer, too_large
-from extension_kit.events.pending import ImmediateRun, Pending
+from extension_kit.events.pending import Pending
+from extension_kit.events.receive import Start
 from extension_kit.events.registry import Route
 from extension_kit.events.request_headers import deadline_after, parse_timeout
+from extension_kit.observability.tracing import as_trace_context
 from extension_kit.runtime.service import Service
 from extension_kit.web.bodies import read_body
 from extension_kit.web.fast_path import FastRoute
@@ -61,22 +63,28 @@ def _view(service: Service, route: Route) -> Callable[[], Response]:
 
 def _answer_event(service: Service, route: Route, environ: Mapping[str, Any], body: bytes) -> Answer:
     timeout = parse_timeout(environ.get("HTTP_REQUEST_TIMEOUT") or environ.get("HTTP_X_REQUEST_TIMEOUT") or "")
-    outcome = service.receiver.receive(
+    receiver = service.receiver
+    outcome = receiver.receive(
         route,
         body,
         environ.get("CONTENT_TYPE", ""),
         deadline_after(timeout) if timeout else None,
         # Without a time limit the request's own thread runs the functions; only another thread can enforce a limit.
         _after(service.hooks.has_started, service.pool.submit if timeout or service.runtime else _run_here),
+        _trace_context(environ) if receiver.takes_trace_contexts else "",
     )
     return outcome.wait(timeout) if isinstance(outcome, Pending) else outcome
 
 
-def _after(has_started: Signal, start: Callable[[ImmediateRun], bool]) -> Callable[[ImmediateRun], bool]:
+def _trace_context(environ: Mapping[str, Any]) -> str:
+    return as_trace_context(environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", ""))
+
+
+def _after(has_started: Signal, start: Start) -> Start:
     """Return a start of functions that fails while the process has not started."""
     return start if has_started.is_set() else lambda run: has_started.wait(_START_TIMEOUT) and start(run)
 
 
-def _run_here(run: ImmediateRun) -> bool:
+def _run_here(run: Callable[[], None]) -> bool:
     run()
     return True

@@ -31,7 +31,8 @@ def mount(app: Flask, service: Service) -> list[Routes]:
         return []
     mounted: list[Routes] = []
     for protocol in service.protocols:
-        routes = protocol.make_routes(service.runtime.kit)
+        if (routes := protocol.make_routes(service.runtime.kit)) is None:
+            continue
         taken = (*_KIT, *service.registry.routes, *(path for other in mounted for path in other.paths))
         shared = [path for path in taken if routes.own(path)]
         shared += [path for path in routes.paths if owner(mounted, path)]

@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import orjson
 
@@ -18,12 +20,43 @@ from .records import record_of
 _LOCK_SECONDS = 10.0
 _LOCK_PAUSE = 0.02
 _BLOCK = 1024 * 1024
+_RETRY_IN, _OTHERS_WRITE = 5, "others write to the audit file"
+
+
+class _Line(NamedTuple):
+    """A line for a file, which has it already if ``may_be_there`` and an earlier attempt came so far."""
+
+    path: Path
+    content: bytes
+    may_be_there: bool
+
+
+class _Batch:
+    """Lines of events that came while others were written: they are flushed together."""
+
+    def __init__(self) -> None:
+        self.lines: list[_Line] = []
+        self.is_over = False
+        self.error: Exception | None = None
+
+    def write(self) -> None:
+        """Append the lines to their files, and flush them."""
+        by_path: defaultdict[Path, list[_Line]] = defaultdict(list)
+        for line in self.lines:
+            by_path[line.path].append(line)
+        try:
+            for path, lines in by_path.items():
+                _append(path, lines)
+        except Exception as error:
+            self.error = error
+        self.is_over = True
 
 
 class FileTarget:
     """A folder of files such as ``2026-11-30.jsonl``, by the day of an event in UTC; ``undated.jsonl`` without one.
 
-    Threads and processes take turns by a lock of the file, so the folder has to be on a file system with locks.
+    Processes take turns by a lock of the file, so the folder has to be on a file system with locks. Of the threads of a
+    process, one writes the lines of all that wait for it.
 
     Args:
         folder: path; made if it is missing.
@@ -31,6 +64,8 @@ class FileTarget:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
+        self._adding, self._writing = threading.Lock(), threading.Lock()
+        self._next = _Batch()
 
     def keep(self, event: Event) -> None:
         """Append an event, unless an earlier attempt did, and flush it to the disk.
@@ -39,19 +74,21 @@ class FileTarget:
             RetryLater: others hold the lock of the file for long.
             OSError: the file cannot be written.
         """
-        line = orjson.dumps(record_of(event)) + b"\n"
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{event.time.astimezone(UTC).date() if event.time else 'undated'}.jsonl"
-        is_new = not path.exists()
-        with path.open("ab+") as file, _locked(file):
-            _cut_torn_line(file)
-            if event.attempt > 1 and _has_line(file, line):
-                return
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        if is_new:
-            _flush_folder(self._folder)
+        with self._adding:
+            batch = self._next
+            batch.lines.append(_Line(path, orjson.dumps(record_of(event)) + b"\n", event.attempt > 1))
+        if not self._writing.acquire(timeout=_LOCK_SECONDS):
+            raise RetryLater(_RETRY_IN, _OTHERS_WRITE)
+        try:
+            if not batch.is_over:
+                with self._adding:
+                    self._next = _Batch()
+                batch.write()
+        finally:
+            self._writing.release()
+        if batch.error is not None:
+            raise batch.error
 
     def problem(self) -> str | None:
         """Return the reason for which the folder cannot be written to; None if it can."""
@@ -67,6 +104,27 @@ class FileTarget:
         """Do nothing: no file is open between two events."""
 
 
+def _append(path: Path, lines: Iterable[_Line]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    missing = dict.fromkeys(line.content for line in lines)
+    may_be_there = any(line.may_be_there for line in lines)
+    # An earlier attempt may have been killed before it flushed the file, or its name in the folder.
+    is_new = may_be_there or not path.exists()
+    with path.open("ab+") as file, _locked(file):
+        _cut_torn_line(file)
+        if may_be_there:
+            file.seek(0)
+            for each in file:
+                missing.pop(each, None)
+        # Without a buffer: closing the file would write the rest of it when the lock is gone.
+        left = b"".join(missing)
+        while left:
+            left = left[os.write(file.fileno(), left) :]
+        os.fsync(file.fileno())
+    if is_new:
+        _flush_folder(path.parent)
+
+
 @contextmanager
 def _locked(file: BinaryIO) -> Iterator[None]:
     ends_at = time.monotonic() + _LOCK_SECONDS
@@ -76,7 +134,7 @@ def _locked(file: BinaryIO) -> Iterator[None]:
             break
         except BlockingIOError:
             if time.monotonic() >= ends_at:
-                raise RetryLater(5, "others write to the audit file") from None
+                raise RetryLater(_RETRY_IN, _OTHERS_WRITE) from None
             time.sleep(_LOCK_PAUSE)
     try:
         yield
@@ -98,11 +156,6 @@ def _cut_torn_line(file: BinaryIO) -> None:
         block = _BLOCK
     if keep < end:
         file.truncate(keep)
-
-
-def _has_line(file: BinaryIO, line: bytes) -> bool:
-    file.seek(0)
-    return any(each == line for each in file)
 
 
 def _flush_folder(folder: Path) -> None:

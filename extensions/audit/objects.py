@@ -1,5 +1,7 @@
 """Objects: a bucket of S3, or of a server that speaks its protocol, with an object for each event."""
 
+import math
+import time
 from datetime import UTC
 from functools import cached_property
 from typing import Any
@@ -12,6 +14,7 @@ from extension_kit import Event, NotReady
 from .records import record_of
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15
+_ASKED_AFTER = 60.0  # seconds without an object that was written
 _REFUSED = frozenset({401, 403})
 
 
@@ -32,6 +35,7 @@ class ObjectTarget:
     def __init__(self, bucket: str, prefix: str) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
+        self._is_there_until = -math.inf
 
     @cached_property
     def _client(self) -> Any:
@@ -48,6 +52,11 @@ class ObjectTarget:
             NotReady: the credentials are missing, or are refused.
             AuditBucketError: the bucket did not take it.
         """
+        is_there_until, self._is_there_until = time.monotonic() + _ASKED_AFTER, -math.inf
+        self._put(event)
+        self._is_there_until = is_there_until
+
+    def _put(self, event: Event) -> None:
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
         body = orjson.dumps(record_of(event))
@@ -70,7 +79,17 @@ class ObjectTarget:
         return f"{self._prefix}{day}-{quote(event.id, safe='')[:200]}.json"
 
     def problem(self) -> str | None:
-        """Return the reason for which the bucket cannot be used; None if it can."""
+        """Return the reason for which the bucket cannot be used; None if it can.
+
+        It is asked where the last object was not written, and otherwise about once a minute.
+        """
+        if time.monotonic() < self._is_there_until:
+            return None
+        if (problem := self._problem()) is None:
+            self._is_there_until = time.monotonic() + _ASKED_AFTER
+        return problem
+
+    def _problem(self) -> str | None:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from extension_kit import Event, SettingError
@@ -41,7 +42,7 @@ TABLE = Table(
     Column("tenant", String(_CHARACTERS)),
     Column("team", String(_CHARACTERS)),
     Column("principal", String(_CHARACTERS)),
-    Column("body", Text, nullable=False),
+    Column("body", Text().with_variant(LONGTEXT(), "mysql", "mariadb"), nullable=False),  # else 64 KB there
 )
 
 

@@ -1,5 +1,6 @@
 """Targets: places that keep events, by their URL."""
 
+from importlib.util import find_spec
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -40,6 +41,10 @@ def open_target(url: str) -> AuditTarget:
 
         if not parts.netloc:
             raise SettingError("EXTENSION_AUDIT_TARGET cannot be used: write s3://BUCKET/PREFIX")
+        if find_spec("boto3") is None:
+            raise SettingError(
+                "EXTENSION_AUDIT_TARGET cannot be used: boto3 is not installed, run: pip install 'extension-kit[audit]'"
+            )
         return ObjectTarget(parts.netloc, parts.path.strip("/"))
     from .rows import RowTarget
 

@@ -3,15 +3,9 @@
 . "$(dirname "$0")/../demo_parts.sh"
 export EXTENSION_DATADOG_API_KEY=a-key EXTENSION_DELIVERY_ALLOW_NETWORKS=127.0.0.0/8
 
-knows_datadog() {
-    [ -s "$directory/url" ]
-}
-
 say "A stand-in for Datadog, which prints each event."
-"$bin/python" -m tests.support.datadog "$EXTENSION_DATADOG_API_KEY" "$directory/url" &
-wait_until knows_datadog
-EXTENSION_DATADOG_URL=$(cat "$directory/url")
-export EXTENSION_DATADOG_URL
+stand_in -m tests.support.datadog "$EXTENSION_DATADOG_API_KEY"
+export EXTENSION_DATADOG_URL="$address"
 
 say "The extension, with the address and the API key of that Datadog."
 serve extensions/datadog

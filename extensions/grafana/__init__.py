@@ -1,5 +1,7 @@
 """Annotates runs of experiments, and their steps, in Grafana: a region from the start of each to its end."""
 
+import time
+
 from extension_kit import Event, Extension
 
 from .annotations import RUN_EVENTS, STEP_EVENTS, Annotation, run_annotation, step_annotation
@@ -11,6 +13,9 @@ _KEEP_ENDED = 86400.0
 
 _RETRY = [1, 5, 30, 300, 1800, 7200, 18000, 36000, 36000]
 """Seconds between attempts: the end of a run waits for its start, so the first attempts follow soon."""
+
+_ARRIVES_WITHIN = 1.0
+"""Seconds within which the request of an attempt that was killed reaches Grafana in nearly all cases."""
 
 extension = Extension("extension-grafana", settings=GrafanaSettings)
 
@@ -43,7 +48,7 @@ def _annotate(event: Event, annotation: Annotation) -> None:
 
     The state of the extension keeps its number, and whether it has ended: the event of a start that comes late changes
     nothing. An annotation without a known number is looked up first, unless this is the first attempt of its start: an
-    earlier attempt may have made it without getting the answer.
+    earlier attempt may have made it without getting the answer, or its request may still be on the way.
     """
     grafana = connect(extension.settings)
     known = event.state.get(annotation.key, {})
@@ -52,8 +57,10 @@ def _annotate(event: Event, annotation: Annotation) -> None:
         return
     number = known.get("id")
     if number is None or not grafana.change(number, annotation):
-        is_first = number is None and annotation.is_start and event.attempt == 1
-        number = None if is_first else grafana.find(annotation)
+        is_unknown_start = number is None and annotation.is_start
+        if is_unknown_start and event.attempt > 1:
+            time.sleep(_ARRIVES_WITHIN)
+        number = None if is_unknown_start and event.attempt == 1 else grafana.find(annotation)
         if number is None:
             number = grafana.create(annotation)
         elif ended:

@@ -45,13 +45,26 @@ class Grafana:
         return number
 
     def change(self, number: int, annotation: Annotation) -> bool:
-        """Change an annotation to its present times, text and tags; return False if Grafana has it no longer."""
+        """Change an annotation to its present times, text and tags; return False if Grafana has it no longer.
+
+        Raises:
+            NotReady: the token may not change it.
+        """
         times = {"time": annotation.time, "timeEnd": annotation.time_end}
         body = {**_content(annotation), **_known(times)}
-        return self._call("PATCH", f"{_PATH}/{number}", json=body).status != 404
+        try:
+            return self._call("PATCH", f"{_PATH}/{number}", json=body).status != 404
+        except NotReady:  # for a token with permissions by type, one that was removed is forbidden, too
+            if number in self._numbers(annotation):
+                raise
+            return False
 
     def find(self, annotation: Annotation) -> int | None:
         """Find the first annotation with the identity of another, about its time; return its number, or None."""
+        return min(self._numbers(annotation), default=None)
+
+    def _numbers(self, annotation: Annotation) -> list[int]:
+        """Return the numbers of the annotations with the identity of another, about its time."""
         times = [time for time in (annotation.time, annotation.time_end) if time is not None]
         query = {
             "tags": annotation.identity,
@@ -60,7 +73,7 @@ class Grafana:
             "limit": _MOST_FOUND,
         }
         found = _read(self._call("GET", _PATH, params=query), list)
-        return min((each["id"] for each in found if set(annotation.identity) <= set(each["tags"] or ())), default=None)
+        return [each["id"] for each in found if set(annotation.identity) <= set(each["tags"] or ())]
 
     def check(self) -> str | None:
         """Return the reason why Grafana can take no annotation; None if it can, as far as reading one tells.

@@ -3,15 +3,9 @@
 . "$(dirname "$0")/../demo_parts.sh"
 export EXTENSION_GRAFANA_TOKEN=a-token EXTENSION_GRAFANA_STEPS=true EXTENSION_DELIVERY_ALLOW_NETWORKS=127.0.0.0/8
 
-knows_grafana() {
-    [ -s "$directory/url" ]
-}
-
 say "A stand-in for Grafana, which prints each annotation as it is made and changed."
-"$bin/python" -m tests.support.grafana "$EXTENSION_GRAFANA_TOKEN" "$directory/url" &
-wait_until knows_grafana
-EXTENSION_GRAFANA_URL=$(cat "$directory/url")
-export EXTENSION_GRAFANA_URL
+stand_in -m tests.support.grafana "$EXTENSION_GRAFANA_TOKEN"
+export EXTENSION_GRAFANA_URL="$address"
 
 say "The extension, with the address and the token of that Grafana, annotates runs and steps."
 serve extensions/grafana

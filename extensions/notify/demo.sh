@@ -3,10 +3,8 @@
 . "$(dirname "$0")/../demo_parts.sh"
 
 say "A receiver of messages in JSON, in place of Slack and the like."
-"$bin/python" extensions/notify/demo_receiver.py "$directory/port" & # ends when the directory is removed
-receives() { [ -s "$directory/port" ]; }
-wait_until receives
-EXTENSION_NOTIFY_URLS="oncall=json://127.0.0.1:$(cat "$directory/port")/messages"
+stand_in extensions/notify/demo_receiver.py
+EXTENSION_NOTIFY_URLS="oncall=json://127.0.0.1:$address/messages"
 EXTENSION_NOTIFY_EVENTS='experiment.execution.failed,experiment.execution.errored,experiment.execution.completed'
 EXTENSION_NOTIFY_LINK='https://platform.steadybit.com/experiments/edit/{{ run.experiment_key }}/executions/{{ run.execution_id }}'
 export EXTENSION_NOTIFY_URLS EXTENSION_NOTIFY_EVENTS EXTENSION_NOTIFY_LINK

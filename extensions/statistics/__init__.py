@@ -26,7 +26,8 @@ STEP_KINDS = ("attack", "check", "load_test", "wait")
 _MOST_VALUES = 100  # of a label
 _MOST_KEYS = 100_000
 _MOST_STEPS = 1000  # of a run that are remembered
-_MOST_ID = 36  # characters of a step's id, as many as a UUID has
+_MOST_ID = 16  # characters of the hash of a step's id
+_REMEMBERED = 7 * 86_400.0  # seconds since its last event for which a run is: the state has 100,000 keys at most
 _LONGEST_RUN = 86_400.0  # seconds after which a run without an end does not count as running
 
 
@@ -64,7 +65,7 @@ def count(event: Event) -> None:
     """Count a start or an end, unless it was counted before, under another event id or by a replay."""
     if event.series is None:
         return
-    run_id = hashlib.sha256(event.series.encode()).hexdigest()[:32]  # a series may be longer than a key
+    run_id = _hash(event.series)[:32]  # a series may be longer than a key
     key = make_key("run", (), run_id)
     known: dict[str, Any] = event.state.get(key, {"ended": [], "running": None})
     state = event.name.removeprefix(_PREFIX).removeprefix("step-")
@@ -77,7 +78,11 @@ def count(event: Event) -> None:
         event.state.set(known["running"], True, ttl=_LONGEST_RUN)
     else:
         _end_run(event, run, state, known)
-    event.state.set(key, known)
+    event.state.set(key, known, ttl=_REMEMBERED)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _end_run(event: Event, run: ExperimentExecution, state: str, known: dict[str, Any]) -> None:
@@ -94,7 +99,7 @@ def _end_run(event: Event, run: ExperimentExecution, state: str, known: dict[str
 
 
 def _end_step(event: Event, step: ExperimentStepExecution, state: str, ended: list[str]) -> None:
-    its_id = str(step.id)[:_MOST_ID]
+    its_id = _hash(str(step.id))[:_MOST_ID]
     if its_id in ended:
         return
     if len(ended) < _MOST_STEPS:

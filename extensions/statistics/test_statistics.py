@@ -92,9 +92,10 @@ def test_steps_count_by_kind_and_state(agent):
     }
 
 
-def test_any_number_of_steps_counts(agent):
+@pytest.mark.parametrize("filler", ["0", "\N{OLD PERSIAN SIGN A}"], ids=["plain", "wide"])
+def test_any_number_of_steps_counts(agent, filler):
     for number in range(1200):
-        step = {"id": f"{number:04}" * 100}
+        step = {"id": f"{number:04}".replace("0", filler) * 100}
         agent.send(
             "experiment.execution.step-completed",
             execution_id=1,

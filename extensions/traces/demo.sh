@@ -3,13 +3,12 @@
 . "$(dirname "$0")/../demo_parts.sh"
 
 say "A collector of OpenTelemetry, which draws the traces that it gets."
-"$bin/python" extensions/traces/demo_collector.py "$directory/collector" & # ends when the directory is removed
-collects() { [ -s "$directory/collector" ]; }
-wait_until collects
-export OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$(cat "$directory/collector")"
+stand_in extensions/traces/demo_collector.py
+export OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$address"
 echo "\$ export OTEL_EXPORTER_OTLP_ENDPOINT=$OTEL_EXPORTER_OTLP_ENDPOINT"
 
 say "The server: each span is exported when the event of its end is delivered."
+export OTEL_TRACES_EXPORTER=none # of the kit's own traces
 serve extensions/traces
 
 say "A simulated agent plays two runs of experiments. Each becomes one trace."

@@ -1,8 +1,8 @@
 """Sends events to webhooks of one's own: as they came, by a template, or as CloudEvents; signed and in order."""
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from urllib.parse import urlsplit
 
 from extension_kit import Event, Extension
@@ -50,11 +50,14 @@ def named(urls: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
     Waiting deliveries are stored under these names. So they have no part of a path, which may be a secret that changes.
     """
-    seen: Counter[str] = Counter()
-    for url in urls:
-        host = (urlsplit(url).hostname or "").replace(":", "-")[:_MOST_OF_A_HOST]
-        seen[host] += 1
-        yield host if seen[host] == 1 else f"{host}-{seen[host]}", url
+    hosts = [(urlsplit(url).hostname or "").replace(":", "-")[:_MOST_OF_A_HOST] for url in urls]
+    taken = set(hosts)
+    for place, (host, url) in enumerate(zip(hosts, urls, strict=True)):
+        name = host
+        if host in hosts[:place]:
+            name = next(numbered for number in count(2) if (numbered := f"{host}-{number}") not in taken)
+            taken.add(name)
+        yield name, url
 
 
 def target_of(url: str, settings: WebhookSettings) -> dict[str, object]:

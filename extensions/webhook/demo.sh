@@ -5,11 +5,8 @@ export EXTENSION_DELIVERY_ALLOW_NETWORKS=127.0.0.0/8
 EXTENSION_WEBHOOK_SECRET="whsec_$("$bin/python" -c 'import base64, os; print(base64.b64encode(os.urandom(32)).decode())')"
 
 say "A receiver, which checks the signature of each event and reads it with the library of CloudEvents."
-"$bin/python" extensions/webhook/demo_receiver.py "$EXTENSION_WEBHOOK_SECRET" "$directory/url" & # ends with that file
-receives() { [ -s "$directory/url" ]; }
-wait_until receives
-EXTENSION_WEBHOOK_URL=$(cat "$directory/url")
-export EXTENSION_WEBHOOK_SECRET EXTENSION_WEBHOOK_URL
+stand_in extensions/webhook/demo_receiver.py "$EXTENSION_WEBHOOK_SECRET"
+export EXTENSION_WEBHOOK_SECRET EXTENSION_WEBHOOK_URL="$address"
 export EXTENSION_WEBHOOK_FORMAT=cloudevents EXTENSION_WEBHOOK_EVENTS='experiment.execution.*'
 
 say "The extension, with the URL of that receiver and the same secret."

@@ -35,6 +35,11 @@ def test_events_are_sent_as_they_came(agent_with):
     assert json.loads(message.body) == sent.event
 
 
+def test_each_of_several_urls_of_a_host_has_a_name_that_no_other_host_has(agent_with):
+    agent = agent_with(url="http://hook/a http://hook/b http://hook-2/")
+    assert [each.name for each in agent.send("killswitch.engaged").deliveries] == ["hook", "hook-3", "hook-2"]
+
+
 def test_each_url_has_deliveries_of_its_own(agent_with):
     agent = agent_with(url="https://a.test/T0KEN https://b.test:8443/x\nhttp://a.test/y https://[::1]/")
     sent = agent.send("killswitch.engaged")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from tests.support import guides
 from tests.support.browsing import CHROMIUM, arguments, serve_with_event_log
 from tests.support.durable import statuses
 from tests.support.paths import KIT
@@ -27,6 +28,9 @@ def main():
             take_wide(browser.new_page(viewport={"width": 1280, "height": 800}), server.event_log)
             take_narrow(browser.new_page(viewport={"width": 360, "height": 740}, color_scheme="dark"), server.event_log)
             browser.close()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments())
+        take_tutorial(browser.new_page(viewport={"width": 1280, "height": 840}), Path(folder))
+        browser.close()
 
 
 def take_wide(page, base):
@@ -53,6 +57,29 @@ def take_wide(page, base):
 
 def take_narrow(page, base):
     take(page, "narrow", f"{base}/deliveries?status=delivered", "tbody th a")
+
+
+def take_tutorial(page, folder):
+    """Take the pictures of the tutorial, each after the same commands as there."""
+    first, failing, last = guides.files(guides.TUTORIAL)["oncall.py"][:3]
+    file = folder / "oncall.py"
+    for text, runs, seed, name, path, link in (
+        (first, 5, 1, "tutorial-events", "/events", None),
+        (failing, 1, 7, "tutorial-dead-letter", DEAD, "tbody th a"),
+        (last, 1, 4, "tutorial-run", "/runs", "tbody th a"),
+    ):
+        file.write_text(text)
+        log = folder / "tutorial"
+        with serve_with_event_log(log, "", [str(file)], cwd=folder, EXTENSION_EVENT_LOG_OPEN="loopback") as server:
+            subprocess.run(
+                [KIT, "agent", server.url, "--generate", str(runs), "--seed", str(seed), "--fast"],
+                check=True,
+                capture_output=True,
+            )
+            wait_until(lambda log=log: statuses(f"sqlite:///{log}.db").keys().isdisjoint({"waiting", "unfiled"}))
+            take(page, name, f"{server.event_log}{path}", link)
+        if text == failing:
+            (folder / "reports").mkdir()
 
 
 def take(page, name, url=None, link=None):

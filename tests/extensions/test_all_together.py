@@ -55,6 +55,7 @@ class Vendors:
             "EXTENSION_NOTIFY_EVENTS": ",".join(f"experiment.execution.{end}" for end in ENDS),
             "EXTENSION_WEBHOOK_URL": self.webhook.url(host="127.0.0.1"),
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector.endpoint,
+            "OTEL_TRACES_EXPORTER": "none",  # of the kit's own traces
             "EXTENSION_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8",
         }
 

@@ -16,6 +16,7 @@ kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kuberne
 LABELS = {"steadybit.com/extension": "true", "steadybit.com/discovery-disabled": "true"}
 ANNOTATION = "steadybit.com/extension-auto-registration"
 DIGEST = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+CUSTOM = ("monitoring.coreos.com/", "keda.sh/")  # resources of which Kubernetes has no schema
 POSTGRESQL = {"database": {"existingSecret": "oncall-database"}}
 
 
@@ -34,7 +35,7 @@ def test_no_snapshot_is_left_over():
 def test_kubernetes_takes_every_manifest(case, version):
     checked = set()
     for manifest in manifests(values(case)):
-        if manifest["apiVersion"].startswith("monitoring.coreos.com/"):  # a custom resource: Kubernetes has no schema
+        if manifest["apiVersion"].startswith(CUSTOM):
             continue
         kubernetes_validate.validate(manifest, version, strict=True)
         checked.add(manifest["kind"])
@@ -247,6 +248,21 @@ def test_the_number_of_pods_is_left_to_the_autoscaler():
     assert spec["strategy"]["type"] == "RollingUpdate"
 
 
+def test_the_number_of_workers_is_left_to_keda():
+    documents = manifests(values("watched"))
+    worker = find(documents, "Deployment", "-worker")
+    assert "replicas" not in worker["spec"]
+    scaled = find(documents, "ScaledObject", "-worker")["spec"]
+    assert scaled["scaleTargetRef"] == {
+        "apiVersion": worker["apiVersion"], "kind": "Deployment", "name": worker["metadata"]["name"]
+    }  # fmt: skip
+    (trigger,) = scaled["triggers"]
+    authentication = find(documents, "TriggerAuthentication", "-worker")
+    assert trigger["authenticationRef"] == {"name": authentication["metadata"]["name"]}
+    (parameter,) = authentication["spec"]["secretTargetRef"]
+    assert parameter == {"parameter": "connection", "name": "oncall-database", "key": "url"}
+
+
 def test_the_migration_uses_nothing_of_the_release_which_comes_later():
     given = values("ready-made") | POSTGRESQL | {"handlers": {"inline": {"a.py": "x"}, "image": ["b.py"]}}
     documents = manifests(given)
@@ -343,6 +359,11 @@ def test_names_are_short_enough_for_everything(release):
 SQLITE = "the database is SQLite, a file on a volume that only one pod may use"
 
 
+WORKERS = POSTGRESQL | {"extension": "announce"}
+BY_PROMETHEUS = {"enabled": True, "source": "prometheus", "prometheusAddress": "http://prometheus:9090"}
+UNKNOWN_SERIES = "nothing says what Prometheus knows the series of this release by: set serviceMonitor.enabled to true"
+
+
 REFUSED = [
     ({"eventLog": {"enabled": True}}, "nobody could log in: give secrets.EXTENSION_EVENT_LOG_PASSWORD"),
     *(
@@ -356,6 +377,28 @@ REFUSED = [
     ({"replicas": 2}, f"replicas is 2, but {SQLITE}: keep it at 1, or name a Secret"),
     ({"autoscaling": {"enabled": True}}, f"autoscaling.enabled is true, but {SQLITE}: name a Secret"),
     ({"extension": "announce", "worker": {"enabled": True}}, f"worker.enabled is true, but {SQLITE}"),
+    ({"worker": {"keda": {"enabled": True}}}, f"worker.keda.enabled is true, but {SQLITE}: name a Secret"),
+    (
+        WORKERS | {"worker": {"keda": {"enabled": True}}},
+        "worker.keda.enabled is true, but worker.enabled is false, so that there are no pods of workers",
+    ),
+    (
+        WORKERS | {"worker": {"enabled": True, "keda": {"enabled": True, "minReplicas": 9}}},
+        "worker.keda.minReplicas is 9, more than worker.keda.maxReplicas, which is 8",
+    ),
+    (
+        WORKERS | {"worker": {"enabled": True, "keda": BY_PROMETHEUS | {"prometheusAddress": ""}}},
+        "worker.keda.source is prometheus, but nothing says where that is",
+    ),
+    (
+        WORKERS | {"worker": {"enabled": True, "keda": BY_PROMETHEUS | {"deliveriesPerWorker": 2000}}},
+        "worker.keda.deliveriesPerWorker is 2000, which for worker.keda.maxReplicas (8) is more than 10000 deliveries",
+    ),
+    (
+        WORKERS | {"worker": {"enabled": True, "keda": BY_PROMETHEUS}},
+        f"worker.keda.source is prometheus, but {UNKNOWN_SERIES}",
+    ),
+    ({"prometheusRule": {"enabled": True}}, f"prometheusRule.enabled is true, but {UNKNOWN_SERIES}"),
     (
         {"database": {"persistence": {"enabled": False, "existingClaim": "mine"}}},
         "existingClaim is given, but database.persistence.enabled is false",
@@ -418,6 +461,14 @@ REFUSED = [
     (
         {"secrets": {"EXTENSION_DATABASE_URL": {"value": "postgresql://x"}}},
         "EXTENSION_DATABASE_URL is set by the chart itself: use database.existingSecret",
+    ),
+    (
+        {"secrets": {"EXTENSION_DATABASE_DIRECT_URL": {"value": "postgresql://x"}}},
+        "EXTENSION_DATABASE_DIRECT_URL is set by the chart itself: use database.direct.existingSecret",
+    ),
+    (
+        {"database": {"direct": {"existingSecret": "x"}}},
+        "database.direct.existingSecret is given, but the database is SQLite, a file on a volume that only one pod",
     ),
     (
         {"settings": {"STEADYBIT_EXTENSION_PORT": 80}},
@@ -507,6 +558,15 @@ class TestTheEventLog:
         ({"settings": {"my-setting": 1}}, "''", "invalid propertyName 'my-setting'"),
         ({"secrets": {"TOKEN": "plain"}}, "'/secrets/TOKEN'", "got string, want object"),
         ({"probes": {"liveness": {"httpGet": {}}}}, "'/probes/liveness'", "'httpGet' not allowed"),
+        ({"worker": {"keda": {"maxReplicas": 33}}}, "'/worker/keda/maxReplicas'", "maximum"),
+        ({"worker": {"keda": {"minReplicas": 0}}}, "'/worker/keda/minReplicas'", "minimum"),
+        (
+            {"worker": {"keda": {"source": "cpu"}}},
+            "'/worker/keda/source'",
+            "value must be one of 'postgresql', 'prometheus'",
+        ),
+        ({"seriesMatchers": '{job="a"}'}, "'/seriesMatchers'", "does not match pattern"),
+        ({"prometheusRule": {"runbooks": "x#y"}}, "'/prometheusRule/runbooks'", "does not match pattern"),
         ({"database": {"persistence": {"size": "2 GB"}}}, "'/database/persistence/size'", "does not match pattern"),
     ],
 )

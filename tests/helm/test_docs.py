@@ -12,9 +12,11 @@ from click.testing import CliRunner
 
 from extension_kit.cli import commands
 from tests.helm.chart import CHART, helm
+from tests.support.commands import extension_kit
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "docs/install.md", CHART / "README.md"]
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("tutorial", "upgrading", "how-to/ready-made")]
+PAGES = [ROOT / "README.md", ROOT / "docs/install.md", CHART / "README.md", *GUIDES]
 INSTALL = (ROOT / "docs/install.md").read_text(encoding="utf-8")
 
 
@@ -25,7 +27,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def helm_commands() -> list[list[str]]:
     """The words of each command on the pages that renders the chart."""
     lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
-    found = {tuple(shlex.split(line)) for line in lines if re.match("helm (install|upgrade|template) ", line)}
+    found = {tuple(shlex.split(line)) for line in lines if re.match(" *helm (install|upgrade|template) ", line)}
     return [list(words) for words in sorted(found)]
 
 
@@ -36,14 +38,24 @@ def merged(into: dict, values: dict) -> dict:
     return into | values | both
 
 
+def write_values(folder: Path, release: str) -> None:
+    """Write the ``values.yaml`` of a page that shows one, else that of a new extension."""
+    shown = [block for page in GUIDES if release in page.read_text() for block in blocks(page, "yaml")]
+    if not shown:
+        assert extension_kit("new", "oncall", "--directory", folder / "new").returncode == 0
+        shown = [(folder / "new/values.yaml").read_text()]
+    (folder / "values.yaml").write_text(shown[0])
+
+
 @pytest.mark.parametrize("words", helm_commands(), ids=" ".join)
 def test_a_command_for_helm_renders_what_runs(words, tmp_path, monkeypatch):
     (tmp_path / "oncall.py").write_text("extension = ...\n")
+    write_values(tmp_path, release := words[2])
     monkeypatch.chdir(tmp_path)
-    command, release, chart, *options = words[1:]
-    assert chart == "helm/extension"
+    command, _, chart, *options = words[1:]
+    assert chart in ("helm/extension", "../extension-kit/helm/extension")
     # What an upgrade reuses: those before it on the same page.
-    values = {"handlers": {"inline": {"oncall.py": "x"}}} if "--reuse-values" in options else {}
+    values = {"handlers": {"inline": {"oncall.py": "x"}}} if command == "upgrade" else {}
     only = ""
     while options:
         match options.pop(0):
@@ -57,8 +69,10 @@ def test_a_command_for_helm_renders_what_runs(words, tmp_path, monkeypatch):
                 assert options.pop(0) == "steadybit-agent"
             case "--show-only":
                 only = options.pop(0)
-            case "--wait" | "--reuse-values" as flag:
-                assert (flag != "--reuse-values") or command == "upgrade"
+            case "--wait":
+                pass
+            case "--reuse-values" | "--reset-then-reuse-values":
+                assert command == "upgrade"
             case other:
                 raise AssertionError(f"the test does not know {other}")
     with helm.Chart.load(CHART) as loaded:
@@ -96,8 +110,7 @@ def test_the_chart_that_is_shown_has_this_one_as_its_dependency(tmp_path):
 
 
 def test_the_task_definition_has_the_tags_that_the_kit_prints():
-    (shown,) = blocks(ROOT / "docs/install.md", "json")
-    task = json.loads(shown)
+    (task,) = (shown for block in blocks(ROOT / "docs/install.md", "json") if "family" in (shown := json.loads(block)))
     printed = CliRunner().invoke(commands, ["registration", "http://extension-oncall:8080", "--ecs"]).output
     tags = json.loads(re.search(r'"tags": (\[.*\])', printed, re.DOTALL)[1])
     assert task["tags"] == tags

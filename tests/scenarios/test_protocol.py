@@ -290,7 +290,7 @@ class TestStarting:
         [
             ("raise SettingError('EXTENSION_ECHO_MODE is odd: even is allowed')", "EXTENSION_ECHO_MODE is odd"),
             ("return Routes(Blueprint('b', __name__), ('/events',), None)", "mine: /events/page belongs to the kit"),
-            ("host.database.url = None", "AttributeError"),
+            ("return host.nothing", "AttributeError"),
         ],
     )
     def test_routes_that_cannot_be_made_are_explained_in_one_line(self, tmp_path, environment, app, message):

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from extension_kit.cli import main
 from tests.support.loaded_files import loaded_files_forgotten
+from tests.support.logging_setup import logging_restored
 
 
 def extension_kit(*arguments: object, cwd: Path | None = None, **environment: object) -> CompletedProcess[str]:
@@ -23,6 +24,7 @@ def extension_kit(*arguments: object, cwd: Path | None = None, **environment: ob
         patch.dict(os.environ, inherited | given, clear=True),
         patch.object(sys, "argv", command),
         loaded_files_forgotten(),
+        logging_restored(),
         redirect_stdout(stdout),
         redirect_stderr(stderr),
     ):

@@ -7,7 +7,8 @@ from queue import SimpleQueue
 from extension_kit.deliveries.attempt import report
 from extension_kit.deliveries.hung_runs import HungRuns
 from extension_kit.deliveries.shards import NUMBER
-from extension_kit.engine.lanes import Job, Lane, Lanes
+from extension_kit.engine.lane import Job, Lane
+from extension_kit.engine.lanes import Lanes
 from extension_kit.engine.postgresql_queue import PostgresqlQueue
 from extension_kit.engine.sqlite_queue import SqliteQueue
 

@@ -32,6 +32,8 @@ class Grafana(Vendor):
         token: the only one that is accepted.
         permissions: actions that the token may do.
         dashboards: UIDs of the dashboards there are.
+        hides_missing: True refuses to change an annotation that there is not with 403, as Grafana from 9 on does where
+            the token's permissions are not for all annotations: it cannot tell which of them are needed.
         annotations: by number, as a GET returns them.
     """
 
@@ -39,6 +41,7 @@ class Grafana(Vendor):
         super().__init__()
         self.token = TOKEN
         self.permissions = set(_ACTIONS.values())
+        self.hides_missing = False
         self.annotations: dict[int, dict] = {}
         self._prefix = prefix
         self.dashboards = set(dashboards)
@@ -66,8 +69,7 @@ class Grafana(Vendor):
             return json_reply(404, {"message": "Not found"})
         action = _ACTIONS[request.method]
         if action not in self.permissions:
-            text = f"You'll need additional permissions to perform this action. Permissions needed: {action}"
-            return json_reply(403, {"accessErrorId": "ACE1", "message": text, "title": "Access denied"})
+            return _denied(action)
         if request.method == "GET":
             return self._find(parse_qs(split.query))
         assert request.headers["content-type"] == "application/json"
@@ -106,7 +108,11 @@ class Grafana(Vendor):
         if not number.isdecimal():
             return json_reply(400, {"message": "annotationId is invalid"})
         if (kept := self.annotations.get(int(number))) is None:
-            return json_reply(404, {"message": "Annotation not found"})
+            return (
+                _denied(_ACTIONS["PATCH"])
+                if self.hides_missing
+                else json_reply(404, {"message": "Annotation not found"})
+            )
         changed = {**kept, **{name: value for name, value in body.items() if value}}
         changed["time"], changed["timeEnd"] = sorted((changed["time"], changed["timeEnd"]))
         if refusal := _refusal(changed["tags"]):
@@ -136,6 +142,11 @@ class Grafana(Vendor):
         return json_reply(200, found[: int(query.get("limit", ["0"])[0]) or DEFAULT_LIMIT])
 
 
+def _denied(action: str) -> bytes:
+    text = f"You'll need additional permissions to perform this action. Permissions needed: {action}"
+    return json_reply(403, {"accessErrorId": "ACE1", "message": text, "title": "Access denied"})
+
+
 def _pairs(tags: list[str]) -> list[tuple[str, str]]:
     """Names and values of tags, each pair once: a second colon and everything behind it is lost."""
     found = []
@@ -144,10 +155,6 @@ def _pairs(tags: list[str]) -> list[tuple[str, str]]:
         if name and (name, value) not in found:
             found.append((name, value))
     return found
-
-
-def _has(tags: list[str], name: str, value: str) -> bool:
-    return any(name == own_name and value in ("", own_value) for own_name, own_value in _pairs(tags))
 
 
 def _joined(name: str, value: str) -> str:

@@ -32,6 +32,8 @@ class Proxy:
         way = parsed.difference_update_query(["host"]).set(host="127.0.0.1", port=self._listening.getsockname()[1])
         self.url = way.render_as_string(hide_password=False)
         self.connections = 0
+        self.round_trips = 0
+        """How often a client has sent something after the server had."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     @contextmanager
@@ -63,7 +65,7 @@ class Proxy:
             with socket.socket(socket.AF_UNIX if isinstance(self._onward, str) else socket.AF_INET) as server:
                 server.settimeout(_LONGEST)
                 server.connect(self._onward)
-                greeting = self._pooler
+                greeting, last = self._pooler, server
                 while not self._ended:
                     for end in select.select([client, server], [], [], 0.2)[0]:
                         data = end.recv(65536)
@@ -74,6 +76,8 @@ class Proxy:
                             (pid,) = struct.unpack_from("!I", data, at + 5)
                             data = data[: at + 5] + struct.pack("!I", pid ^ 0x1234) + data[at + 9 :]
                             greeting = False
+                        self.round_trips += end is client and last is server
+                        last = end
                         (server if end is client else client).sendall(data)
 
 

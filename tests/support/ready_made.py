@@ -1,9 +1,10 @@
 """Ready-made extensions as users serve them, and the events of runs that are sent to them."""
 
 import http.client
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from extension_kit import Extension
 from extension_kit.agent.factory import EventFactory
 from extension_kit.testing import InMemoryAgent
-from tests.support.durable import statuses
+from tests.support.durable import prepared, statuses
 from tests.support.paths import KIT
 from tests.support.servers import Served, run_server
 from tests.support.waiting import wait_until
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # where the store does not matter
 
 FOLDER = Path(__file__).parents[2] / "extensions"
 _VARIABLES = {"EXTENSION_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8", "EXTENSION_STALLED_AFTER": 2}
@@ -28,15 +31,40 @@ def serving(name: str, log: Path, *options: str, command: str = "serve", **envir
         yield served
 
 
-def agent_of(
+def server_of(
+    name: str, database_url: str, folder: Path, variables: Mapping[str, object]
+) -> Callable[..., AbstractContextManager[Served]]:
+    """Return a function that starts commands of the kit for an extension, on one database: ``with serve() as server``.
+
+    Each has a log of its own in a folder.
+    """
+    common = {**prepared(database_url, folder / "ledger"), **variables}
+    numbers = itertools.count()
+
+    def serve(*options: str, command: str = "serve", **environment: object) -> AbstractContextManager[Served]:
+        log = folder / f"log-{next(numbers)}"
+        return serving(name, log, *options, command=command, **{**common, **environment})
+
+    return serve
+
+
+def agents_of(
     extension: Extension, prefix: str, variables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
-) -> InMemoryAgent:
-    """Make an in-memory agent for an extension, of whose variables, with a prefix, the environment has these alone."""
-    for name in [name for name in os.environ if name.startswith(prefix)]:
-        monkeypatch.delenv(name)
-    for name, value in {**_VARIABLES, **variables}.items():
-        monkeypatch.setenv(name, str(value))
-    return InMemoryAgent(extension)
+) -> Callable[..., InMemoryAgent]:
+    """Return a function that makes in-memory agents for an extension: ``make(TAGS="a")`` sets the variable PREFIX_TAGS.
+
+    Of the variables with the prefix, the environment has these and the given ones alone.
+    """
+
+    def make(**settings: str) -> InMemoryAgent:
+        for name in [name for name in os.environ if name.startswith(prefix)]:
+            monkeypatch.delenv(name)
+        named = {f"{prefix}{name}": value for name, value in settings.items()}
+        for name, value in {**_VARIABLES, **variables, **named}.items():
+            monkeypatch.setenv(name, str(value))
+        return InMemoryAgent(extension)
+
+    return make
 
 
 def accepting(served: Served) -> Served:

@@ -96,7 +96,7 @@ class Working:
             name="one",
             unwritten_state=unwritten_state,
         )
-        self.lanes = Lanes(most(threads), self.scribe.tell, self.scribe.may_begin, self.hung_runs)
+        self.lanes = Lanes(most(threads), self.scribe.news.tell, self.scribe.may_begin, self.hung_runs)
         self.thread = threading.Thread(target=self.scribe.run, args=(self.lanes,))
 
     def start(self):

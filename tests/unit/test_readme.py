@@ -8,11 +8,14 @@ import subprocess
 import sys
 from base64 import b64encode
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
 from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
 
+import extension_kit as extension_kit_package
 from extension_kit import AccessTokenPrincipal, BatchPrincipal, Event, Extension, UserPrincipal, protocol
 from extension_kit.cli import commands
 from extension_kit.events.registration_document import serialize
@@ -31,8 +34,19 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "extensions").glob("**/README.md"))]
-EXAMPLE, TEST, RETRIES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "reference").glob("*.md")),
+    *sorted((ROOT / "extensions").glob("**/README.md")),
+]
+REFERENCE = ROOT / "docs" / "reference"
+# The tree names groups, the page of the commands shows how each is used, and guides have tests of their own.
+GUIDES = {"how-it-works.md", "troubleshooting.md", "tutorial.md", "upgrading.md"}
+WITHOUT_COMMANDS = {"architecture.md", "commands.md"} | GUIDES
+WRITING = (ROOT / "docs" / "extensions.md").read_text(encoding="utf-8")
+EXAMPLE, TEST = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+RETRIES = re.findall(r"```python\n(.*?)```", WRITING.partition("\n## Test\n")[2], re.DOTALL)[0]
 PROTOCOLS = (ROOT / "docs" / "protocols.md").read_text()
 PROTOCOL_EXAMPLE, TOOLKIT_EXAMPLE = re.findall(r"```python\n(.*?)```", PROTOCOLS, re.DOTALL)
 
@@ -46,16 +60,25 @@ def test_the_settings_table_is_fresh(name):
     assert with_settings_table(text, *TABLES[name]) == text, "run: make settings"
 
 
+WRITTEN = runpy.run_path(str(ROOT / "tools" / "write_reference.py"))
+
+
+@pytest.mark.parametrize("page", WRITTEN["PAGES"], ids=lambda page: page.name)
+def test_a_page_of_the_reference_is_fresh(page):
+    assert page.read_text(encoding="utf-8") == WRITTEN["PAGES"][page](), "run: make reference"
+
+
 @pytest.mark.parametrize("name", sorted(commands.commands))
 def test_every_command_is_described(name):
-    assert f"extension-kit {name} " in README
+    assert f"\nextension-kit {name} " in (REFERENCE / "commands.md").read_text(encoding="utf-8")
     result = CliRunner().invoke(commands, [name, "--help"])
     assert result.exit_code == 0
 
 
 def test_the_options_of_the_agent_are_all_described():
-    section = README.partition("## Play an agent")[2].partition("\n## ")[0]
-    described = set(re.findall(r"`(--[a-z-]+)", section))
+    page = (REFERENCE / "commands.md").read_text(encoding="utf-8")
+    section = page.partition("\n## extension-kit agent\n")[2].partition("\n## ")[0]
+    described = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
     assert described == {name for option in commands.commands["agent"].params for name in option.opts} - {"url"}
 
 
@@ -80,13 +103,12 @@ def test_the_registration_document_is_the_one_shown(tmp_path, monkeypatch):
 
     (tmp_path / "readme_example.py").write_text(EXAMPLE)
     (extension,) = load_extensions([str(tmp_path / "readme_example.py")])
-    shown = re.search(r"```json\n(.*?)```", README, re.DOTALL).group(1)
+    shown = re.findall(r"```json\n(.*?)```", (ROOT / "docs/install.md").read_text(encoding="utf-8"), re.DOTALL)[-1]
     assert serialize(extension.registry)[0].decode() == shown
 
 
 def test_the_example_of_settings_is_served_as_they_say(tmp_path):
-    page = (ROOT / "docs/extensions.md").read_text(encoding="utf-8")
-    (tmp_path / "settings_example.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1))
+    (tmp_path / "settings_example.py").write_text(re.search(r"```python\n(.*?)```", WRITING, re.DOTALL).group(1))
     settings = {"EXTENSION_ONCALL_URL": "http://desk", "EXTENSION_ONCALL_TEAMS": "first,second"}
     document = extension_kit("openapi", tmp_path / "settings_example.py", **settings).stdout
     assert re.findall(r"/events/oncall/\w+(?=:$)", document, re.MULTILINE) == [
@@ -96,31 +118,42 @@ def test_the_example_of_settings_is_served_as_they_say(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("attribute", "views"),
+    "view",
     [
-        ("name", [Event]),
-        ("tenant", [Tenant]),
-        ("team", [Team]),
-        ("environment", [Environment]),
-        ("principal", [UserPrincipal, AccessTokenPrincipal, BatchPrincipal]),
-        ("experiment_execution", [ExperimentExecution]),
-        ("experiment_step_execution", [ExperimentStepExecution]),
-        ("experiment_step_target_execution", [ExperimentStepTargetExecution]),
+        Event,
+        Tenant,
+        Team,
+        Environment,
+        UserPrincipal,
+        AccessTokenPrincipal,
+        BatchPrincipal,
+        ExperimentExecution,
+        ExperimentStepExecution,
+        ExperimentStepTargetExecution,
+        protocol.PublishedEvent,
     ],
 )
-def test_the_attributes_of_the_event_exist(attribute, views):
-    section = README.partition("### The event")[2].partition("\n## ")[0]
-    (row,) = re.findall(rf"^\| (`{attribute}`.*) \|$", section, re.MULTILINE)
-    own, _, shown = row.partition(" | ")
-    assert [name for name in re.findall(r"`([a-z_]+)`", own) if not hasattr(Event, name)] == []
-    named = re.findall(r"`([a-z_]+)`", shown)
-    assert [name for name in named if not any(hasattr(view, name) for view in views)] == []
-    attributes = {name for view in views for name in dir(view) if not name.startswith("_")}
-    if views != [Event]:
-        assert attributes - set(named) == {"raw"}
-    else:
-        first = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
-        assert attributes - set(re.findall(r"`([a-z_]+)`", " ".join(first))) == {"from_body"}
+def test_every_attribute_of_an_event_is_described(view):
+    sections = (REFERENCE / "event.md").read_text(encoding="utf-8").split("\n## ")
+    rows = {part.partition("\n")[0]: set(re.findall(r"^\| `(\w+)` ", part, re.MULTILINE)) for part in sections}
+    described = {name for base in view.__mro__ for name in rows.get(base.__name__, ())}
+    assert described == {name for name in dir(view) if not name.startswith("_")} - {"from_body", "of"}
+
+
+def test_every_public_name_is_in_the_reference():
+    """Classes and functions of ``protocol`` come from its ``__all__``; constants have a row in a table."""
+    page = (REFERENCE / "api.md").read_text(encoding="utf-8")
+    assert [name for name in extension_kit_package.__all__ if f":: extension_kit.{name}\n" not in page] == []
+    found = {name: getattr(protocol, name) for name in protocol.__all__}
+    constants = [name for name, value in found.items() if not (isinstance(value, ModuleType) or callable(value))]
+    assert len(constants) > 10
+    assert [name for name in constants if f"\n| `{name}` |" not in page] == []
+
+
+@pytest.mark.parametrize(("title", "shown"), [("An extension", EXAMPLE), ("Its test", TEST)])
+def test_the_first_page_has_the_examples_of_the_readme(title, shown):
+    page = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    assert f"```python\n{shown}```" in page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def test_a_function_is_at_the_path_that_is_said():
@@ -130,18 +163,12 @@ def test_a_function_is_at_the_path_that_is_said():
     def post_failure() -> None: ...
 
     (listener,) = extension.listeners
-    assert f"`post_failure` becomes `{listener.path}`" in README
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_file_it_names_is_there(page):
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()) if "://" not in link]
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    assert f"`post_failure` becomes `{listener.path}`" in WRITING
 
 
 def documented_commands() -> list[list[str]]:
     """The arguments of every ``extension-kit ...`` in code on the pages."""
-    texts = (page.read_text() for page in PAGES if page.name != "architecture.md")  # which names groups of them
+    texts = (page.read_text() for page in PAGES if page.name not in WITHOUT_COMMANDS)
     found = {
         tuple(shlex.split(line, comments=True)[1:])
         for text in texts
@@ -210,6 +237,36 @@ def test_the_metrics_that_are_asked_for_exist(tmp_path, served, event):
         assert server.post("/events/page", b"not JSON").status == 400
         shown = server.request("GET", "/metrics").body.decode()
     assert [name for name in sorted(asked) if not re.search(rf"^{name}[ {{]", shown, re.MULTILINE)] == []
+
+
+def test_every_metric_is_described(tmp_path, served, event):
+    """Their names, types and labels are those that a server shows."""
+    (tmp_path / "oncall.py").write_text(EXAMPLE)
+    page = (REFERENCE / "metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*)\|", page, re.MULTILINE)
+    described = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    with served(str(tmp_path / "oncall")) as server:
+        assert server.post("/events/page", b"not JSON").status == 400
+        wait_until(lambda: "extension_ready{" in server.request("GET", "/metrics").body.decode())
+        text = server.request("GET", "/metrics").body.decode()
+    shown = {}
+    for family in text_string_to_metric_families(text):
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        shown[name] = (family.type, labels)
+    assert {name: facts for name, facts in shown.items() if name.startswith("extension_")} == described
+
+
+def test_every_status_of_an_answer_is_described():
+    sources = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("events", "server", "web")
+        for path in (ROOT / "extension_kit" / folder).glob("*.py")
+    )
+    given = set(re.findall(r"\b(?:problem|_refuse|_?Answer)\(\s*(\d{3})\b", sources))
+    assert len(given) > 8
+    page = (REFERENCE / "answers.md").read_text(encoding="utf-8")
+    assert given - set(re.findall(r"\b\d{3}\b", page)) == set()
 
 
 def test_the_make_targets_it_names_exist():

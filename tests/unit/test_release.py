@@ -35,4 +35,9 @@ def test_all_places_name_one_version():
 def test_a_tag_of_another_version_is_refused():
     (version,) = set(release.versions().values())
     assert not [problem for problem in release.problems(f"v{version}") if "says" in problem]
-    assert len([problem for problem in release.problems("v99.0.0") if "says 0" in problem]) == 3
+    assert len([problem for problem in release.problems("v99.0.0") if "says 0" in problem]) == 4
+
+
+@pytest.mark.parametrize("project", [path for path in release.PROJECTS if "/" in path])
+def test_distributions_have_the_license_of_the_kit(project):
+    assert (release.ROOT / project).with_name("LICENSE").read_bytes() == (release.ROOT / "LICENSE").read_bytes()

@@ -24,6 +24,10 @@ one runs before anything of the release is there.
   value: ""
 - name: EXTENSION_DATABASE_URL_FILE
   value: /etc/extension/secrets/EXTENSION_DATABASE_URL
+{{- if and $values.database.direct.existingSecret (ne .part "migration") }}
+- name: EXTENSION_DATABASE_DIRECT_URL_FILE
+  value: /etc/extension/secrets/EXTENSION_DATABASE_DIRECT_URL
+{{- end }}
 {{- else }}
 - name: EXTENSION_DATABASE_URL
   value: sqlite:////data/extension.db
@@ -82,6 +86,17 @@ one runs before anything of the release is there.
     items:
       - key: {{ $.root.Values.database.existingSecretKey }}
         path: EXTENSION_DATABASE_URL
+{{- end }}
+{{- if ne .part "migration" }}
+{{- with .root.Values.database.direct }}
+{{- if .existingSecret }}
+- secret:
+    name: {{ .existingSecret }}
+    items:
+      - key: {{ .existingSecretKey }}
+        path: EXTENSION_DATABASE_DIRECT_URL
+{{- end }}
+{{- end }}
 {{- end }}
 {{- range $name, $secret := .root.Values.secrets }}
 - secret:

@@ -63,6 +63,11 @@ ipFamilies: {{ toJson . }}
 {{- end }}
 {{- end -}}
 
+{{/* What Prometheus knows the series of the release by. */}}
+{{- define "extension.series" -}}
+{{- .Values.seriesMatchers | default (printf "namespace=%q,job=%q" .Release.Namespace (printf "%s-metrics" (include "extension.fullname" .))) -}}
+{{- end -}}
+
 {{- define "extension.scheme" -}}
 {{- $certificate := .Values.tls.server.certificate -}}
 {{- ternary "https" "http" (or $certificate.fromSecret $certificate.path | empty | not) -}}

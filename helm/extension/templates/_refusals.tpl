@@ -13,8 +13,14 @@
 {{- if $values.autoscaling.enabled -}}
 {{- fail (printf "autoscaling.enabled is true, but %s: %s" $why $instead) -}}
 {{- end -}}
+{{- if $values.worker.keda.enabled -}}
+{{- fail (printf "worker.keda.enabled is true, but %s: %s" $why $instead) -}}
+{{- end -}}
 {{- if $values.worker.enabled -}}
 {{- fail (printf "worker.enabled is true, but %s: %s" $why $instead) -}}
+{{- end -}}
+{{- if $values.database.direct.existingSecret -}}
+{{- fail (printf "database.direct.existingSecret is given, but %s: %s" $why $instead) -}}
 {{- end -}}
 {{- if and $values.database.persistence.existingClaim (not $values.database.persistence.enabled) -}}
 {{- fail "database.persistence.existingClaim is given, but database.persistence.enabled is false, so that it would not be used" -}}
@@ -23,6 +29,33 @@
 
 {{- if and $values.worker.enabled (include "extension.targets" . | fromJsonArray | empty) -}}
 {{- fail "worker.enabled is true, but nothing says what web pods and workers are to load, which the image's own command does not tell: set extension, readyMade, handlers.inline or handlers.image" -}}
+{{- end -}}
+{{- with $values.worker.keda -}}
+{{- if .enabled -}}
+{{- if not $values.worker.enabled -}}
+{{- fail "worker.keda.enabled is true, but worker.enabled is false, so that there are no pods of workers to be made more: set worker.enabled to true" -}}
+{{- end -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) -}}
+{{- fail (printf "worker.keda.minReplicas is %d, more than worker.keda.maxReplicas, which is %d" (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
+{{- if eq .source "prometheus" -}}
+{{- if not .prometheusAddress -}}
+{{- fail "worker.keda.source is prometheus, but nothing says where that is: give worker.keda.prometheusAddress" -}}
+{{- end -}}
+{{- if gt (mul .deliveriesPerWorker .maxReplicas) 10000 -}}
+{{- fail (printf "worker.keda.deliveriesPerWorker is %d, which for worker.keda.maxReplicas (%d) is more than 10000 deliveries, up to which metrics count a listener's: lower one of them, or set worker.keda.source to postgresql" (int .deliveriesPerWorker) (int .maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or $values.serviceMonitor.enabled $values.seriesMatchers) -}}
+{{- $by := "nothing says what Prometheus knows the series of this release by: set serviceMonitor.enabled to true, or give seriesMatchers" -}}
+{{- if and $values.worker.keda.enabled (eq $values.worker.keda.source "prometheus") -}}
+{{- fail (printf "worker.keda.source is prometheus, but %s" $by) -}}
+{{- end -}}
+{{- if $values.prometheusRule.enabled -}}
+{{- fail (printf "prometheusRule.enabled is true, but %s" $by) -}}
+{{- end -}}
 {{- end -}}
 {{- if $values.autoscaling.enabled -}}
 {{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) -}}
@@ -103,7 +136,8 @@
   "EXTENSION_GRACE_PERIOD" "gracePeriodSeconds"
   "EXTENSION_EVENT_LOG_PORT" "eventLog.enabled and eventLog.port"
   "EXTENSION_EVENT_LOG_READ_ONLY" "eventLog.readOnly"
-  "EXTENSION_DATABASE_URL" "database.existingSecret" -}}
+  "EXTENSION_DATABASE_URL" "database.existingSecret"
+  "EXTENSION_DATABASE_DIRECT_URL" "database.direct.existingSecret" -}}
 {{- range $name := concat (keys $values.settings) (keys $values.secrets) | sortAlpha -}}
 {{- if hasKey $ours $name -}}
 {{- fail (printf "%s is set by the chart itself: use %s" $name (get $ours $name)) -}}

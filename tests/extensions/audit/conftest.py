@@ -1,6 +1,5 @@
 """Both stores, the extension as users serve it, and what its targets hold."""
 
-import itertools
 import json
 import sqlite3
 from contextlib import closing
@@ -9,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.durable import database_url, postgresql_server, postgresql_url, prepared
-from tests.support.ready_made import serving
+from tests.support.durable import database_url, postgresql_server, postgresql_url
+from tests.support.ready_made import server_of
 from tests.support.used import postgresql_database
 
 __all__ = ["database_url", "postgresql_server", "postgresql_url"]
@@ -56,6 +55,4 @@ def kept_ids(target, tmp_path):
 @pytest.fixture
 def serve(tmp_path, database_url):
     """Serve the extension: ``with serve(EXTENSION_AUDIT_TARGET="file:///...") as server``."""
-    numbers = itertools.count()
-    environment = prepared(database_url, tmp_path / "ledger")
-    return lambda **variables: serving("audit", tmp_path / f"server-{next(numbers)}.log", **environment | variables)
+    return server_of("audit", database_url, tmp_path, {})

@@ -2,20 +2,30 @@
 
 import json
 import os
+import resource
+import signal
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateTable
 
 from extension_kit import Event, NotReady, SettingError
 from extension_kit.events.event import set_attempt
 from extension_kit.events.state import EventAttempt
 from extension_kit.testing import EventFactory, InMemoryAgent
 from extensions.audit import close, extension
+from extensions.audit.objects import AuditBucketError
+from extensions.audit.rows import TABLE
 from extensions.audit.targets import open_target
 from tests.support.receivers import receiver, reply
+from tests.support.waiting import wait_until
+from tests.support.workers import TIMEOUT
 
 __all__ = ["receiver"]  # a fixture
 
@@ -134,6 +144,65 @@ class TestFiles:
         place.keep(made(2, id="torn", event_time="2026-01-01T00:00:00Z"))
         assert ids_in(file) == ["whole", "torn"]
 
+    def test_flush_the_line_of_an_attempt_that_was_killed_before_it_did(self, opened, folder, monkeypatch):
+        place = opened(folder.as_uri())
+        body = FACTORY.event("experiment.execution.failed")
+        place.keep(of_attempt(body))
+        flushed = []
+        monkeypatch.setattr(os, "fsync", lambda number: flushed.append(os.path.realpath(f"/proc/self/fd/{number}")))
+        place.keep(of_attempt(body, 2))
+        (file,) = folder.iterdir()
+        assert set(flushed) == {str(file), str(folder)}
+        assert ids_in(file) == [body["id"]]
+
+    def test_share_a_flush_among_events_of_one_moment(self, opened, folder, monkeypatch):
+        place, flushes, hold = opened(folder.as_uri()), [], threading.Event()
+        flush = os.fsync
+
+        def flush_slowly(number):
+            flushes.append(number)
+            assert hold.wait(TIMEOUT)
+            flush(number)
+
+        monkeypatch.setattr(os, "fsync", flush_slowly)
+        events = [made(id=f"{number}", event_time="2026-01-01T00:00:00Z") for number in range(9)]
+        with ThreadPoolExecutor(9) as pool:
+            kept = [pool.submit(place.keep, events[0])]
+            wait_until(lambda: flushes)
+            kept += [pool.submit(place.keep, event) for event in events[1:]]
+            wait_until(lambda: len(place._next.lines) == 8)
+            hold.set()
+            for each in kept:
+                each.result(TIMEOUT)
+        assert len(flushes) == 3  # two of the file, and one of its folder
+        assert sorted(ids_in(folder / "2026-01-01.jsonl")) == [event.id for event in events]
+
+    def test_are_whole_again_after_a_write_that_came_to_the_limit(self, opened, folder):
+        place, bodies = opened(folder.as_uri()), [FACTORY.event("experiment.execution.failed") for _ in range(2)]
+        place.keep(of_attempt(bodies[0]))
+        (file,) = folder.iterdir()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 10, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                place.keep(of_attempt(bodies[1]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
+        place.keep(of_attempt(bodies[1], 2))
+        assert ids_in(file) == [body["id"] for body in bodies]
+
+    def test_that_cannot_be_written_are_told_to_all_that_wait(self, opened, folder):
+        folder.mkdir()
+        (folder / "undated.jsonl").mkdir()
+        place = opened(folder.as_uri())
+        for number in range(2):
+            with pytest.raises(IsADirectoryError):
+                place.keep(made(id=f"{number}", event_time=None))
+        place.keep(made(id="dated"))
+        assert place.problem() is None
+
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
     def test_that_cannot_be_written_are_a_problem(self, opened, folder):
         folder.mkdir(mode=0o500)
@@ -188,6 +257,23 @@ class TestObjects:
         place.keep(made())
         assert [request.method for request in may_write.requests] == ["HEAD", "PUT"]
 
+    def test_ask_for_the_bucket_only_where_writing_does_not_tell(self, s3, receiver, monkeypatch, opened):
+        statuses = {"HEAD": 200, "PUT": 200}
+        bucket = receiver(answer=lambda request: reply(statuses[request.method]))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.url("", "127.0.0.1"))
+        place = opened("s3://audits")
+        for _ in range(3):
+            assert place.problem() is None
+        statuses["PUT"] = 503
+        with pytest.raises(AuditBucketError, match="503"):
+            place.keep(made())
+        statuses["HEAD"] = 503
+        assert "503" in place.problem()
+        statuses["PUT"] = 200
+        place.keep(made())
+        assert place.problem() is None
+        assert [request.method for request in bucket.requests] == ["HEAD", "PUT", "HEAD", "PUT"]
+
     def test_wait_where_writing_is_refused(self, s3, receiver, monkeypatch, opened):
         refusing = receiver(answer=lambda request: reply(403))
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", refusing.url("", "127.0.0.1"))
@@ -203,6 +289,15 @@ class TestObjects:
 
 
 class TestSettings:
+    def test_need_boto3_for_a_bucket(self, agent_of, monkeypatch):
+        monkeypatch.setitem(sys.modules, "boto3", None)
+        with pytest.raises(SettingError, match=r"pip install 'extension-kit\[audit\]'"):
+            agent_of("s3://audits")
+
+    def test_large_events_have_room_in_every_database(self):
+        made_table = str(CreateTable(TABLE).compile(dialect=mysql.dialect()))
+        assert "body LONGTEXT" in made_table
+
     def test_need_a_target(self, agent_of):
         with pytest.raises(SettingError, match="EXTENSION_AUDIT_TARGET is not set"):
             agent_of("")

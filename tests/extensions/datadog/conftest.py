@@ -5,7 +5,7 @@ import pytest
 import extensions.datadog
 from tests.support.datadog import Datadog
 from tests.support.durable import database_url, postgresql_server, postgresql_url, tables
-from tests.support.ready_made import agent_of
+from tests.support.ready_made import agents_of, server_of
 
 __all__ = ["database_url", "postgresql_server", "postgresql_url", "tables"]
 
@@ -27,12 +27,13 @@ def variables(datadog):
 @pytest.fixture
 def make_agent(variables, monkeypatch):
     """Make an in-memory agent with settings: ``make_agent(TAGS="env:prod")``."""
+    return agents_of(extensions.datadog.extension, "EXTENSION_DATADOG_", variables, monkeypatch)
 
-    def make(**settings):
-        named = {f"EXTENSION_DATADOG_{name}": value for name, value in settings.items()}
-        return agent_of(extensions.datadog.extension, "EXTENSION_DATADOG_", variables | named, monkeypatch)
 
-    return make
+@pytest.fixture
+def serve(database_url, variables, tmp_path):
+    """Serve the extension: ``with serve() as server``."""
+    return server_of("datadog", database_url, tmp_path, variables)
 
 
 @pytest.fixture

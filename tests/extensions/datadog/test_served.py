@@ -7,28 +7,13 @@ from collections import Counter
 import pytest
 
 from extensions.datadog.events import EVENT_NAMES
-from tests.support.durable import prepared, statuses
-from tests.support.ready_made import accepting, runs, send, serving, wait_for_reason, wait_until_delivered
+from tests.support.durable import statuses
+from tests.support.ready_made import accepting, on_sqlite, runs, send, serving, wait_for_reason, wait_until_delivered
 from tests.support.servers import ready
 from tests.support.vendors import json_reply
 from tests.support.waiting import wait_until
 
 PATH = "/events/send"
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # where the store does not matter
-
-
-@pytest.fixture
-def serve(database_url, variables, tmp_path):
-    """Start a command of the kit for the extension, on one database: ``with serve() as server``."""
-    prepared(database_url, None)
-    numbers = itertools.count()
-
-    def start(*options, **environment):
-        settings = {**variables, "EXTENSION_DATABASE_URL": database_url, **environment}
-        return serving("datadog", tmp_path / f"log-{next(numbers)}", *options, **settings)
-
-    return start
 
 
 def wanted(all_runs):

@@ -5,7 +5,7 @@ import pytest
 import extensions.grafana
 from tests.support.durable import database_url, postgresql_server, postgresql_url, tables
 from tests.support.grafana import Grafana
-from tests.support.ready_made import agent_of
+from tests.support.ready_made import agents_of, server_of
 
 __all__ = ["database_url", "postgresql_server", "postgresql_url", "tables"]
 
@@ -27,12 +27,13 @@ def variables(grafana):
 @pytest.fixture
 def make_agent(variables, monkeypatch):
     """Make an in-memory agent with settings: ``make_agent(STEPS="true")``."""
+    return agents_of(extensions.grafana.extension, "EXTENSION_GRAFANA_", variables, monkeypatch)
 
-    def make(**settings):
-        named = {f"EXTENSION_GRAFANA_{name}": value for name, value in settings.items()}
-        return agent_of(extensions.grafana.extension, "EXTENSION_GRAFANA_", variables | named, monkeypatch)
 
-    return make
+@pytest.fixture
+def serve(database_url, variables, tmp_path):
+    """Serve the extension: ``with serve() as server``."""
+    return server_of("grafana", database_url, tmp_path, variables | {"EXTENSION_GRAFANA_STEPS": "true"})
 
 
 @pytest.fixture

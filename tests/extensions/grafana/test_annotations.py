@@ -162,13 +162,23 @@ class TestLostAnswers:
         (annotation,) = grafana.found()
         assert annotation["timeEnd"] > annotation["time"]
 
-    def test_an_annotation_that_was_removed_is_made_anew_at_the_end(self, agent, grafana, run):
+    @pytest.mark.parametrize("hides_missing", [False, True])
+    def test_an_annotation_that_was_removed_is_made_anew_at_the_end(self, agent, grafana, run, hides_missing):
+        grafana.hides_missing = hides_missing
         agent.play(named(run, "created"))
         grafana.annotations.clear()
         agent.play(named(run, "failed"))
         (annotation,) = grafana.found()
         assert annotation["timeEnd"] > annotation["time"]
-        assert grafana.methods() == ["POST", "PATCH", "GET", "POST"]
+        assert [method for method in grafana.methods() if method != "GET"] == ["POST", "PATCH", "POST"]
+
+    def test_an_end_waits_while_the_token_may_not_change_annotations(self, agent, grafana, run):
+        agent.play(named(run, "created"))
+        grafana.permissions.remove("annotations:write")
+        (sent,) = agent.play(named(run, "failed"))
+        assert [each.status for each in sent.deliveries] == ["waiting"]
+        assert "refuses PATCH with this token (403)" in sent.deliveries[0].error
+        assert len(grafana.found()) == 1
 
 
 HOSTILE = {

@@ -1,6 +1,5 @@
 """The extension as it is served: whole runs, failures of Grafana, and processes that are killed."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -11,29 +10,14 @@ from contextlib import ExitStack
 import pytest
 
 from extensions.grafana.annotations import RUN_EVENTS, STEP_EVENTS
-from tests.support.durable import prepared, statuses
+from tests.support.durable import statuses
 from tests.support.paths import KIT
-from tests.support.ready_made import accepting, runs, send, serving, wait_for_reason, wait_until_delivered
+from tests.support.ready_made import accepting, on_sqlite, runs, send, serving, wait_for_reason, wait_until_delivered
 from tests.support.servers import ready
 from tests.support.vendors import json_reply
 from tests.support.waiting import wait_until
 
 PATH = "/events/annotate"
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # where the store does not matter
-
-
-@pytest.fixture
-def serve(database_url, variables, tmp_path):
-    """Start a command of the kit for the extension, on one database: ``with serve() as server``."""
-    prepared(database_url, None)
-    numbers = itertools.count()
-
-    def start(*options, **environment):
-        settings = {**variables, "EXTENSION_GRAFANA_STEPS": "true", "EXTENSION_DATABASE_URL": database_url}
-        return serving("grafana", tmp_path / f"log-{next(numbers)}", *options, **{**settings, **environment})
-
-    return start
 
 
 def wanted(events):

@@ -83,7 +83,7 @@ class Worker:
     def __init__(self, api: Api):
         runtime = api.service.runtime
         self._database = api.database
-        self._find = runtime._find_handler()
+        self._find = runtime._workers.find_handler()
 
     def attempt(self) -> list[Any]:
         """Make an attempt of every waiting delivery, due or not; return these deliveries, oldest first."""

@@ -3,38 +3,25 @@
 import os
 import signal
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from extension_kit.testing import EventFactory
-from tests.support.durable import database_url, postgresql_server, postgresql_url, prepared, statuses, tables
+from tests.support.durable import database_url, postgresql_server, postgresql_url, statuses, tables
 from tests.support.metrics import scrape
-from tests.support.paths import KIT
-from tests.support.servers import ready, run_server
+from tests.support.ready_made import send, server_of, serving
+from tests.support.servers import ready
 from tests.support.waiting import wait_until
 
 __all__ = ["database_url", "postgresql_server", "postgresql_url", "tables"]  # fixtures
 
-EXTENSION = str(Path(__file__).parents[3] / "extensions/statistics")
+PATH = "/events/statistics"
 STATES = ("completed", "failed", "errored", "canceled", "skipped")
 
 
 @pytest.fixture
-def environment(database_url, tmp_path):
-    return prepared(database_url, tmp_path / "ledger")
-
-
-@pytest.fixture
-def serve(environment, tmp_path):
-    return lambda *arguments, **more: run_server(
-        [KIT, "serve", EXTENSION, *arguments], tmp_path / "server.log", **{**environment, **more}
-    )
-
-
-@pytest.fixture
-def work(environment, tmp_path):
-    return lambda: run_server([KIT, "worker", EXTENSION], tmp_path / "worker.log", **environment)
+def serve(database_url, tmp_path):
+    return server_of("statistics", database_url, tmp_path, {})
 
 
 def is_counted(body):
@@ -72,35 +59,30 @@ def running(server):
     return sum(found.values())
 
 
-def send(server, bodies):
-    for body in bodies:
-        assert server.post("/events/statistics", body).status == 200
-
-
 def is_done(database_url, number):
     return statuses(database_url) == {"delivered": number}
 
 
-def test_every_end_counts_once_although_workers_are_killed(serve, work, database_url):
+def test_every_end_counts_once_although_workers_are_killed(serve, database_url):
     """On PostgreSQL two workers share the runs; on SQLite one stands by."""
     bodies = counted_events(12, seed=7)
     half = len(bodies) // 2
-    with serve() as server, work() as other:
+    with serve() as server, serve(command="worker") as other:
         ready(server)
         ready(other)
-        send(server, bodies[:half])
+        send(server, PATH, bodies[:half])
         [worker] = wait_until(lambda: server.children("worker"))
         os.kill(worker, signal.SIGKILL)
-        send(server, bodies[half:])
+        send(server, PATH, bodies[half:])
         wait_until(lambda: server.children("worker") not in ({worker}, set()))
         wait_until(lambda: is_done(database_url, len(bodies)), 60)
         wait_until(lambda: totals(server) == expected(bodies))
         wait_until(lambda: totals(other) == expected(bodies))
         assert running(server) == 0
-        send(server, [body | {"id": f"again-{number}"} for number, body in enumerate(bodies)])
+        send(server, PATH, [body | {"id": f"again-{number}"} for number, body in enumerate(bodies)])
         wait_until(lambda: is_done(database_url, 2 * len(bodies)), 60)
         sent = counted_events(1, seed=8)
-        send(server, sent)
+        send(server, PATH, sent)
         wait_until(lambda: totals(server) == expected([*bodies, *sent]))
 
 
@@ -109,7 +91,7 @@ def test_numbers_go_on_after_a_restart(serve, database_url):
     begun = [body for body in second if body["eventName"].endswith("created")]
     with serve() as server:
         ready(server)
-        send(server, [*first, *begun])
+        send(server, PATH, [*first, *begun])
         wait_until(lambda: totals(server) == expected(first))
         wait_until(lambda: running(server) == 2)
         server.kill_all()
@@ -117,17 +99,17 @@ def test_numbers_go_on_after_a_restart(serve, database_url):
         ready(server)
         wait_until(lambda: totals(server) == expected(first))
         assert running(server) == 2
-        send(server, [body for body in second if body not in begun])
+        send(server, PATH, [body for body in second if body not in begun])
         wait_until(lambda: totals(server) == expected([*first, *second]))
         assert running(server) == 0
 
 
-def test_a_server_without_a_worker_leaves_the_numbers_to_the_workers(serve, work):
+def test_a_server_without_a_worker_leaves_the_numbers_to_the_workers(serve):
     bodies = counted_events(1, seed=11)
-    with serve("--no-worker") as server, work() as worker:
+    with serve("--no-worker") as server, serve(command="worker") as worker:
         ready(server)
         ready(worker)
-        send(server, bodies)
+        send(server, PATH, bodies)
         wait_until(lambda: totals(worker) == expected(bodies))
         assert totals(server) == {}
         assert scrape(server.health_port, "extension_events_received_total")
@@ -135,7 +117,7 @@ def test_a_server_without_a_worker_leaves_the_numbers_to_the_workers(serve, work
 
 def test_a_wrong_setting_ends_the_start_in_one_line(tmp_path):
     setting = {"EXTENSION_STATISTICS_LABELS": "execution"}
-    with run_server([KIT, "serve", EXTENSION], tmp_path / "server.log", **setting) as server:
+    with serving("statistics", tmp_path / "server.log", **setting) as server:
         assert server.process.wait(60) == 2
         [line] = [line for line in server.log.splitlines() if "EXTENSION_STATISTICS_LABELS" in line]
     assert "team, environment" in line

@@ -4,54 +4,39 @@ import os
 import signal
 import subprocess
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
 from extension_kit.testing import EventFactory
 from tests.support.collectors import collector, lost
-from tests.support.durable import database_url, postgresql_server, postgresql_url, prepared, statuses, tables
+from tests.support.durable import database_url, postgresql_server, postgresql_url, statuses, tables
 from tests.support.paths import KIT
+from tests.support.ready_made import runs, send, server_of, serving
 from tests.support.receivers import reply
-from tests.support.servers import ready, run_server
+from tests.support.servers import ready
 from tests.support.waiting import wait_until
 
 __all__ = ["collector", "database_url", "postgresql_server", "postgresql_url", "tables"]  # fixtures
 
-EXTENSION = str(Path(__file__).parents[3] / "extensions/traces")
+PATH = "/events/traces"
 SECRET = "glc_c2VjcmV0LXRva2Vu"
 LATER = reply(503, Retry_After="1")
 
 
 @pytest.fixture
-def environment(database_url, collector, tmp_path):
-    return prepared(database_url, tmp_path / "ledger") | {
+def serve(database_url, collector, tmp_path):
+    variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+        "OTEL_TRACES_EXPORTER": "none",  # of the kit's own traces
         "OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer%20{SECRET}",
     }
-
-
-@pytest.fixture
-def serve(environment, tmp_path):
-    return lambda *arguments, **more: run_server(
-        [KIT, "serve", EXTENSION, *arguments], tmp_path / "server.log", **{**environment, **more}
-    )
+    return server_of("traces", database_url, tmp_path, variables)
 
 
 def ends_of(*runs):
     return [
         body for run in runs for body in run if not body["eventName"].endswith(("requested", "created", "-started"))
     ]
-
-
-def runs(number, seed=1):
-    factory = EventFactory(seed)
-    return [list(factory.run(steps=3)) for _ in range(number)]
-
-
-def send(server, bodies):
-    for body in bodies:
-        assert server.post("/events/traces", body).status == 200
 
 
 def is_done(database_url, number):
@@ -80,32 +65,32 @@ def assert_whole(spans, sent):
 
 
 def test_a_run_is_one_trace_although_workers_are_killed_and_answers_lost(serve, collector, database_url):
-    sent = runs(4)
+    sent = runs(4, steps=3)
     bodies = ends_of(*sent)
     with serve() as server:
         ready(server)
         collector.troubles.extend([lost, None, LATER, None, LATER])  # a second failure would be waited for too long
-        send(server, bodies[: len(bodies) // 2])
+        send(server, PATH, bodies[: len(bodies) // 2])
         wait_until(lambda: len(collector.exported) >= 3)
         [worker] = wait_until(lambda: server.children("worker"))
         os.kill(worker, signal.SIGKILL)
-        send(server, bodies[len(bodies) // 2 :])
+        send(server, PATH, bodies[len(bodies) // 2 :])
         wait_until(lambda: server.children("worker") not in ({worker}, set()))
         wait_until(lambda: is_done(database_url, len(bodies)), 60)
         assert_whole(collector.spans, sent)
         assert len(collector.exported) > len(bodies)  # those with lost answers have come again
-        send(server, bodies)  # an event that agents send again is no other event
+        send(server, PATH, bodies)  # an event that agents send again is no other event
         assert SECRET not in server.log
     assert {exported.request.headers["authorization"] for exported in collector.exported} == {f"Bearer {SECRET}"}
 
 
-def test_two_workers_share_the_runs(serve, collector, database_url, environment, tmp_path):
-    sent = runs(6, seed=2)
+def test_two_workers_share_the_runs(serve, collector, database_url):
+    sent = runs(6, steps=3, seed=2)
     bodies = ends_of(*sent)
-    with serve() as server, run_server([KIT, "worker", EXTENSION], tmp_path / "worker.log", **environment) as other:
+    with serve() as server, serve(command="worker") as other:
         ready(server)
         ready(other)
-        send(server, bodies)
+        send(server, PATH, bodies)
         wait_until(lambda: len(collector.exported) >= 3)
         os.kill(other.process.pid, signal.SIGKILL)
         wait_until(lambda: is_done(database_url, len(bodies)), 60)
@@ -113,11 +98,11 @@ def test_two_workers_share_the_runs(serve, collector, database_url, environment,
 
 
 def test_what_a_stopped_server_has_taken_is_traced_by_the_next(serve, collector, database_url):
-    sent = runs(2, seed=3)
+    sent = runs(2, steps=3, seed=3)
     bodies = ends_of(*sent)
     with serve("--no-worker") as server:
         ready(server)
-        send(server, bodies)
+        send(server, PATH, bodies)
         server.kill_all()
     assert collector.exported == []
     with serve() as server:
@@ -127,13 +112,13 @@ def test_what_a_stopped_server_has_taken_is_traced_by_the_next(serve, collector,
 
 
 def test_refused_credentials_keep_spans_waiting_and_readiness_off(serve, collector, database_url):
-    sent = runs(1, seed=5)
+    sent = runs(1, steps=3, seed=5)
     bodies = ends_of(*sent)
     refusal = reply(401, f"no user for Bearer {SECRET}".encode())
     with serve() as server:
         ready(server)
         collector.troubles.append(refusal)
-        send(server, bodies)
+        send(server, PATH, bodies)
         wait_until(lambda: server.health("readiness") == 503)
         assert server.health("readiness/accepting") == 200
         assert "127.0.0.1 refuses the credentials (401)" in server.log
@@ -143,16 +128,16 @@ def test_refused_credentials_keep_spans_waiting_and_readiness_off(serve, collect
     assert_whole(collector.spans, sent)
 
 
-def test_a_span_that_is_refused_is_a_dead_letter_with_the_reason(serve, collector, database_url, environment):
+def test_a_span_that_is_refused_is_a_dead_letter_with_the_reason(serve, collector, database_url):
     body = EventFactory(4).event("experiment.execution.failed")
     with serve() as server:
         ready(server)
         collector.troubles.append(reply(400, b"no such field"))
-        send(server, [body])
+        send(server, PATH, [body])
         wait_until(lambda: statuses(database_url) == {"dead": 1})
         listed = subprocess.run(
             [KIT, "deliveries", "list", "--status", "dead", "--json"],
-            env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+            env={**os.environ, "EXTENSION_DATABASE_URL": database_url},
             capture_output=True,
             check=True,
             text=True,
@@ -166,7 +151,7 @@ def test_a_span_that_is_refused_is_a_dead_letter_with_the_reason(serve, collecto
     [("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"), ("OTEL_EXPORTER_OTLP_HEADERS", f"Bearer {SECRET}")],
 )
 def test_a_wrong_setting_ends_the_start_in_one_line(tmp_path, variable, value):
-    with run_server([KIT, "serve", EXTENSION], tmp_path / "server.log", **{variable: value}) as server:
+    with serving("traces", tmp_path / "server.log", **{variable: value}) as server:
         assert server.process.wait(60) == 2
         [line] = [line for line in server.log.splitlines() if variable in line]
         assert SECRET not in server.log

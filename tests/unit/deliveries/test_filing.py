@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -48,6 +48,17 @@ def large():
 def accept(inbox, *accepted, listeners=("oncall",)):
     """Accept events in one commit."""
     inbox.append([Accepted(event.body, listeners) for event in accepted])
+
+
+def test_events_keep_the_trace_in_which_they_came_first(database, inbox, filing):
+    first, second = made(), made()
+    traces = {first.id: "00-1-2-01 a=b", second.id: None}
+    with closing(Inbox(database, keeps_traces=True)) as keeping:
+        keeping.append([Accepted(each.body, ("oncall",), None, traces[each.id]) for each in (first, second)])
+        keeping.append([Accepted(each.body, ("pager",), None, "00-3-4-01") for each in (first, second)])
+    assert filing.file_all() == 4
+    with database.read() as connection:
+        assert dict(connection.execute(select(events.c.event_id, events.c.trace_context)).all()) == traces
 
 
 def tried(filing):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
@@ -15,7 +16,9 @@ from extension_kit.deliveries.retry import DEFAULT_DELAYS
 from extension_kit.deliveries.tables import bounded
 from extension_kit.events.published import PublishedEvent
 from extension_kit.events.registry import Listener
+from extension_kit.events.state import State
 from extension_kit.senders import Outcome
+from extension_kit.testing.state import InMemoryState
 
 BODY = b'{"eventName": "experiment.execution.failed", "id": "7"}'
 
@@ -279,3 +282,18 @@ def test_an_async_function_is_made_on_a_loop_or_by_waiting_for_it(error, outcome
     for body, expected in ((BODY, Outcome("delivered")), (b'{"id": "7", "eventName": "a.b", "bad": 1}', outcome)):
         assert asyncio.run(handler.make_async(due(one.key, body))) == expected
         assert handler.make(due(one.key, body)).result == expected.result
+
+
+def test_time_for_which_others_block_the_loop_leaves_the_state_of_an_async_function_open():
+    async def keep(event):
+        time.sleep(0.05)  # in place of another function
+        event.state.set("key", 1)
+
+    def make_state(extension, due, deadline):
+        return State(InMemoryState(), timedelta(days=1), deadline)
+
+    handler = function_handlers([listener(keep, timeout=0.01)], 30.0, None, make_state=make_state)
+    key = listener(keep).key
+    outcome = asyncio.run(handler(key, None).make_async(due(key)))
+    assert outcome.result == "delivered", outcome
+    assert [*outcome.changes] == ["key"]

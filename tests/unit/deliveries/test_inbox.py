@@ -20,6 +20,7 @@ from tests.support.databases import opened
 from tests.support.disks import small_disk
 from tests.support.recording import rows
 
+TRACE = f"00-{'ab' * 16}-{'cd' * 8}-01 vendor=7"
 LARGE = 400_000  # bytes: two such bodies go into a row, and three do not
 
 
@@ -43,7 +44,7 @@ def groups_of(inbox):
 
 def bodies_of(inbox):
     """The bodies that are in the inbox, by group."""
-    return [[body.decode() for body, _ in group.events] for group in groups_of(inbox)]
+    return [[body.decode() for body, *_ in group.events] for group in groups_of(inbox)]
 
 
 def fill(inbox, most=1000):
@@ -80,10 +81,21 @@ class TestAppending:
         inbox.append([Accepted('{"ä": 1}'.encode(), ("one", "two")), Accepted(b"", ())])
         after = datetime.now(UTC)
         (group,) = groups_of(inbox)
-        assert group.events == [('{"ä": 1}'.encode(), ["one", "two"]), (b"", [])]
+        assert group.events == [('{"ä": 1}'.encode(), ["one", "two"], None), (b"", [], None)]
         assert before <= group.received_at <= after
         assert inbox.unfiled() == Unfiled(2, group.received_at)
         assert rows(database, "events", "deliveries") == [0, 0]
+
+    @pytest.mark.parametrize("size", [1, LARGE])
+    def test_trace_contexts_are_kept_where_they_are_wanted(self, database, inbox, size):
+        keeping = Inbox(database, keeps_traces=True)
+        body = b"x" * size
+        items = [Accepted(body, ("one",), None, TRACE), Accepted(body, ("one",)), Accepted(body, ("one",), None, TRACE)]
+        with closing(keeping):
+            keeping.append(items)
+        inbox.append(items)
+        kept = [event.trace_context for group in groups_of(inbox) for event in group.events]
+        assert kept == [TRACE, None, TRACE, None, None, None]
 
     def test_events_stay_in_their_order(self, inbox):
         inbox.append([accepted("1"), accepted("2")])

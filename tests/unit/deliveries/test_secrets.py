@@ -32,6 +32,14 @@ def repeat(connection):
             connection.sendall(b"535 I was told " + line + b"\r\n")
 
 
+def repeat_to_nats(connection):
+    """Refuse a client of NATS with its own words."""
+    connection.sendall(b'INFO {"server_id": "x", "version": "2.10.0", "auth_required": true}\r\n')
+    said = connection.recv(65536)
+    assert b"s3cret-word" in said
+    connection.sendall(b"-ERR 'I was told " + said.replace(b"\r\n", b" ") + b"'\r\n")
+
+
 def cases(receiver, server):
     http = receiver(
         answer=lambda request: reply(500, f"{request.path} {unquote(request.path)} {request.headers}".encode())
@@ -45,11 +53,16 @@ def cases(receiver, server):
             "secret": SIGNING,
         },
         "email": {"to": ["anna@example.org"]},
+        "nats": {
+            "url": f"nats://kit:s3cret-word@127.0.0.1:{server(repeat_to_nats).port}",
+            "subject": "x",
+            "timeout": 1,
+        },
         "amqp": {"url": f"amqp://kit:s3cret-word@127.0.0.1:{server(repeat).port}", "routing_key": "x", "timeout": 1},
     }
 
 
-@pytest.mark.parametrize("sender", ["http", "email", "amqp"])
+@pytest.mark.parametrize("sender", ["http", "email", "amqp", "nats"])
 def test_no_list_log_or_error_shows_what_is_secret(sqlite, receiver, server, caplog, sender):
     caplog.set_level(logging.DEBUG)
     settings = Settings(

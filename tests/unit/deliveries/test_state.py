@@ -1,5 +1,6 @@
 """The rows of the state on each store, and the changes that are not written yet."""
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from extension_kit.senders import Outcome
 from extension_kit.store.database import Database
 from tests.support.databases import opened
 from tests.support.waiting import wait_until
+from tests.support.workers import TIMEOUT
 
 NOW = datetime.now(UTC)
 IN_AN_HOUR = NOW + timedelta(hours=1)
@@ -141,6 +143,16 @@ class TestRoom:
         assert not stored.has_room_for("c")
         write(database, ("b", REMOVED))
         assert stored.has_room_for("c")
+
+    def test_async_functions_may_set_no_more_either(self, database):
+        write(database, *((f"{number}", kept(b"1")) for number in range(20)))
+        stored = StoredState(database, "oncall", most=10)
+
+        async def fill():
+            while stored.has_room_for("new"):
+                await asyncio.sleep(0.01)
+
+        asyncio.run(asyncio.wait_for(fill(), TIMEOUT))
 
     def test_rows_are_not_counted_for_each_key(self, database):
         stored = StoredState(database, "oncall", most=10)

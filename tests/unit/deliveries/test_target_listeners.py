@@ -95,6 +95,16 @@ class TestSending:
         assert (outcome.result, outcome.status, outcome.retry_after) == ("failed", 503, 60)
         assert handler.schedule.delays == (1, 2)
 
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_while_the_credentials_are_refused_deliveries_wait(self, receiver, senders, status):
+        there = receiver(answer=lambda request: reply(status, b"who are you?"))
+        handler = handler_of(forwarding({"url": there.url("/T0KEN", "127.0.0.1")}), senders)
+        for _ in range(30):
+            outcome = handler.make(due())
+            assert (outcome.result, outcome.status) == ("not ready", status)
+            assert outcome.error == f"127.0.0.1:{there.port} refuses the credentials ({status})"
+        assert handler.circuit_wait() == 0
+
     def test_a_receiver_that_is_gone_rests_after_some_failures(self, senders):
         handler = handler_of(forwarding({"url": f"http://127.0.0.1:{free_port()}/"}), senders)
         for _ in range(OPEN_AFTER):
@@ -161,6 +171,7 @@ class TestTheStart:
             ({"url": "http://a.test", "unknown": "hush"}, "unknown: Unknown field."),
             (lambda: None, "is a mapping such as"),
             (lambda: 1 / 0, "cannot be made: ZeroDivisionError: division by zero"),
+            (lambda: int("http://anna:hush@a.test\n"), "cannot be made: ValueError: invalid literal"),
         ],
     )
     def test_a_wrong_target_is_refused_in_one_line(self, senders, target, message):
@@ -183,7 +194,7 @@ class TestTheStart:
         [
             ("smoke", "there is no sender 'smoke'"),
             ("email", "EXTENSION_SMTP_HOST"),
-            ("protocol", "choose http, email or amqp"),
+            ("protocol", "choose http, email, amqp or nats"),
         ],
     )
     def test_a_sender_that_cannot_be_used_is_refused(self, senders, sender, message):

@@ -15,7 +15,7 @@ from extension_kit.deliveries.readiness import Readiness
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import DEAD, DELIVERED, WAITING
 from extension_kit.engine.async_lanes import AsyncLanes
-from extension_kit.engine.lanes import Job, Lane, Note
+from extension_kit.engine.lane import Job, Lane, Note
 from extension_kit.events.function_loop import FUNCTION_LOOP
 from extension_kit.senders import Outcome
 from tests.support.waiting import wait_until
@@ -166,6 +166,22 @@ def test_what_does_not_let_itself_be_cancelled_is_left_behind_and_counted(runnin
     running.release()
     wait_until(lambda: not running.hung_runs.by_listener())
     assert running.notes.empty()
+
+
+def test_what_it_leaves_behind_in_a_thread_is_counted(running):
+    go = threading.Event()
+
+    async def make(due):
+        await asyncio.to_thread(go.wait, TIMEOUT)
+        return DONE
+
+    running.begin(make, 1, timeout=0.05, schedule=())
+    try:
+        assert running.ends(1) == [(1, DEAD)]
+        wait_until(lambda: running.hung_runs.by_listener() == {"oncall": 1})
+    finally:
+        go.set()
+    wait_until(lambda: not running.hung_runs.by_listener())
 
 
 def test_a_stopped_lane_ends_its_attempt_only(running):

@@ -158,9 +158,9 @@ def test_stopped_it_leaves_no_file_of_the_inbox_open(sqlite):
 
     with filing_of(sqlite) as filing, thread_of(filing, told.set) as thread:
         assert told.wait(LONG / 2)
-        assert wait_until(lambda: open_files("extension.db-inbox"))
+        assert wait_until(lambda: open_files(f"{sqlite.path}-inbox"))
         thread.stop()
-        assert wait_until(lambda: not open_files("extension.db-inbox"))
+        assert wait_until(lambda: not open_files(f"{sqlite.path}-inbox"))
 
 
 def test_one_that_stands_by_files_nothing_until_it_is_its_turn(database, inbox):

@@ -11,7 +11,8 @@ from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.handler import Due, Handler
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING
-from extension_kit.engine.lanes import Job, Lane, Lanes, Note
+from extension_kit.engine.lane import Job, Lane, Note
+from extension_kit.engine.lanes import Lanes
 from extension_kit.senders import Outcome
 from tests.support.waiting import wait_until
 from tests.support.workers import TIMEOUT, Attempts, failed

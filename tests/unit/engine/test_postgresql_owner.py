@@ -7,7 +7,10 @@ import pytest
 from extension_kit.engine import postgresql_owner
 from extension_kit.engine.postgresql_owner import PostgresqlOwner
 from extension_kit.errors import StoreError, StoreUnavailable
+from extension_kit.store import connector
 from extension_kit.store.database import Database
+from tests.support.databases import opened
+from tests.support.poolers import pgbouncer
 from tests.support.proxies import proxy
 from tests.support.used import connect
 from tests.support.waiting import wait_until
@@ -207,12 +210,50 @@ def _looks(owner):
     return True
 
 
-def test_a_pooler_is_refused(make, used_postgresql_url):
-    with proxy(used_postgresql_url, pooler=True) as way:
-        (owner,) = make(url=way.url)
-        with pytest.raises(StoreError, match="pooler"):
-            owner.look(set())
+@pytest.mark.parametrize("way", ["greeting", "session"])
+def test_a_pooler_that_keeps_sessions_is_no_trouble(make, used_postgresql_url, server, way):
+    made = proxy(used_postgresql_url, pooler=True) if way == "greeting" else pgbouncer(used_postgresql_url, "session")
+    with made as pooler:
+        url = pooler if way == "session" else pooler.url
+        first, second = make(url=url, stalled_after=1.0) + make(url=url)
+        settle(first, second)
+        assert shares(first, second) == [16, 16]
+        number = pid(first)
+        wait_until(lambda: server.execute("SELECT 1 FROM pg_locks WHERE pid = %s", [number]).fetchone() is None)
+        wait_until(lambda: len(second.look(set())) + len(second.shards) >= 32)  # the first one was silent
+        second.close()
+        (third,) = make(url=url)
+        wait_until(lambda: third.look(set()) or len(third.shards) == 32)
+        first.close()
+        third.close()
+
+
+@pytest.mark.parametrize("settings", [{}, {"default_pool_size": 1}, {"server_round_robin": 1}])
+def test_a_pooler_that_shares_sessions_is_refused(make, used_postgresql_url, server, settings):
+    with pgbouncer(used_postgresql_url, "transaction", **settings) as url:
+        (owner,) = make(url=url)
+        for _ in range(2):
+            with pytest.raises(
+                StoreError, match="set EXTENSION_DATABASE_DIRECT_URL to the URL of the PostgreSQL server"
+            ):
+                owner.look(set())
         assert owner.shards == []
+        assert server.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE locktype = 'advisory' AND objsubid = 2 AND datname = current_database()"
+        ).fetchone() == (0,)
+
+
+def test_the_session_of_another_is_noticed(make, used_postgresql_url, monkeypatch):
+    monkeypatch.setattr(connector, "_are_shared", lambda connections: False)  # as if that had been hidden
+    with pgbouncer(used_postgresql_url, "transaction") as url:
+        (owner,) = make(url=url)
+        owner.look(set())
+        with opened(url, upgraded=False) as database, database.transaction() as connection:
+            connection.exec_driver_sql("SELECT 1")  # in the session that has the locks
+            with pytest.raises(StoreError, match="has given this worker the session of another"):
+                owner.look(set())
+            assert owner.shards == []
 
 
 def test_an_old_server_is_refused(make, monkeypatch):

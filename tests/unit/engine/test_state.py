@@ -198,3 +198,14 @@ class TestSums:
         counting.start(fail_first)
         counting.wait()
         assert counting.sums() == {"attempts": 5.0}
+
+
+def test_no_addition_keeps_a_worker_from_writing_those_of_others(stored, counting):
+    numbers = iter([1.7e308, 1] * 3)
+
+    def add(event):
+        event.state.add("runs", next(numbers))
+
+    counting.add(6)
+    counting.start(add, retry=(), threads=1)
+    wait_until(lambda: counting.sums() == {"runs": 3.0})

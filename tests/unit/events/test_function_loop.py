@@ -8,6 +8,8 @@ import pytest
 
 from extension_kit import Event, Extension, GiveUp
 from extension_kit.events.function_loop import FUNCTION_LOOP, Call
+from extension_kit.events.readable_state import ExtensionState
+from extension_kit.testing.state import InMemoryState
 from tests.support.waiting import wait_until
 from tests.support.workers import TIMEOUT
 
@@ -112,3 +114,39 @@ def test_an_async_function_that_returns_unfinished_work_has_failed():
     extension.listen_to("*")(outer)
     with pytest.raises(TypeError, match="outer returned an awaitable"):
         extension.listeners[0].call(Event.from_body({"id": "1", "eventName": "a"}))
+
+
+def test_reading_the_state_waits_for_no_other_call_in_a_thread():
+    go, state = threading.Event(), ExtensionState()
+    state.bind(InMemoryState())
+
+    async def read():
+        others = [asyncio.create_task(asyncio.to_thread(go.wait, TIMEOUT)) for _ in range(100)]
+        await asyncio.sleep(0)
+        found = await state.aget("key", "default")
+        went = go.is_set()
+        go.set()
+        await asyncio.gather(*others)
+        return found, went
+
+    assert run(read()) == ("default", False)
+
+
+def test_calls_that_are_left_behind_in_threads_are_told():
+    go, left = threading.Event(), []
+
+    async def leave(number):
+        calls = [asyncio.create_task(asyncio.to_thread(go.wait, TIMEOUT)) for _ in range(number)]
+        await asyncio.wait(calls, timeout=0.2)
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+
+    call = Call("oncall", on_left=lambda run, are_many: left.append((run, are_many)))
+    FUNCTION_LOOP.run(call, leave(16))
+    try:
+        assert [are_many for _, are_many in left] == [False] * 15 + [True]
+        assert all(run.is_alive() for run, _ in left)
+    finally:
+        go.set()
+    wait_until(lambda: not any(run.is_alive() for run, _ in left))

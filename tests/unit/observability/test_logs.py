@@ -1,5 +1,6 @@
 """Log lines as a reader and as a log collector see them."""
 
+import asyncio
 import datetime
 import io
 import json
@@ -9,7 +10,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from extension_kit.observability import logs
+from extension_kit.observability import attempt_scope, logs
 from extension_kit.observability.access_log import AccessLog
-from extension_kit.observability.logs import TRACE, JsonFormatter, LineFormatter, TextFormatter
+from extension_kit.observability.attempt_scope import AttemptScope
+from extension_kit.observability.logs import TRACE, JsonFormatter, TextFormatter, fatal_line
 from extension_kit.observability.redaction import Limits, redact, redact_text
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z")
@@ -202,12 +204,129 @@ def test_fields_do_not_replace_the_first_three_in_json() -> None:
     assert (line["message"], line["message_"], line["time_"]) == ("test", "forged", "never")
 
 
-@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
-def test_fields_of_others_that_are_no_mapping_are_ignored(formatter: LineFormatter) -> None:
+def test_fields_of_others_that_are_no_mapping_are_those_of_a_user() -> None:
     plain, odd = record("test"), record("test")
     odd.fields = ["a"]
 
-    assert formatter.format(odd) == formatter.format(plain)
+    assert TextFormatter().format(odd) == TextFormatter().format(plain)
+    assert json.loads(JsonFormatter().format(odd))["fields"] == ["a"]
+
+
+def test_times_in_json_have_one_width() -> None:
+    times = [JsonFormatter().time(seconds) for seconds in (0, 0.1, 0.12, 0.005, 1577836859.9999)]
+
+    assert times == [
+        "1970-01-01T00:00:00.000Z",
+        "1970-01-01T00:00:00.100Z",
+        "1970-01-01T00:00:00.120Z",
+        "1970-01-01T00:00:00.005Z",
+        "2020-01-01T00:01:00.000Z",
+    ]
+
+
+def logged(stream: io.StringIO, **extra: object) -> dict[str, Any]:
+    """A line of JSON as a user's function writes it."""
+    configure("info", "json", None, stream)
+    logging.getLogger("oncall").info("test", extra=extra)
+    line: dict[str, Any] = json.loads(stream.getvalue())
+    return line
+
+
+def test_what_a_user_gives_as_extra_is_in_json_only(stream: io.StringIO) -> None:
+    line = logged(stream, desk=7, who={"name": ["Ada"]}, level="forged", stack="mine")
+
+    assert (line["desk"], line["who"]) == (7, {"name": ["Ada"]})
+    assert (line["level"], line["level_"], line["stack"]) == ("info", "forged", "mine")
+    text = io.StringIO()
+    configure("info", "text", False, text)
+    logging.getLogger("oncall").info("test", extra={"desk": 7})
+    assert untimed(text.getvalue()) == "TIME INF test\n"
+
+
+def test_secrets_in_extra_are_hidden_and_long_values_cut(stream: io.StringIO) -> None:
+    url = "https://ada:hush@example.com/?token=hush"
+    line = logged(stream, api_token="hush", nested={"password": "hush"}, url=url, long="x" * 100_000)
+
+    assert (line["api_token"], line["nested"]) == ("***", {"password": "***"})
+    assert "hush" not in stream.getvalue()
+    assert len(line["long"]) < 3000
+
+
+class Broken:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Broken, lambda: {"a": Broken()}, lambda: 10**5000, lambda: {Broken: 1}, lambda: float("nan"), object, lambda: {1}],
+)
+@pytest.mark.parametrize("name", ["value", "fields"])
+def test_no_value_breaks_a_line(stream: io.StringIO, name: str, make: Callable[[], object]) -> None:
+    value = make()
+    line = logged(stream, **({"fields": {"value": value}} if name == "fields" else {name: value}))
+
+    assert line["message"] == "test"
+    assert "value" in line
+
+
+def test_an_extra_named_like_an_error_does_not_replace_it(stream: io.StringIO) -> None:
+    configure("info", "json", None, stream)
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        logging.getLogger("oncall").exception("failed", extra={"error": "mine"})
+
+    line = json.loads(stream.getvalue())
+    assert (line["error"], line["error_"]) == ("ValueError: bad", "mine")
+
+
+@pytest.fixture
+def scope() -> Iterator[AttemptScope]:
+    shows = attempt_scope.shows_log_context
+    yield AttemptScope("x.page@/events/page", "a.b", "e-1", 3, f"00-{'ab' * 16}-{'cd' * 8}-01")
+    attempt_scope.shows_log_context = shows
+
+
+def test_lines_of_an_attempt_name_it(stream: io.StringIO, scope: AttemptScope) -> None:
+    configure("info", "json", None, stream)
+    scope.run(logging.getLogger("library").info, "within", extra={"listener": "forged", "fields": {"attempt": 9}})
+    logging.getLogger("library").info("outside")
+
+    within, outside = map(json.loads, stream.getvalue().splitlines())
+    own = {"listener": "x.page@/events/page", "event_id": "e-1", "attempt": 3, "trace_id": "ab" * 16}
+    assert own.items() <= within.items()
+    assert (within["listener_"], within["attempt_"]) == ("forged", 9)
+    assert not own.keys() & outside.keys()
+
+
+def test_tasks_and_threads_of_an_attempt_are_within_it(stream: io.StringIO, scope: AttemptScope) -> None:
+    configure("info", "json", None, stream)
+
+    async def function() -> None:
+        await asyncio.to_thread(logging.getLogger("library").info, "in a thread")
+        await asyncio.create_task(asyncio.to_thread(logging.getLogger("library").info, "in a task"))
+
+    scope.run(asyncio.run, function())
+
+    assert [json.loads(line)["event_id"] for line in stream.getvalue().splitlines()] == ["e-1", "e-1"]
+
+
+def test_attempts_have_a_scope_only_where_it_is_shown(scope: AttemptScope) -> None:
+    configure("info", "text", False, io.StringIO())
+    assert not attempt_scope.is_scoped()
+    configure("info", "json", None, io.StringIO())
+    assert attempt_scope.is_scoped()
+
+
+def test_a_start_that_fails_says_so_in_the_format_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STEADYBIT_LOG_FORMAT", raising=False)
+    assert fatal_line('no "port"') == 'extension-kit: no "port"'
+    monkeypatch.setenv("STEADYBIT_LOG_FORMAT", " JSON")
+    line = json.loads(fatal_line('no "port"\n100%'))
+    assert (line["level"], line["message"], len(line["time"])) == ("fatal", 'no "port"\n100%', 24)
 
 
 def test_a_traceback_is_indented_in_text() -> None:

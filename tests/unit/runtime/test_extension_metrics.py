@@ -30,6 +30,11 @@ def metrics_of(*functions):
     return ExtensionMetrics(hooks)
 
 
+def collect_all(metrics):
+    for hook in metrics.hooks:
+        metrics.collect(hook)
+
+
 def gauge(name, value):
     return GaugeMetricFamily(name, "Help.", value)
 
@@ -46,10 +51,10 @@ def test_metrics_are_shown_beside_those_of_the_kit():
         lambda: [gauge("oncall_pages", numbers[0]), CounterMetricFamily("oncall_calls", "H.", value=3)]
     )
     assert shown() == {}
-    metrics.collect()
+    collect_all(metrics)
     assert shown() == {("oncall_pages",): 1.0, ("oncall_calls_total",): 3.0}
     numbers[0] = 4
-    metrics.collect()
+    collect_all(metrics)
     assert shown()["oncall_pages",] == 4.0
 
 
@@ -57,7 +62,7 @@ def test_an_async_function_is_asked_too():
     async def collect():
         return [gauge("oncall_pages", 1)]
 
-    metrics_of(collect).collect()
+    collect_all(metrics_of(collect))
     assert shown() == {("oncall_pages",): 1.0}
 
 
@@ -71,26 +76,26 @@ def test_while_a_function_fails_its_last_metrics_are_shown(caplog):
         return answer
 
     metrics = metrics_of(collect, lambda: [gauge("oncall_calls", len(answers))])
-    metrics.collect()
+    collect_all(metrics)
     assert shown() == {("oncall_pages",): 1.0, ("oncall_calls",): 3.0}
     with caplog.at_level(logging.ERROR):
-        metrics.collect()
-        metrics.collect()
+        collect_all(metrics)
+        collect_all(metrics)
     assert shown() == {("oncall_pages",): 1.0, ("oncall_calls",): 1.0}
     assert len([record for record in caplog.records if "its last metrics are shown" in record.message]) == 1
-    metrics.collect()
+    collect_all(metrics)
     assert shown() == {("oncall_pages",): 2.0, ("oncall_calls",): 0.0}
 
 
 @pytest.mark.parametrize("answer", [None, {"oncall_pages": 1}, [1], [gauge("extension_pages", 1)]])
 def test_other_answers_are_refused(caplog, answer):
-    metrics_of(lambda: answer).collect()
+    collect_all(metrics_of(lambda: answer))
     assert shown() == {}
     assert "metrics" in caplog.text
 
 
 def test_a_metric_belongs_to_one_extension(caplog):
-    metrics_of(lambda: [gauge("oncall_pages", 1)], lambda: [gauge("oncall_pages", 2)]).collect()
+    collect_all(metrics_of(lambda: [gauge("oncall_pages", 1)], lambda: [gauge("oncall_pages", 2)]))
     assert shown() == {("oncall_pages",): 1.0}
     assert "another extension or the kit has a metric oncall_pages" in caplog.text
 

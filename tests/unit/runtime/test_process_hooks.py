@@ -93,6 +93,25 @@ def test_a_start_that_hangs_fails(extension, hang, monkeypatch):
         hooks_of(extension).start(["extension-oncall"])
 
 
+def test_a_start_that_takes_long_is_not_called_again_meanwhile(extension, calls, monkeypatch):
+    monkeypatch.setattr(process_hooks, "START_TIMEOUT", 0.1)
+    go_on = threading.Event()
+
+    @extension.on_start
+    def connect():
+        calls.append("connect")
+        assert go_on.wait(60)
+
+    hooks = hooks_of(extension)
+    for _ in range(2):
+        with pytest.raises(StartFailed, match=r"did not return within 0\.1 s"):
+            hooks.start(["extension-oncall"])
+    monkeypatch.setattr(process_hooks, "START_TIMEOUT", 60)
+    go_on.set()
+    assert hooks.start(["extension-oncall"])
+    assert calls == ["connect"]
+
+
 def test_a_start_that_is_not_wanted_any_more_is_not_waited_for(extension, hang):
     extension.on_start(hang)
     assert not hooks_of(extension).start(["extension-oncall"], lambda: False)

@@ -15,11 +15,13 @@ from extension_kit.senders import Sender
 from extension_kit.senders.amqp import AmqpSender
 from extension_kit.senders.email import EmailSender
 from extension_kit.senders.http import HttpSender
+from extension_kit.senders.nats import NatsSender
 from tests.support.broker import URL, Exchange, rabbitmq
 from tests.support.mailbox import Mailbox, smtp
+from tests.support.nats import make_nats, nats_server
 from tests.support.receivers import TIMEOUT, local_addresses, message, reply, silence
 
-__all__ = ["smtp"]  # a fixture
+__all__ = ["make_nats", "nats_server", "smtp"]  # fixtures
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
 
 
@@ -114,7 +116,24 @@ def rabbit():
     exchange.close()
 
 
-@pytest.fixture(params=["http", "email", "amqp", pytest.param("rabbit", marks=rabbitmq)])
+@pytest.fixture
+def nats(nats_server):
+    nats_server.add_stream("EVENTS", "events.>")
+    sender = NatsSender(local_addresses(), timeout=TIMEOUT)
+    target = {"url": f"nats://kit:s3cret-word@x.test:{nats_server.port}", "subject": "events.runs"}
+    return Case(
+        lambda port: (
+            NatsSender(local_addresses()),
+            {"url": f"nats://kit:s3cret-word@x.test:{port}", "subject": "x", "timeout": 0.4},
+        ),
+        (sender, target),
+        (sender, {**target, "stream": "OTHER"}),
+        {"url": "nowhere", "subject": "x"},
+        lambda: nats_server.stored("EVENTS")[-1].data,
+    )
+
+
+@pytest.fixture(params=["http", "email", "amqp", "nats", pytest.param("rabbit", marks=rabbitmq)])
 def case(request):
     case: Case = request.getfixturevalue(request.param)
     yield case

@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from extension_kit.observability.metrics_page import Backlog
+from extension_kit.deliveries.due import MOST_LISTENERS
+from extension_kit.observability.metrics_page import Backlog, Due, Room
 from extension_kit.server import shared_state
 from extension_kit.server.shared_state import SharedState
 from tests.support.waiting import wait_until
@@ -108,6 +109,21 @@ class TestTheBacklog:
         assert shared.backlog() == Backlog(7, shared_state._MAX_AGE)  # the deliveries have waited meanwhile
         clock.now += 1
         assert shared.backlog() is None
+
+    def test_all_of_it_is_kept(self, shared, clock):
+        room = Room(2**40, 10**9, None)
+        due = (Due("extension-ü.page", 7, 2.0), Due("other", 3, 0.0))
+        shared.refresh_backlog(lambda: Backlog(7, 1.0, 2, 3.0, due, 4, 5, room))
+        clock.now += 1
+        older = (Due("extension-ü.page", 7, 3.0), Due("other", 3, 0.0))
+        assert shared.backlog() == Backlog(7, 2.0, 2, 4.0, older, 4, 5, room)
+
+    def test_as_many_long_keys_as_there_can_be_have_room(self, shared, clock):
+        due = tuple(Due("\U0010ffff" * 255, 10_000, 0.0) for _ in range(MOST_LISTENERS + 2))
+        shared.refresh_backlog(lambda: Backlog(7, 1.0, due=due))
+        shared.set_reasons("no connection")
+        assert shared.backlog().due == due
+        assert shared.reasons() == ["no connection"]
 
     def test_where_nothing_waits_nothing_grows_old(self, shared, clock):
         shared.refresh_backlog(lambda: Backlog(0, 0.0))

@@ -71,6 +71,7 @@ def test_defaults() -> None:
         "duplicate_window": 3600.0,
         "duplicate_limit": 10_000,
         "database_url": "sqlite:///./extension.db",
+        "database_direct_url": "",
         "store_timeout": 5.0,
         "retention_days": 30,
         "retention_megabytes": 1000,

@@ -117,7 +117,7 @@ def test_urls_that_cannot_be_used(url: str) -> None:
         ("postgresql://u:hush@h/d?hu%20sh=1", "one of its parameters is no parameter of PostgreSQL's: leave it out"),
         ("postgresql://h/d?schema=a", "schema is no parameter of PostgreSQL's: write ?options=-csearch_path%3DNAME"),
         ("postgresql://h/d?currentSchema=a", "currentSchema is no parameter of PostgreSQL's: write ?options=-csearch"),
-        ("postgresql://h/d?pgbouncer=true", "pgbouncer is no parameter of PostgreSQL's: leave it out, and name the"),
+        ("postgresql://h/d?pgbouncer=true", "pgbouncer is no parameter of PostgreSQL's: leave it out, as poolers"),
         ("postgresql://h/d?sslmode=require&ssl=1", "ssl is no parameter of PostgreSQL's: write ?sslmode=require"),
         ("postgresql://u:hush@h1:5432,h2:5432/d", "several hosts with ports are written postgresql://USER:PASSWORD@/"),
         ("postgresql://u:hush@h1,h2:5432,h3/d", "several hosts with ports are written postgresql://USER:PASSWORD@/"),

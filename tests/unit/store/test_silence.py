@@ -1,32 +1,24 @@
 """A database that does not answer, instead of failing: everybody hears of it within a bound, and when it is back."""
 
 import asyncio
-import os
-import shutil
-import socket
 import sqlite3
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any
+from contextlib import closing
 
 import psycopg
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
 from extension_kit.cli import commands
 from extension_kit.cli import database as commands_database
-from extension_kit.errors import StoreError, StoreSilent, StoreUnavailable
+from extension_kit.errors import StoreSilent, StoreUnavailable
 from extension_kit.store import deadline
 from extension_kit.store.database import Database
 from extension_kit.store.postgresql import BoundedAsyncConnection
 from tests.support.databases import opened
 from tests.support.proxies import Proxy, proxy
-from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
 TIMEOUT = 1.0
@@ -164,70 +156,3 @@ def refused(database: Database, times: int) -> None:
     for _ in range(times):
         with pytest.raises(StoreSilent):
             write(database)
-
-
-class TestPooler:
-    """A connection pooler hands one session's settings, locks and notifications to others: it is refused in words."""
-
-    ADVICE = "PgBouncer or another connection pooler, which is not supported: name the host and port of the PostgreSQL"
-
-    def test_that_passes_settings_on(self, postgresql_url: str) -> None:
-        with proxy(postgresql_url, pooler=True) as pooler:
-            database = Database(pooler.url)
-            for act in (write, read, Database.check_writable):
-                with pytest.raises(StoreError, match=self.ADVICE):
-                    act(database)
-
-    def test_a_mere_proxy_is_none(self, postgresql_url: str) -> None:
-        with opened(postgresql_url), proxy(postgresql_url) as way:
-            read(database := Database(way.url))
-            database.dispose()
-
-    @pytest.mark.parametrize("mode", ["session", "transaction"])
-    @pytest.mark.parametrize("ignored", ["extra_float_digits", "extra_float_digits,options"])
-    def test_pgbouncer_itself(self, postgresql: str, mode: str, ignored: str) -> None:
-        with pgbouncer(postgresql, pool_mode=mode, ignore_startup_parameters=ignored) as url:
-            database = Database(url)
-            with pytest.raises(StoreError, match=self.ADVICE):
-                read(database)
-
-
-@contextmanager
-def pgbouncer(server: str, **settings: str) -> Iterator[str]:
-    """The URL of a database behind PgBouncer."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        pytest.skip("PgBouncer is not installed")
-    parsed = make_url(server)
-    if not parsed.host:
-        pytest.skip("the server is reached by a socket that only its owner may use: set TEST_POSTGRESQL_URL")
-    port = free_port()
-    options = {
-        "listen_addr": "127.0.0.1",
-        "listen_port": port,
-        "unix_socket_dir": "",
-        "auth_type": "any",
-        **settings,
-    }
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        path = Path(directory, "pgbouncer.ini")
-        lines = [
-            f"* = host={parsed.host} port={parsed.port or 5432} user={parsed.username or 'postgres'}",
-            "[pgbouncer]",
-        ]
-        path.write_text("\n".join(["[databases]", *lines, *(f"{name} = {value}" for name, value in options.items())]))
-        Path(directory).chmod(0o755)
-        user: Any = {"user": "nobody"} if os.geteuid() == 0 else {}  # it refuses to be run by root
-        with subprocess.Popen(
-            [program, "-q", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user
-        ) as process:
-            try:
-                wait_until(lambda: listens(port))
-                yield f"postgresql://{parsed.username or 'postgres'}@127.0.0.1:{port}/{parsed.database}"
-            finally:
-                process.terminate()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

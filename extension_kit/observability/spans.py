@@ -1,0 +1,137 @@
+"""Spans: those that the kit makes, by OpenTelemetry. Imported only if there is an exporter for them.
+
+Names of spans and attributes follow OpenTelemetry's semantic conventions where these have one; the others begin with
+``extension_kit.``. Addresses appear as host and port only: paths and queries of webhooks are secrets.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Literal, ParamSpec, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from extension_kit.observability.redaction import beginning
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Attributes = Mapping[str, str | int]
+
+_ERROR_CHARACTERS = 500
+_w3c = TraceContextTextMapPropagator()
+
+
+class Spans:
+    """The spans of a process.
+
+    Args:
+        tracer: makes them.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def receive(self, route: str, trace_context: str) -> Span:
+        """Begin the span of a request with an event.
+
+        Args:
+            route: the path of its listeners.
+            trace_context: of the request, as text; anything that is not one begins a trace.
+        """
+        return self._tracer.start_span(
+            f"POST {route}",
+            _extracted(trace_context),
+            SpanKind.SERVER,
+            {"http.request.method": "POST", "http.route": route},
+        )
+
+    def file(self, trace_context: str, event_name: str, event_id: str, started: int, ended: int) -> None:
+        """Make the span of an event that was filed, together with others; times are in nanoseconds since 1970."""
+        attributes = _event_attributes(event_name, event_id)
+        span = self._tracer.start_span(
+            "file", _extracted(trace_context), SpanKind.INTERNAL, attributes, start_time=started
+        )
+        span.end(ended)
+
+    def attempt(
+        self,
+        listener: str,
+        event_name: str,
+        event_id: str,
+        number: int,
+        trace_context: str | None,
+        started: datetime | None,
+    ) -> Span:
+        """Begin the span of an attempt, now or at a time; without a trace context of its event it begins a trace."""
+        return self._tracer.start_span(
+            f"attempt {listener}",
+            _extracted(trace_context or ""),
+            SpanKind.CONSUMER,
+            {
+                "extension_kit.listener": listener,
+                **_event_attributes(event_name, event_id),
+                "extension_kit.attempt": number,
+            },
+            start_time=None if started is None else round(started.timestamp() * 1_000_000) * 1000,
+        )
+
+    @contextmanager
+    def call(self, name: str, kind: Literal["client", "producer"], attributes: Attributes) -> Iterator[Span]:
+        """Make the current span one of a call to another system, within a ``with`` block."""
+        span = self._tracer.start_span(name, None, SpanKind[kind.upper()], attributes)
+        token = otel_context.attach(set_span_in_context(span))
+        try:
+            yield span
+        except BaseException as error:
+            self.fail(span, type(error).__name__, str(error))
+            raise
+        finally:
+            otel_context.detach(token)
+            span.end()
+
+    def fail(self, span: Span, kind: str, error: str | None) -> None:
+        """Mark a span as failed.
+
+        Args:
+            span: the span.
+            kind: of the error: a status, a result, or the name of an exception.
+            error: its text, of which recognised secrets are hidden.
+        """
+        span.set_attribute("error.type", kind)
+        span.set_status(StatusCode.ERROR, beginning(error or kind, _ERROR_CHARACTERS))
+
+    def run_within(self, span: Span, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Call a function with a span as the current one. The span goes on."""
+        token = otel_context.attach(set_span_in_context(span))
+        try:
+            return function(*args, **options)
+        finally:
+            otel_context.detach(token)
+
+    def describe_event(self, name: str, id: str) -> None:
+        """Add the attributes of an event to the current span."""
+        get_current_span().set_attributes(_event_attributes(name, id))
+
+    def current_headers(self) -> dict[str, str]:
+        """Return ``traceparent`` and ``tracestate`` of the current span, in this order; empty without one."""
+        headers: dict[str, str] = {}
+        _w3c.inject(headers)
+        return headers
+
+    def trace_id_of(self, span: Span) -> str:
+        """Return the id of a span's trace, in 32 hexadecimal digits."""
+        return f"{span.get_span_context().trace_id:032x}"
+
+
+def _event_attributes(name: str, id: str) -> dict[str, str]:
+    return {"extension_kit.event_name": name, "extension_kit.event_id": id}
+
+
+def _extracted(trace_context: str) -> otel_context.Context:
+    traceparent, _, tracestate = trace_context.partition(" ")
+    carrier = {"traceparent": traceparent}
+    if tracestate:
+        carrier["tracestate"] = tracestate
+    return _w3c.extract(carrier, otel_context.Context())

@@ -1,0 +1,61 @@
+"""NATS targets: the schema of their keys, and the parser of server URLs."""
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from marshmallow import ValidationError, fields, validate
+
+from extension_kit.senders.target_schema import TIMEOUT, Target, is_host
+
+_PORT = 4222
+_SCHEMES = ("nats", "tls")
+_MOST_CHARACTERS = 255
+_INVALID_URL = "A URL such as tls://user:password@example.com:4222 is needed."
+_SUBJECT = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
+
+
+class NatsServer(NamedTuple):
+    """A server's address, and the login in its URL: a user name and a password, or a token."""
+
+    scheme: str
+    host: str
+    port: int
+    username: str
+    password: str
+    token: str
+
+
+def parse_server_url(url: str) -> NatsServer:
+    """Parse the URL of a server.
+
+    Raises:
+        ValidationError: the text is not such a URL.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValidationError(_INVALID_URL) from None
+    host = parts.netloc.rpartition("@")[2].removesuffix(f":{port}")
+    is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment
+    if parts.scheme not in _SCHEMES or port == 0 or not is_host(host) or not is_bare:
+        raise ValidationError(_INVALID_URL)
+    name, password = unquote(parts.username or ""), unquote(parts.password or "")
+    login = (name, password, "") if password else ("", "", name)
+    return NatsServer(parts.scheme, host.strip("[]"), port or _PORT, *login)
+
+
+def _check_subject(text: str) -> None:
+    if len(text) > _MOST_CHARACTERS or not _SUBJECT.fullmatch(text):
+        raise ValidationError("A subject such as events.runs is needed, without wildcards.")
+
+
+class NatsTarget(Target):
+    """Schema of a NATS target."""
+
+    url = fields.String(required=True, validate=parse_server_url)
+    subject = fields.String(required=True, validate=_check_subject)
+    stream = fields.String(load_default="", validate=validate.Length(max=_MOST_CHARACTERS))
+    credentials = fields.String(load_default="", validate=validate.Length(max=100_000))
+    timeout = fields.Float(load_default=None, validate=TIMEOUT)
