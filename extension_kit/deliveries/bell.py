@@ -28,6 +28,7 @@ class Bell:
 
     def ring(self) -> None:
         """Ring. It does nothing while nobody listens, and never waits."""
+        is_first = self._ringing is None
         try:
             if self._ringing is None:
                 self._ringing = _opened()
@@ -35,8 +36,10 @@ class Bell:
             self._ringing.send(b"!")
         except BlockingIOError:  # it rings
             pass
-        except OSError:  # nobody listens
+        except OSError:  # nobody listens, or no longer the process that did
             self._ringing = _closed(self._ringing)
+            if not is_first:
+                self.ring()
 
     def wait(self, seconds: float) -> None:
         """Wait until it rings, or that long. One thread of one process may do so.

@@ -122,6 +122,15 @@ def test_whoever_listened_has_ended_and_another_begins(open_bell):
         ringing.ring()
 
 
+def test_another_has_begun_to_listen_before_the_next_ring(open_bell):
+    first, ringing = heard(open_bell()), open_bell()
+    ringing.ring()
+    first.close()
+    second = heard(open_bell())
+    ringing.ring()
+    assert is_ringing(second)
+
+
 def test_one_that_rings_too_often_is_not_kept_waiting(open_bell):
     listening, ringing = heard(open_bell()), open_bell()
     for _ in range(LOUD):
