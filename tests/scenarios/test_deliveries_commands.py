@@ -359,7 +359,7 @@ def test_what_others_wrote_is_shown_as_it_is(sqlite_url: str) -> None:
 def test_an_attempt_under_way(sqlite_url: str) -> None:
     record(sqlite_url, "a.b")
     with doing(sqlite_url, 1):
-        assert re.search("^1 +attempted for [0-9]+ (s|min) ", invoke(sqlite_url, "list"), re.MULTILINE)
+        assert re.search("^1 +attempted for [0-9]+ (s|min|h) ", invoke(sqlite_url, "list"), re.MULTILINE)
         shown = records(sqlite_url, "show", "1")
     assert datetime.fromisoformat(shown["attempted_since"]) == NOW
     assert shown["history"] == []  # an attempt is written when it has ended

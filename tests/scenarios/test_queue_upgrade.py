@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 from tests.support.workers import working
 
 NOW = datetime.now(UTC)
-HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 # Listener and series of deliveries, and what had become of them when the workers were stopped.
 OLD = {
     1: ("page", "a", "failed, due"),
@@ -73,8 +73,8 @@ def write(connection, *, with_jobs):
         lock = series and f"{listener}|{series}"
         is_waiting = fate not in ("delivered", "dead", "discarded")
         was_tried = fate not in ("new", "discarded")
-        now = time_in(connection, NOW - HOUR)
-        due_at = time_in(connection, NOW + HOUR) if fate == "failed, not due" else now
+        now = time_in(connection, NOW - DAY)
+        due_at = time_in(connection, NOW + DAY) if fate == "failed, not due" else now
         event = {"ref": ref, "source": "steadybit", "event_id": str(ref), "name": "a.b", "received_at": now}
         insert_row(connection, "events", {**event, "body": b"{}"})
         row = {"ref": ref, "event_ref": ref, "listener": listener, "lock": lock, "series": series}

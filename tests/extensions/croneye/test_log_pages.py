@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 from sqlalchemy import insert
 
 from extension_kit.deliveries.tables import events
@@ -39,6 +40,13 @@ def submitted(job_id, at, next_run, **more):
 
 def ended(code, job_id, at, **more):
     return {"event_code": code, "job_id": job_id, "time": at, **more}
+
+
+@pytest.fixture(autouse=True)
+def clock():
+    """The clock goes on from NOW in each test, however long the tests before it took."""
+    with time_machine.travel(NOW):
+        yield
 
 
 @pytest.fixture

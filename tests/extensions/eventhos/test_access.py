@@ -22,7 +22,7 @@ def bearer(token, scheme="BEARER"):
     return {"Authorization": f"{scheme} {token}"}
 
 
-def signed(secret=JWT_SECRET, *, kind="user", exp=timedelta(hours=1), **data):
+def signed(secret=JWT_SECRET, *, kind="user", exp=timedelta(days=1), **data):
     now = datetime.now(UTC)
     subject = {"id": 1, "subjectType": kind, "username": ADMIN["username"], **data}
     return jwt.encode({"data": subject, "iat": now, **({} if exp is None else {"exp": now + exp})}, secret, "HS256")

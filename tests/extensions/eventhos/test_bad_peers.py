@@ -137,14 +137,13 @@ class TestTokenEndpoints:
         assert "s3cret-word" not in json.dumps(detail)
         assert there.requests == []
 
-    def test_its_time_is_part_of_the_actions(self, impatient, receiver, outcome):
+    def test_its_time_is_part_of_the_actions(self, impatient, outcome, add):
         def late(connection):
             threading.Event().wait(float(SECONDS) * 0.9)
             connection.sendall(token({"access_token": "t1"}))
 
-        there = receiver(answer=lambda request: late)
-        security = {"url": there.url("/token", "127.0.0.1"), "clientId": "me", "clientSecret": "s3cret-word"}
-        impatient.add_contract(there.url("/", "127.0.0.1"), security=security, template=WITH_TOKEN)
+        there, _ = add(impatient, late)
+        there.answer = lambda request: late
         detail = outcome(impatient)
         assert (detail["state"], detail["response"]["statusText"]) == ("error", "127.0.0.1: timed out")
 

@@ -19,7 +19,7 @@ def refs(database):
     """Deliveries of one lock in every stage and status."""
     Outbox(database).record([entry(str(n), series="t/1") for n in range(8)])
     refs = [row.ref for row in all_of(database)]
-    change(database, refs[1:2], stage=LATER, due_at=NOW + timedelta(hours=1), first_attempt_at=NOW)
+    change(database, refs[1:2], stage=LATER, due_at=NOW + timedelta(days=1), first_attempt_at=NOW)
     change(database, refs[2:3], stage=CLAIMED, claimed_at=NOW)
     for ref, status in zip(refs[3:6], (DEAD, DELIVERED, DISCARDED), strict=True):
         change(database, [ref], status=status, stage=None, ended_at=NOW)

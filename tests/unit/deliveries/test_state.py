@@ -22,14 +22,14 @@ from tests.support.waiting import wait_until
 from tests.support.workers import TIMEOUT
 
 NOW = datetime.now(UTC)
-IN_AN_HOUR = NOW + timedelta(hours=1)
+TOMORROW = NOW + timedelta(days=1)
 
 
-def kept(value, expires_at=IN_AN_HOUR):
+def kept(value, expires_at=TOMORROW):
     return Change(value, expires_at)
 
 
-REMOVED = Change(None, IN_AN_HOUR)
+REMOVED = Change(None, TOMORROW)
 
 
 def write(database, *changes, extension="oncall"):
@@ -239,7 +239,7 @@ class TestUnwritten:
 
 class TestSums:
     @staticmethod
-    def add(database, *additions, extension="oncall", now=NOW, expires_at=IN_AN_HOUR):
+    def add(database, *additions, extension="oncall", now=NOW, expires_at=TOMORROW):
         rows = [(extension, key, Addition(number, expires_at)) for key, number in additions]
         with database.transaction() as connection:
             write_additions(connection, rows, now)

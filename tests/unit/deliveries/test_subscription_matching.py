@@ -29,7 +29,7 @@ from extension_kit.events.patterns import MAX_PARTS, PatternIndex, check_pattern
 from tests.support.recording import prepared_queries
 
 NOW = datetime.now(UTC)
-HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 def is_pattern(text):
@@ -206,8 +206,8 @@ def test_the_wanted_names_are_those_that_patterns_match(database):
         ({"subject": "s"}, ["killswitch.engaged"]),
         ({"scope": "anna"}, ["killswitch.engaged"]),
         ({"enabled": False}, []),
-        ({"expires_at": NOW - HOUR}, []),
-        ({"expires_at": NOW + HOUR}, ["killswitch.engaged"]),
+        ({"expires_at": NOW - DAY}, []),
+        ({"expires_at": NOW + DAY}, ["killswitch.engaged"]),
     ],
 )
 def test_names_are_wanted_by_who_could_get_an_event_of_them(database, row, expected):
@@ -244,8 +244,8 @@ def test_only_enabled_ones_that_have_not_expired(database):
             connection,
             {"enabled": False},
             {"expires_at": now},
-            {"expires_at": now + HOUR},
-            {"expires_at": now - HOUR},
+            {"expires_at": now + DAY},
+            {"expires_at": now - DAY},
         )
         assert matching(connection, [entry()]) == [[listener_key(refs[2])]]
 

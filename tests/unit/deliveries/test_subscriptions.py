@@ -11,7 +11,7 @@ from extension_kit.deliveries.subscriptions import SubscriptionError
 from extension_kit.deliveries.tables import DELIVERED, WAITING, deliveries, events
 from extension_kit.settings.kit import Settings
 
-LATER = datetime.now(UTC) + timedelta(hours=1)
+LATER = datetime.now(UTC) + timedelta(days=1)
 GOOD = {
     "protocol": "tapis",
     "name": "mine",

@@ -22,7 +22,7 @@ from tests.support.recording import all_of, change, entry
 from tests.support.waiting import wait_until
 
 NOW = datetime.now(UTC)
-HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 LISTENER = "oncall.page@/page"
 BODY = json.dumps({"id": "0", "apiToken": "s3cret", "url": "http://user:s3cret@example.com/?token=s3cret"})
 DOCUMENT = build_document()
@@ -43,10 +43,19 @@ def refs(database):
     ]
     Outbox(database).record(some)
     refs = [row.ref for row in all_of(database)]
-    change(database, refs[:3], status=DEAD, stage=None, attempts=1, error="no answer, token=s3cret", ended_at=NOW)
-    change(database, refs[3:4], stage=LATER, due_at=NOW + HOUR)
+    change(
+        database,
+        refs[:3],
+        status=DEAD,
+        stage=None,
+        attempts=1,
+        error="no answer, token=s3cret",
+        ended_at=datetime.now(UTC),
+    )
+    change(database, refs[3:4], stage=LATER, due_at=NOW + DAY)
     change(database, refs[4:], status=DELIVERED, stage=None, ended_at=NOW)
-    tried = {"number": 1, "started_at": NOW, "ended_at": NOW, "result": "failed", "status": 503}
+    now = datetime.now(UTC)
+    tried = {"number": 1, "started_at": now, "ended_at": now, "result": "failed", "status": 503}
     said = {"error": "HTTP 503", "excerpt": "Authorization: Basic czNjcmV0OnMzY3JldA=="}
     with database.transaction() as connection:
         connection.execute(insert(attempts), [{"delivery_ref": ref, **tried, **said} for ref in refs[:3]])
@@ -98,7 +107,7 @@ class TestLists:
         assert found["count"] == {"number": 3, "is_exact": True}
         (waiting,) = got(client, f"/api/deliveries?ref={refs[3]}", "Deliveries")["deliveries"]
         assert (waiting["status"], waiting["series"], waiting["place_in_series"]) == (WAITING, "t/1", 4)
-        assert datetime.fromisoformat(waiting["due_at"]) == NOW + HOUR
+        assert datetime.fromisoformat(waiting["due_at"]) == NOW + DAY
 
     @pytest.mark.parametrize(("path", "name"), [("events", "Events"), ("deliveries", "Deliveries")])
     def test_pages_follow_each_other(self, client, path, name):
@@ -149,7 +158,7 @@ class TestLists:
     def test_actions(self, client, database):
         for n in range(3):
             with database.transaction() as connection:
-                action_rows.begin(connection, "replay", f"ada {n}", "status=dead", 3, NOW + HOUR)
+                action_rows.begin(connection, "replay", f"ada {n}", "status=dead", 3, NOW + DAY)
         newest = got(client, "/api/actions?limit=2", "Actions")
         oldest = got(client, f"/api/actions?limit=2&before={newest['next']}", "Actions")
         assert [each["made_by"] for each in newest["actions"] + oldest["actions"]] == ["ada 2", "ada 1", "ada 0"]
@@ -170,7 +179,7 @@ class TestLists:
         assert found["paused_by"] == "anonymous"
 
     def test_workers(self, client, database):
-        row = WorkerRow("k", "host", 7, NOW - HOUR, NOW - HOUR, 10, 3, [OpenCircuit("subscription:1", NOW)])
+        row = WorkerRow("k", "host", 7, NOW - DAY, NOW - DAY, 10, 3, [OpenCircuit("subscription:1", NOW)])
         with database.transaction() as connection:
             report(connection, row)
             report(connection, row._replace(key="l", started_at=NOW, seen_at=datetime.now(UTC)))

@@ -221,8 +221,8 @@ class TestReceivers:
         assert unset.startswith("oncall.unset@/events/unset webhook b.* active")
 
     def test_tell_their_state(self, database, client):
-        self.subscribe(database, expires_at=NOW - timedelta(hours=1))
-        until = NOW + timedelta(hours=1)
+        self.subscribe(database, expires_at=NOW - timedelta(days=1))
+        until = NOW + timedelta(days=1)
         circuits = (OpenCircuit("oncall.page@/events/page", until),)
         with database.transaction() as connection:
             report(connection, WorkerRow("w", "h", 1, NOW, NOW, 16, 0, circuits))

@@ -10,7 +10,7 @@ from extension_kit.events.state_values import Change
 from extension_kit.runtime.service import Service
 from extension_kit.settings.kit import Settings
 
-LATER = datetime.now(UTC) + timedelta(hours=1)
+LATER = datetime.now(UTC) + timedelta(days=1)
 
 
 def extension(name, *, immediate=False):
