@@ -12,7 +12,7 @@ from kombu.transport import pyamqp
 
 from extension_kit.outgoing.deadlines import Deadline, TimedSocket, connect_to, wrap_tls
 from extension_kit.senders import Message
-from extension_kit.senders.amqp_target import Broker
+from extension_kit.senders.amqp_target import AmqpServer, UnroutableError
 
 _kombu: Any = kombu  # its types are incomplete
 _CLOSE_SECONDS = 2.0
@@ -71,14 +71,14 @@ class Transport(pyamqp.Transport):
     Connection = _Connection
 
 
-class BrokerConnection:
+class AmqpConnection:
     """A connection with one channel, on which the broker confirms every message.
 
     Args:
         broker: the broker and the credentials for it.
         address: the IPv4 or IPv6 address to connect to.
         context: verifies the broker; None for a connection without TLS.
-        deadline: the deadline for connecting, and then, moved by the caller, for each message.
+        deadline: the deadline for connecting.
         heartbeat: seconds of silence after which the broker may close the connection.
         transport: kombu's name of another transport, such as ``memory``.
 
@@ -88,7 +88,7 @@ class BrokerConnection:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: AmqpServer,
         address: str,
         context: ssl.SSLContext | None,
         deadline: Deadline,
@@ -96,8 +96,7 @@ class BrokerConnection:
         heartbeat: float,
         transport: str | None,
     ) -> None:
-        self.key = (broker, address)
-        self.deadline = deadline
+        self._deadline = deadline
         self._returned = False
         timeout = deadline.left()
         self._connection = _kombu.Connection(
@@ -120,10 +119,16 @@ class BrokerConnection:
             self.abandon()
             raise
 
-    def publish(self, keys: Mapping[str, Any], message: Message) -> bool:
-        """Publish a message and wait for the confirmation; return False if the broker returned it as unroutable."""
+    def publish(self, keys: Mapping[str, Any], message: Message, ends_at: float) -> None:
+        """Publish a message and wait for the confirmation.
+
+        Raises:
+            UnroutableError: the broker returned the message.
+            Exception: any error of kombu or py-amqp, if it is not confirmed in time.
+        """
+        self._deadline.at = ends_at
         self._returned = False
-        timeout = self.deadline.left()
+        timeout = self._deadline.left()
         self._producer.publish(
             message.body,
             exchange=keys["exchange"],
@@ -137,11 +142,12 @@ class BrokerConnection:
             timeout=timeout,
             confirm_timeout=timeout,
         )
-        return not self._returned
+        if self._returned:
+            raise UnroutableError
 
-    @property
-    def is_usable(self) -> bool:
-        """True if nothing has arrived since the last confirmation, such as the broker's closing of the connection."""
+    def is_usable(self, ends_at: float) -> bool:
+        """Return True if nothing has arrived since the last confirmation, such as the broker's closing."""
+        self._deadline.at = ends_at
         try:
             self._connection.drain_events(timeout=0)
         except TimeoutError:
@@ -152,13 +158,13 @@ class BrokerConnection:
 
     def close(self) -> None:
         """Close the connection as AMQP demands it, with a message to the broker."""
-        self.deadline.at = time.monotonic() + _CLOSE_SECONDS
+        self._deadline.at = time.monotonic() + _CLOSE_SECONDS
         with suppress(Exception):
             self._connection.release()
 
     def abandon(self) -> None:
         """Close the socket only, because the broker may be gone."""
-        self.deadline.at = 0.0
+        self._deadline.at = 0.0
         with suppress(Exception):
             self._connection.collect()
 

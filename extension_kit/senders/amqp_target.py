@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from extension_kit.senders.target_schema import TIMEOUT, Target, is_host
+from extension_kit.senders.target_schema import TIMEOUT, Target, split_server_url
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
 _MAX_SHORT_BYTES = 255  # of AMQP's short strings
-_INVALID_URL = "A URL such as amqps://user:password@example.com/virtual-host is needed."
 
 
-class Broker(NamedTuple):
+class UnroutableError(Exception):
+    """The broker returned a message, because no queue takes it."""
+
+
+class AmqpServer(NamedTuple):
     """A broker's address, virtual host and credentials."""
 
     scheme: str
@@ -24,24 +27,17 @@ class Broker(NamedTuple):
     virtual_host: str
 
 
-def parse_broker_url(url: str) -> Broker:
+def parse_server_url(url: str) -> AmqpServer:
     """Parse the URL of a broker.
 
     Raises:
         ValidationError: the text is not such a URL.
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValidationError(_INVALID_URL) from None
-    host = parts.netloc.rpartition("@")[2].removesuffix(f":{port}")
-    if parts.scheme not in _PORTS or port == 0 or not is_host(host) or parts.query or parts.fragment:
-        raise ValidationError(_INVALID_URL)
-    return Broker(
+    parts, host, port = split_server_url(url, _PORTS, "amqps://user:password@example.com/virtual-host")
+    return AmqpServer(
         parts.scheme,
-        host.strip("[]"),
-        port or _PORTS[parts.scheme],
+        host,
+        port,
         unquote(parts.username or "guest"),
         unquote(parts.password or "guest"),
         unquote(parts.path[1:]) or "/",
@@ -56,7 +52,7 @@ def _check_length(text: str) -> None:
 class AmqpTarget(Target):
     """Schema of an AMQP target."""
 
-    url = fields.String(required=True, validate=parse_broker_url)
+    url = fields.String(required=True, validate=parse_server_url)
     exchange = fields.String(load_default="", validate=_check_length)
     routing_key = fields.String(load_default="", validate=_check_length)
     mandatory = fields.Boolean(load_default=False)

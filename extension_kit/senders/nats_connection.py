@@ -1,6 +1,7 @@
 """NATS connection for a sender, which calls it from many threads. Imported on use only, because nats-py is an extra."""
 
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -40,7 +41,6 @@ class NatsConnection:
         context: ssl.SSLContext | None,
         timeout: float,
     ) -> None:
-        self.key = (server, address, credentials)
         login = (
             NatsLogin(credentials=credentials)
             if credentials
@@ -52,13 +52,14 @@ class NatsConnection:
         self._client = CONNECTION_LOOP.run(dialing, timeout + _SLACK)
         self._jetstream: JetStreamContext = self._client.jetstream()
 
-    def publish(self, keys: Mapping[str, Any], message: Message, timeout: float) -> None:
+    def publish(self, keys: Mapping[str, Any], message: Message, ends_at: float) -> None:
         """Publish a message, and wait until a stream has stored it, or knows it by its id already.
 
         Raises:
             OSError: there is no confirmation in time.
             nats.errors.Error: the server or the stream refuses the message.
         """
+        timeout = max(ends_at - time.monotonic(), 0.001)
         headers = {**message.headers, "Content-Type": message.content_type, "Nats-Msg-Id": message.id}
         publishing = self._jetstream.publish(
             keys["subject"], message.body, timeout=timeout, stream=keys["stream"] or None, headers=headers
@@ -70,12 +71,15 @@ class NatsConnection:
                 raise Error(self._client.refusal) from None
             raise
 
-    @property
-    def is_usable(self) -> bool:
-        """True if the server has not closed the connection."""
+    def is_usable(self, ends_at: float) -> bool:
+        """Return True if the server has not closed the connection."""
         return self._client.is_connected
 
     def close(self) -> None:
         """Close the connection."""
         with suppress(TimeoutError):
             CONNECTION_LOOP.run(self._client.end(), _CLOSE_SECONDS)
+
+    def abandon(self) -> None:
+        """Close the connection, because the server may be gone."""
+        self.close()

@@ -2,16 +2,15 @@
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from marshmallow import ValidationError, fields, validate
 
-from extension_kit.senders.target_schema import TIMEOUT, Target, is_host
+from extension_kit.senders.target_schema import TIMEOUT, Target, split_server_url
 
-_PORT = 4222
-_SCHEMES = ("nats", "tls")
+_PORTS = {"nats": 4222, "tls": 4222}
+_EXAMPLE = "tls://user:password@example.com:4222"
 _MOST_CHARACTERS = 255
-_INVALID_URL = "A URL such as tls://user:password@example.com:4222 is needed."
 _SUBJECT = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(\.[^\s.*>\x00-\x1f\x7f]+)*")
 
 
@@ -32,18 +31,12 @@ def parse_server_url(url: str) -> NatsServer:
     Raises:
         ValidationError: the text is not such a URL.
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValidationError(_INVALID_URL) from None
-    host = parts.netloc.rpartition("@")[2].removesuffix(f":{port}")
-    is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment
-    if parts.scheme not in _SCHEMES or port == 0 or not is_host(host) or not is_bare:
-        raise ValidationError(_INVALID_URL)
+    parts, host, port = split_server_url(url, _PORTS, _EXAMPLE)
+    if parts.path not in ("", "/"):
+        raise ValidationError(f"A URL such as {_EXAMPLE} is needed.")
     name, password = unquote(parts.username or ""), unquote(parts.password or "")
     login = (name, password, "") if password else ("", "", name)
-    return NatsServer(parts.scheme, host.strip("[]"), port or _PORT, *login)
+    return NatsServer(parts.scheme, host, port, *login)
 
 
 def _check_subject(text: str) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from marshmallow import Schema, ValidationError, validate
 
@@ -28,6 +29,29 @@ class Target(Schema):
     def problems(self, target: Mapping[str, Any]) -> dict[str, str]:
         """Return the problems of a target by key, each as one or more sentences."""
         return {str(key): _sentences(found) for key, found in self.validate(target).items()}
+
+
+def split_server_url(url: str, ports: Mapping[str, int], example: str) -> tuple[SplitResult, str, int]:
+    """Return the parts of a server's URL, its host without brackets, and its port.
+
+    Args:
+        url: a text.
+        ports: default ports by scheme; other schemes are invalid.
+        example: a valid URL, for the message.
+
+    Raises:
+        ValidationError: the text is no URL of a server, or has a query or a fragment.
+    """
+    invalid = ValidationError(f"A URL such as {example} is needed.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise invalid from None
+    host = parts.netloc.rpartition("@")[2].removesuffix(f":{port}")
+    if parts.scheme not in ports or port == 0 or not is_host(host) or parts.query or parts.fragment:
+        raise invalid
+    return parts, host.strip("[]"), port or ports[parts.scheme]
 
 
 def not_sent(error: ValidationError) -> Outcome:

@@ -10,8 +10,12 @@ from extension_kit.observability import tracing
 from extension_kit.observability.spans import Spans
 from extension_kit.senders import Outcome
 from extension_kit.senders.http import HttpSender
+from extension_kit.senders.nats import NatsSender
 from extension_kit.senders.traced import traced
+from tests.support.nats import make_nats, nats_server
 from tests.support.receivers import Receiver, local_addresses, message, reply
+
+__all__ = ["make_nats", "nats_server"]  # fixtures
 
 OWN = f"00-{'11' * 16}-{'22' * 8}-01"
 
@@ -86,3 +90,17 @@ def test_a_message_is_sent_within_a_span(exporter, with_headers):
     assert sender.sent.headers["a"] == "b"
     assert (span.name, span.kind, span.attributes["error.type"]) == ("publish", SpanKind.PRODUCER, "550")
     assert "hush" not in span.to_json()
+
+
+def test_a_message_to_nats_has_the_trace_of_its_span(exporter, nats_server):
+    nats_server.add_stream("EVENTS", "events.>")
+    sender = NatsSender(local_addresses())
+    try:
+        target = {"url": f"nats://nats.test:{nats_server.port}", "subject": "events.runs"}
+        assert sender.send(target, message()) == Outcome("delivered")
+    finally:
+        sender.close()
+    (span,) = exporter.get_finished_spans()
+    (stored,) = nats_server.stored("EVENTS")
+    assert f"{span.context.trace_id:032x}-{span.context.span_id:016x}" in stored.headers["traceparent"]
+    assert (span.kind, span.attributes["messaging.system"]) == (SpanKind.PRODUCER, "nats")
