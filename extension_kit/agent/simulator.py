@@ -189,9 +189,9 @@ def _reason(answer: Answer) -> str:
     """Return an extension's reason for a refusal, in one line."""
     try:
         problem = orjson.loads(answer.body)
-        said = [problem.get("title"), problem.get("detail")]
-        said += [f"{error['pointer'] or '/'} {error['message']}" for error in problem.get("errors") or ()]
-        text = "; ".join(part for part in said if isinstance(part, str) and part)
+        problems = "; ".join([f"{error['pointer'] or '/'} {error['message']}" for error in problem.get("errors") or ()])
+        said = (problem.get("title"), problem.get("detail"), problems)
+        text = ". ".join(part for part in said if isinstance(part, str) and part).replace(".. ", ". ")
     except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
         text = answer.body.decode(errors="replace")
     text = printable(text)

@@ -49,12 +49,15 @@ def copy_extension(like: str, name: str, module: str) -> Copy:
         there = ", ".join(_simple_extensions())
         known = f"there are {there}" if there else "run this in a checkout of extension-kit, or in its image"
         raise ConfigurationError(f"there is no extension {like!r} to begin with: {known}, or name a file or folder")
+    speaks_protocol = ConfigurationError(
+        f"{like} has an event protocol, with routes and tables of its own, which a copy would share: --like is for "
+        "extensions of functions"
+    )
+    if target != like and like not in _simple_extensions():
+        raise speaks_protocol  # before its extra would be missed
     loaded = load_extensions([target])
     if any(extension.protocols for extension in loaded):
-        raise ConfigurationError(
-            f"{like} has an event protocol, with routes and tables of its own, which a copy would share: --like is for "
-            "extensions of functions"
-        )
+        raise speaks_protocol
     if len(loaded) > 1:
         raise ConfigurationError(f"{like} has {len(loaded)} extensions: --like is for files with one")
     source = _path_of(target)

@@ -1,5 +1,6 @@
 """Outbox: commits events once, with their places in a series and their deliveries, in one transaction."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -13,6 +14,8 @@ from extension_kit.deliveries.trial import write_trial
 from extension_kit.store.database import Database
 from extension_kit.store.errors import refusals
 from extension_kit.store.types import driver_time
+
+logger = logging.getLogger("extension_kit.deliveries")
 
 # Of the space that has to be left, so that events are not accepted again for a moment only.
 _AHEAD = 1.5
@@ -65,6 +68,10 @@ class Outbox:
         for key, entry in zip(keys, entries, strict=True):
             first.setdefault(key, entry)
         stored = dict(zip(first, store_events(connection, first, now), strict=True))
+        if logger.isEnabledFor(logging.DEBUG):
+            for key, event in stored.items():
+                if not event.is_new:
+                    logger.debug("Duplicate event %s %s: it is stored already", first[key].name, first[key].event_id)
         others = self._match_others(connection, {key: first[key] for key, event in stored.items() if event.is_new})
         wanted = [
             (stored[key], [*entry.listeners, *others[key]] if key in others else entry.listeners)

@@ -25,6 +25,10 @@ class GunicornLogger(Logger):
     def setup(self, cfg: Any) -> None:
         self.error_log.propagate = True
 
+    def debug(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        if not msg.startswith("Current configuration"):  # some kilobytes about gunicorn
+            super().debug(msg, *args, **kwargs)
+
     def info(self, msg: str, *args: Any, **kwargs: Any) -> None:
         self.error_log.debug(msg, *args, **kwargs)
 

@@ -61,7 +61,8 @@ def markdown_lines(rows: Iterable[Row]) -> list[str]:
         else:
             lines += ["| variable | default | meaning |", "|---|---|---|"]
         for row in of_section:
-            cells = [f"`{row.variable}`", f"`{row.default}`" if row.default else ""]
+            default = row.default.replace("\n", "\\n").replace("|", "\\|")
+            cells = [f"`{row.variable}`", f"`{default}`" if default else ""]
             lines.append(f"| {' | '.join([*cells, *([row.acts_in] if title else []), row.meaning])} |")
         lines += [""] if title else []
     return lines

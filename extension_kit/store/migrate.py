@@ -114,5 +114,8 @@ def _migrate(connection: Connection, name: str, tables: Tables | None) -> Migrat
     config.set_main_option("version_locations", str(versions).replace("%", "%%"))
     command.upgrade(config, latest)
     of = f" of the tables of {whose}" if whose else ""
-    logger.info("Database %s upgraded to version %s%s (before: %s)", name, latest, of, before)
+    if before is None:
+        logger.info("Tables made in database %s: version %s%s", name, latest, of)
+    else:
+        logger.info("Database %s upgraded to version %s%s (before: %s)", name, latest, of, before)
     return Migrated(whose, before, latest)

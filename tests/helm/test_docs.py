@@ -15,8 +15,9 @@ from tests.helm.chart import CHART, helm
 from tests.support.commands import extension_kit
 
 ROOT = Path(__file__).parents[2]
+MOVING = ROOT / "docs/how-to/move-to-postgresql.md"
 GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("tutorial", "upgrading", "how-to/ready-made")]
-PAGES = [ROOT / "README.md", ROOT / "docs/install.md", CHART / "README.md", *GUIDES]
+PAGES = [ROOT / "README.md", ROOT / "docs/install.md", CHART / "README.md", MOVING, *GUIDES]
 INSTALL = (ROOT / "docs/install.md").read_text(encoding="utf-8")
 
 
@@ -49,9 +50,12 @@ def write_values(folder: Path, release: str) -> None:
 
 @pytest.mark.parametrize("words", helm_commands(), ids=" ".join)
 def test_a_command_for_helm_renders_what_runs(words, tmp_path, monkeypatch):
-    (tmp_path / "oncall.py").write_text("extension = ...\n")
-    write_values(tmp_path, release := words[2])
-    monkeypatch.chdir(tmp_path)
+    checkout, beside = tmp_path / "extension-kit", tmp_path / "oncall"
+    checkout.mkdir()
+    beside.mkdir()
+    (beside / "oncall.py").write_text("extension = ...\n")
+    write_values(checkout, release := words[2])
+    monkeypatch.chdir(checkout)
     command, _, chart, *options = words[1:]
     assert chart in ("helm/extension", "../extension-kit/helm/extension")
     # What an upgrade reuses: those before it on the same page.
@@ -64,7 +68,7 @@ def test_a_command_for_helm_renders_what_runs(words, tmp_path, monkeypatch):
             case "--set-file":
                 values = merged(values, helm.parse_set_file(options.pop(0)))
             case "--values":
-                values = merged(values, yaml.safe_load((tmp_path / options.pop(0)).read_text()))
+                values = merged(values, yaml.safe_load(Path(options.pop(0)).read_text()))
             case "--namespace":
                 assert options.pop(0) == "steadybit-agent"
             case "--show-only":
@@ -84,6 +88,23 @@ def test_a_command_for_helm_renders_what_runs(words, tmp_path, monkeypatch):
     if command == "template":
         shown = f"---\n# Source: extension/{only}\n{rendered[f'extension/{only}'].strip()}\n"
         assert any(shown in blocks(page, "yaml") for page in PAGES)
+
+
+def test_the_job_that_copies_mounts_the_volume_of_the_chart_as_its_user():
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    (shown,) = blocks(MOVING, "yaml")
+    job = yaml.safe_load(shown)
+    kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+    with helm.Chart.load(CHART) as loaded:
+        rendered = loaded.render({"handlers": {"inline": {"oncall.py": "x"}}}, name="extension-oncall")
+    claim = yaml.safe_load(rendered["extension/templates/persistentvolumeclaim.yaml"])
+    web = yaml.safe_load(rendered["extension/templates/web.yaml"])["spec"]["template"]["spec"]
+    copy = job["spec"]["template"]["spec"]
+    mounts = {volume["name"]: volume for volume in copy["volumes"]}
+    assert mounts["data"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert copy["securityContext"].items() <= web["securityContext"].items()
+    assert copy["containers"][0]["command"][3] == "sqlite:////data/extension.db"
+    assert {"name": "data", "mountPath": "/data"} in web["containers"][0]["volumeMounts"]
 
 
 SHOWN = blocks(CHART / "README.md", "yaml")

@@ -1,5 +1,6 @@
 """Servers as users start them, for tests that talk to them over sockets."""
 
+import atexit
 import http.client
 import json
 import os
@@ -29,6 +30,7 @@ class Reply(NamedTuple):
 
 
 _claims: deque[socket.socket] = deque()
+atexit.register(lambda: [claim.close() for claim in _claims])
 _MOST_CLAIMS = 100  # ports that were chosen a while ago are bound by their servers, or were given up
 
 

@@ -291,7 +291,7 @@ class TestServed:
 
 
 def test_a_copy_of_a_ready_made_extension_is_written_as_said(tmp_path):
-    shown, printed = blocks(HOW_TO / "ready-made.md")[2:4]
+    shown, printed = blocks(HOW_TO / "ready-made.md")[3:5]
     arguments = shlex.split(shown.text)[1:]
     done = extension_kit(*arguments, "--directory", tmp_path / "oncall", cwd=ROOT)
     assert done.stdout.splitlines()[0].replace(f"{tmp_path}/", "") == printed.text.strip()

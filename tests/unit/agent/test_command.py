@@ -53,7 +53,7 @@ def test_something_refused(run, extension, recording):
     assert code == 1
     assert re.search(r"POST /events/all +3 +1 +- +422: 1, no answer: 1 ", out)
     assert "events: 3, requests: 3, refused: 2" in out
-    assert "422: user.invited 1 to POST /events/all: No [bold]; wrong" in out
+    assert "422: user.invited 1 to POST /events/all: No [bold]. wrong" in out
     assert "no answer: user.invited 2 to POST /events/all: " in out
 
 

@@ -187,8 +187,8 @@ def test_redeliver_sends_every_event_twice(extension):
     ("reply", "reason"),
     [
         ((422, b'{"title": "No", "detail": "1 problem.", "errors": [{"pointer": "/id", "message": "missing"}]}'),
-         "No; 1 problem.; /id missing"),
-        ((422, b'{"title": "No", "errors": [{"pointer": "", "message": "wrong"}]}'), "No; / wrong"),
+         "No. 1 problem. /id missing"),
+        ((422, b'{"title": "No", "errors": [{"pointer": "", "message": "wrong"}]}'), "No. / wrong"),
         ((500, b'{"title": "The event listener failed", "detail": null}'), "The event listener failed"),
         ((503, b"Timeout"), "Timeout"),
         ((400, b'["a list"]'), '["a list"]'),

@@ -197,8 +197,8 @@ def test_it_is_logged_whose_tables_were_upgraded(url: str, release, caplog: pyte
         upgrade(database, [release(FIRST)])
         name = database.name
     assert [record.getMessage() for record in caplog.records if record.name == "extension_kit.store"] == [
-        f"Database {name} upgraded to version {version.LATEST} (before: None)",
-        f"Database {name} upgraded to version 0001 of the tables of echo (before: None)",
+        f"Tables made in database {name}: version {version.LATEST}",
+        f"Tables made in database {name}: version 0001 of the tables of echo",
     ]
 
 
