@@ -26,6 +26,7 @@ from extension_kit.events.published import PublishedEvent
 from extension_kit.events.schema.camel_case import CamelCase, camel_case
 from extension_kit.events.schema.openapi import OPENAPI_VERSION, json_schema_components
 from extension_kit.events.times import parse_time
+from extension_kit.observability.tracing import as_trace_context
 from extension_kit.runtime.basic_auth import BasicCredentials
 from extension_kit.runtime.contract import EventProtocol, Routes, Task
 from extension_kit.runtime.grouped_routes import GroupedRoute, ReceivedRequest
@@ -137,6 +138,7 @@ __all__ = [
     "Transaction",
     "Tries",
     "UtcDateTime",
+    "as_trace_context",
     "batches",
     "bounded",
     "camel_case",

@@ -17,9 +17,10 @@ class PublishedEvent(Event):
     The Steadybit objects are None. ``body`` and ``raw`` are the data in the form of the protocol.
     """
 
-    __slots__ = ("_content", "_scope")
+    __slots__ = ("_content", "_scope", "_trace_context")
     _content: Any
     _scope: str | None
+    _trace_context: str
 
     def __init__(
         self,
@@ -28,10 +29,12 @@ class PublishedEvent(Event):
         deadline: float | None = None,
         find_step: FindStep | None = None,
         scope: str | None = None,
+        trace_context: str = "",
     ) -> None:
         super().__init__(data, body, deadline, find_step)
         _set_content(self, _UNREAD)
         _set_scope(self, scope)
+        _set_trace_context(self, trace_context)
 
     @classmethod
     def of(
@@ -47,6 +50,7 @@ class PublishedEvent(Event):
         series: str | None = None,
         scope: str | None = None,
         deadline: float | None = None,
+        trace_context: str = "",
     ) -> Self:
         """Make an event.
 
@@ -62,6 +66,8 @@ class PublishedEvent(Event):
                 series, so begin it with the name of the protocol.
             scope: the owner of the event, where a protocol separates its users; None: every subscription may get it.
             deadline: the time until it must have been handled, by ``time.monotonic()``.
+            trace_context: of the request that it came with (``ReceivedRequest.trace_context``), which its attempts
+                continue; "": that of the current span.
 
         Raises:
             TypeError: ``data`` cannot be written as JSON: it is nested more than 254 deep, or holds whole numbers of
@@ -69,7 +75,8 @@ class PublishedEvent(Event):
         """
         moment = time.astimezone(UTC).isoformat() if time else None
         head = {"source": source, "id": id, "eventName": name, "eventTime": moment, "subject": subject}
-        return cls({**head, "series": series}, orjson.dumps(data) if body is None else body, deadline, None, scope)
+        content = orjson.dumps(data) if body is None else body
+        return cls({**head, "series": series}, content, deadline, None, scope, trace_context)
 
     @property
     def source(self) -> str:
@@ -95,6 +102,11 @@ class PublishedEvent(Event):
         return self._scope
 
     @property
+    def trace_context(self) -> str:
+        """The trace that its attempts continue, as ``of`` got it; "" once it has been published."""
+        return self._trace_context
+
+    @property
     def data(self) -> Any:
         """The content of the event, decoded once; ``raw`` is a copy."""
         if self._content is _UNREAD:
@@ -109,3 +121,4 @@ class PublishedEvent(Event):
 
 _set_content = slot_setter(PublishedEvent, "_content")
 _set_scope = slot_setter(PublishedEvent, "_scope")
+_set_trace_context = slot_setter(PublishedEvent, "_trace_context")

@@ -13,8 +13,6 @@ from extension_kit.events.registry import Listener, Route
 from extension_kit.observability.attempt_scope import LogContext, log_context
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
-
     from extension_kit.observability.spans import Spans
 
 
@@ -45,22 +43,22 @@ class TracedReceiver(Receiver):
         trace_context: str = "",
     ) -> Answer | Pending:
         """Receive one event, in the trace of its request, as ``Receiver.receive`` does."""
-        span = self._spans.receive(route.path, trace_context)
+        span = self._spans.receive("POST", route.path, trace_context)
 
         def receive() -> Answer | Pending:
             log_context.set(LogContext(trace_id=self._spans.trace_id_of(span)))
-            take = super(TracedReceiver, self).receive
-            return self._spans.run_within(span, take, route, body, content_type, deadline, start)
+            with self._spans.within(span):
+                return super(TracedReceiver, self).receive(route, body, content_type, deadline, start)
 
         try:
             outcome = copy_context().run(receive)
         except BaseException:
-            self._end(span, 500)
+            self._spans.answered(span, 500)
             raise
         if isinstance(outcome, Pending):
-            outcome.when_ended(lambda answer: self._end(span, answer.status))
+            outcome.when_ended(lambda answer: self._spans.answered(span, answer.status))
         else:
-            self._end(span, outcome.status)
+            self._spans.answered(span, outcome.status)
         return outcome
 
     def _handle(
@@ -69,9 +67,3 @@ class TracedReceiver(Receiver):
         self._spans.describe_event(event.name, event.id)
         context = copy_context()
         super()._handle(event, route, listeners, pending, lambda run: start(partial(context.run, run)))
-
-    def _end(self, span: "Span", status: int) -> None:
-        span.set_attribute("http.response.status_code", status)
-        if status >= 500:
-            self._spans.fail(span, f"{status}", None)
-        span.end()

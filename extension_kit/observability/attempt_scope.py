@@ -77,7 +77,8 @@ class AttemptScope:
             log_context.set(self._log_context)
             if self._span is None or tracing.spans is None:
                 return function(*args, **options)
-            return tracing.spans.run_within(self._span, function, *args, **options)
+            with tracing.spans.within(self._span):
+                return function(*args, **options)
 
         return copy_context().run(call)
 

@@ -4,10 +4,10 @@ Names of spans and attributes follow OpenTelemetry's semantic conventions where 
 ``extension_kit.``. Addresses appear as host and port only: paths and queries of webhooks are secrets.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal
 
 from opentelemetry import context as otel_context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
@@ -15,8 +15,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from extension_kit.observability.redaction import beginning
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Attributes = Mapping[str, str | int]
 
 _ERROR_CHARACTERS = 500
@@ -33,19 +31,27 @@ class Spans:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def receive(self, route: str, trace_context: str) -> Span:
-        """Begin the span of a request with an event.
+    def receive(self, method: str, route: str, trace_context: str) -> Span:
+        """Begin the span of a request.
 
         Args:
-            route: the path of its listeners.
+            method: of the request, in upper case.
+            route: the path of the event's listeners, or that of a protocol's route as it was declared.
             trace_context: of the request, as text; anything that is not one begins a trace.
         """
         return self._tracer.start_span(
-            f"POST {route}",
+            f"{method} {route}",
             _extracted(trace_context),
             SpanKind.SERVER,
-            {"http.request.method": "POST", "http.route": route},
+            {"http.request.method": method, "http.route": route},
         )
+
+    def answered(self, span: Span, status: int) -> None:
+        """End the span of a request with the status of its answer."""
+        span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            self.fail(span, f"{status}", None)
+        span.end()
 
     def file(self, trace_context: str, event_name: str, event_id: str, started: int, ended: int) -> None:
         """Make the span of an event that was filed, together with others; times are in nanoseconds since 1970."""
@@ -81,14 +87,13 @@ class Spans:
     def call(self, name: str, kind: Literal["client", "producer"], attributes: Attributes) -> Iterator[Span]:
         """Make the current span one of a call to another system, within a ``with`` block."""
         span = self._tracer.start_span(name, None, SpanKind[kind.upper()], attributes)
-        token = otel_context.attach(set_span_in_context(span))
         try:
-            yield span
+            with self.within(span):
+                yield span
         except BaseException as error:
             self.fail(span, type(error).__name__, str(error))
             raise
         finally:
-            otel_context.detach(token)
             span.end()
 
     def fail(self, span: Span, kind: str, error: str | None) -> None:
@@ -102,11 +107,12 @@ class Spans:
         span.set_attribute("error.type", kind)
         span.set_status(StatusCode.ERROR, beginning(error or kind, _ERROR_CHARACTERS))
 
-    def run_within(self, span: Span, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """Call a function with a span as the current one. The span goes on."""
+    @contextmanager
+    def within(self, span: Span) -> Iterator[None]:
+        """Make a span the current one, within a ``with`` block. The span goes on after it."""
         token = otel_context.attach(set_span_in_context(span))
         try:
-            return function(*args, **options)
+            yield
         finally:
             otel_context.detach(token)
 

@@ -29,6 +29,7 @@ class ReceivedRequest(NamedTuple):
         body: within the limit of the kit.
         connection: the variables of its connection, as WSGI names them: ``REMOTE_ADDR``, the client's address, and
             those of ``peer_certificate``. There may be others.
+        trace_context: of its span, for ``PublishedEvent.of``; "" without tracing.
     """
 
     method: str
@@ -37,6 +38,7 @@ class ReceivedRequest(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     connection: Mapping[str, Any] = MappingProxyType({})
+    trace_context: str = ""
 
     def query(self) -> dict[str, str]:
         """Return the parameters of the query, decoded; of a repeated one the first value."""

@@ -122,7 +122,12 @@ class Transaction:
             return []
         self.published += len(events)
         entries = [
-            Entry.of(event, [listener.key for listener in self._listeners.match(event.name)], scope=event.scope)
+            Entry.of(
+                event,
+                [listener.key for listener in self._listeners.match(event.name)],
+                scope=event.scope,
+                trace_context=event.trace_context,
+            )
             for event in events
         ]
         return self._outbox.write(self.connection, entries)
@@ -154,7 +159,10 @@ class Transaction:
         if not deliveries:
             return []
         self.published += len(deliveries)
-        entries = [Entry.of(event, map(listener_key, refs), is_direct=True) for event, refs in deliveries]
+        entries = [
+            Entry.of(event, map(listener_key, refs), is_direct=True, trace_context=event.trace_context)
+            for event, refs in deliveries
+        ]
         return self._outbox.write(self.connection, entries)
 
     def wanted(self, names: Collection[str]) -> set[str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from extension_kit.errors import StoreUnavailable
 from extension_kit.events.answers import Answer
+from extension_kit.observability import tracing
+from extension_kit.observability.request_spans import request_span
 from extension_kit.runtime.grouped_routes import ReceivedRequest
 from extension_kit.server.answers_to_loop import settle
 from extension_kit.server.exchange import Exchange
@@ -47,6 +49,15 @@ class GroupedRequests:
             DisconnectedError: the client left before its request was complete.
             NoRoomError: its body does not fit beside others.
         """
+        if tracing.spans is None:
+            return await self._answer(mounted, exchange)
+        traceparent, tracestate = exchange.header(b"traceparent"), exchange.header(b"tracestate")
+        with request_span(mounted.route.method, mounted.route.path, traceparent, tracestate) as span:
+            answer = await self._answer(mounted, exchange)
+            span.status = answer.status
+            return answer
+
+    async def _answer(self, mounted: MountedRoute, exchange: Exchange) -> Answer:
         is_complete = await exchange.read(self._limit)
         received = _received_request(exchange.scope, exchange.body)
         if not is_complete:
@@ -113,7 +124,10 @@ def _received_request(scope: Scope, body: bytes) -> ReceivedRequest:
     connection: dict[str, Any] = {"REMOTE_ADDR": client[0]} if (client := scope.get("client")) else {}
     if PEER_CERTIFICATE in scope.get("state", ()):
         add_peer_certificate(connection := {**connection, "asgi.scope": scope})
-    return ReceivedRequest(scope["method"], scope["path"], scope["query_string"], headers, body, connection)
+    trace_context = tracing.current_trace_context() or ""
+    return ReceivedRequest(
+        scope["method"], scope["path"], scope["query_string"], headers, body, connection, trace_context
+    )
 
 
 def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:

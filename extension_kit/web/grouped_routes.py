@@ -13,10 +13,13 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from extension_kit.deliveries.group_commit import GroupCommit
 from extension_kit.errors import StoreSilent, StoreUnavailable
 from extension_kit.events.answers import Answer
+from extension_kit.observability import tracing
+from extension_kit.observability.request_spans import request_span
 from extension_kit.runtime.grouped_routes import GroupedRoute, ReceivedRequest
 from extension_kit.web.fast_path import FastRoute
 from extension_kit.web.peer_certificate import add_peer_certificate
 from extension_kit.web.responses import respond
+from extension_kit.web.traced_views import call_view
 
 _TABLE = "extension_kit.grouped_routes"
 _IN_RESPONSE = ("content-type", "content-length")
@@ -60,6 +63,10 @@ class MountedRoute:
 
     def view(self) -> Response:
         """Answer the current request of Flask."""
+        response: Response = call_view(self._respond, self.make_error)
+        return response
+
+    def _respond(self) -> Response:
         try:
             body = request.get_data()
         except HTTPException:
@@ -73,7 +80,18 @@ class MountedRoute:
     def answer_fast(self, environ: dict[str, Any], body: bytes) -> Answer | Exception:
         """Return the answer to a request on the fast path, or the error that prevents one."""
         add_peer_certificate(environ)
-        return self._answer(_received_request(environ, environ["PATH_INFO"], body))
+        if tracing.spans is None:
+            return self._answer(_received_request(environ, environ["PATH_INFO"], body))
+        parent = environ.get("HTTP_TRACEPARENT", ""), environ.get("HTTP_TRACESTATE", "")
+        with request_span(self.route.method, self.route.path, *parent) as span:
+            received = _received_request(environ, environ["PATH_INFO"], body)
+            try:
+                found = self._answer(received)
+            except Exception as error:
+                found = error
+            answer = found if isinstance(found, Answer) else self.answer_error(received, found)
+            span.status = answer.status
+            return answer
 
     def _answer(self, received: ReceivedRequest) -> Answer | Exception:
         """Return the answer to a request, or the error that prevents one, after the commit."""
@@ -142,7 +160,8 @@ def received_request(body: bytes = b"") -> ReceivedRequest:
 def _received_request(environ: dict[str, Any], path: str, body: bytes) -> ReceivedRequest:
     headers = {name.lower(): value for name, value in EnvironHeaders(environ)}
     query_string = environ.get("QUERY_STRING", "").encode("latin-1")
-    return ReceivedRequest(environ["REQUEST_METHOD"], path, query_string, headers, body, environ)
+    trace_context = tracing.current_trace_context() or ""
+    return ReceivedRequest(environ["REQUEST_METHOD"], path, query_string, headers, body, environ, trace_context)
 
 
 def _environ(received: ReceivedRequest) -> dict[str, Any]:

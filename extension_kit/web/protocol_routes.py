@@ -14,6 +14,7 @@ from extension_kit.runtime.service import Service
 from extension_kit.web.bodies import read_body
 from extension_kit.web.errors import answer_error
 from extension_kit.web.grouped_routes import MountedRoute, add_grouped_route
+from extension_kit.web.traced_views import trace_views
 
 logger = logging.getLogger("extension_kit.web")
 
@@ -48,6 +49,7 @@ def mount(app: Flask, service: Service) -> list[Routes]:
         app.register_blueprint(routes.blueprint)
         mounted.append(routes)
         make_error = partial(answer_any_error, mounted)
+        trace_views(app, routes.blueprint.name, make_error)
         for grouped in routes.grouped:
             commit = service.runtime.group_commit(grouped)
             add_grouped_route(MountedRoute(app, grouped, commit, make_error, service.settings.request_timeout))

@@ -93,7 +93,13 @@ def event_id(posted: Posted, body: bytes) -> str:
 
 
 def posted_event(
-    posted: Posted, id: str, *, scheduler: str | None, task: str | None, duration: timedelta | None
+    posted: Posted,
+    id: str,
+    *,
+    scheduler: str | None,
+    task: str | None,
+    duration: timedelta | None,
+    trace_context: str,
 ) -> CronEyeEvent:
     """Make the event published for a posted event.
 
@@ -103,6 +109,7 @@ def posted_event(
         scheduler: the scheduler's name, if it is known by now.
         task: the job's name, if it is known by now.
         duration: the duration of the run that the event ends.
+        trace_context: of the request with the event.
     """
     return _event(
         id,
@@ -116,6 +123,7 @@ def posted_event(
             "duration": None if duration is None else duration.total_seconds(),
             "payload": posted.payload,
         },
+        trace_context,
     )
 
 
@@ -176,8 +184,17 @@ def lost_event(
     )
 
 
-def _event(id: str, name: str, time: datetime | None, data: dict[str, Any]) -> CronEyeEvent:
+def _event(id: str, name: str, time: datetime | None, data: dict[str, Any], trace_context: str = "") -> CronEyeEvent:
     parts = [part for part in (data["scheduler"], data["job_id"]) if part is not None]
     subject = "/".join(parts) or None
     series = f"{SOURCE}:{subject}" if subject else None
-    return CronEyeEvent.of(source=SOURCE, id=id, name=name, time=time, subject=subject, series=series, data=data)
+    return CronEyeEvent.of(
+        source=SOURCE,
+        id=id,
+        name=name,
+        time=time,
+        subject=subject,
+        series=series,
+        data=data,
+        trace_context=trace_context,
+    )

@@ -68,7 +68,8 @@ class Listener:
             return answer
         if posted.repairs:
             logger.warning("Invalid JSON repaired in the body of %s: %s", posted, ", ".join(posted.repairs))
-        return _Item(Arrival(posted, event_id(posted, request.body), datetime.now(UTC)), answer)
+        arrival = Arrival(posted, event_id(posted, request.body), datetime.now(UTC), request.trace_context)
+        return _Item(arrival, answer)
 
     def _admit(self, request: ReceivedRequest) -> None:
         """Refuse a request without a valid token. The whole header is compared, case-sensitively.

@@ -25,11 +25,13 @@ class Arrival(NamedTuple):
         posted: the event.
         id: the id of the published event.
         now: when it arrived, aware.
+        trace_context: of its request.
     """
 
     posted: Posted
     id: str
     now: datetime
+    trace_context: str = ""
 
 
 def find_new(connection: Connection, arrivals: Sequence[Arrival]) -> list[Arrival]:

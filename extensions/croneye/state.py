@@ -82,7 +82,7 @@ def _emptied(arrival: Arrival) -> str | None:
 
 def _take(arrival: Arrival, jobs: JobRows, schedulers: SchedulerRows) -> _Step:
     """Apply an event to its job or scheduler, except for the consequences of runs."""
-    posted, _, now = arrival
+    posted, now = arrival.posted, arrival.now
     if posted.job_id is not None:
         row = jobs.find(posted, posted.job_id, now)
         before = row.job
@@ -114,9 +114,10 @@ def _mark_of(arrival: Arrival) -> tuple[datetime | None, datetime | None]:
 
 def _events(step: _Step, entry: int, runs: KnownRuns, shortest: timedelta) -> list[CronEyeEvent]:
     """Apply an event to the runs of its job, and return the events to publish."""
-    (posted, id, now), row, before, after = step
+    arrival, row, before, after = step
+    posted, now = arrival.posted, arrival.now
     if row is None or before is None or after is None:
-        return [posted_event(posted, id, scheduler=posted.scheduler, task=None, duration=None)]
+        return [_posted_event(arrival, posted.scheduler, None, None)]
     duration: timedelta | None = None
     lost: list[CronEyeEvent] = []
     at = posted.time or now
@@ -131,7 +132,14 @@ def _events(step: _Step, entry: int, runs: KnownRuns, shortest: timedelta) -> li
             duration = run.duration
             row.job = row.job._replace(usual_seconds=usual_seconds(row.job.usual_seconds, run))
     scheduler = before.scheduler if before.scheduler != UNKNOWN else None
-    return [posted_event(posted, id, scheduler=scheduler, task=after.task, duration=duration), *lost]
+    return [_posted_event(arrival, scheduler, after.task, duration), *lost]
+
+
+def _posted_event(
+    arrival: Arrival, scheduler: str | None, task: str | None, duration: timedelta | None
+) -> CronEyeEvent:
+    posted, id, _, trace_context = arrival
+    return posted_event(posted, id, scheduler=scheduler, task=task, duration=duration, trace_context=trace_context)
 
 
 # Locks of PostgreSQL are kept apart from those of other users.

@@ -25,13 +25,14 @@ _LONGEST_KEPT = 200  # bytes
 
 
 class _Sent(NamedTuple):
-    """A request that sends an event: the event's identifier, the request encrypted, and its body as JSON."""
+    """A request that sends an event: the event's identifier, the request encrypted, its body as JSON, its trace."""
 
     key: SenderKey
     identifier: str
     request: bytes
     content: bytes
     idempotency_key: str | None
+    trace_context: str
 
 
 class _Query(NamedTuple):
@@ -87,7 +88,8 @@ class Accepting:
                 "url": query.url,
             }
         )
-        return _Sent(self._sent_events.keys.read(key), identifier, stored, content, idempotency_key)
+        sender = self._sent_events.keys.read(key)
+        return _Sent(sender, identifier, stored, content, idempotency_key, request.trace_context)
 
     def _write(self, transaction: Transaction, sent: Sequence[_Sent]) -> list[RouteAnswer | Exception]:
         found = self._sent_events.find(transaction.connection, [(each.key, each.identifier) for each in sent])
@@ -98,7 +100,15 @@ class Accepting:
                 answers.append(event)
                 continue
             accepted.append(
-                Accepted(event.id, event.identifier, each.request, event.contracts, each.content, each.idempotency_key)
+                Accepted(
+                    event.id,
+                    event.identifier,
+                    each.request,
+                    event.contracts,
+                    each.content,
+                    each.idempotency_key,
+                    trace_context=each.trace_context,
+                )
             )
             answers.append(self._accepted if event.contracts else self._without_contract)
         if accepted:

@@ -39,7 +39,7 @@ class Contract(NamedTuple):
 
 def begin(
     transaction: Transaction,
-    events: Sequence[tuple[int, Sequence[Contract]]],
+    events: Sequence[tuple[int, Sequence[Contract], str]],
     for_executions: Iterable[int],
     now: datetime,
 ) -> None:
@@ -47,16 +47,17 @@ def begin(
 
     Args:
         transaction: the transaction that has locked the order of the events and inserted them.
-        events: the number of each event in the log, and its contracts, those of the lowest order first.
+        events: the number of each event in the log, its contracts, those of the lowest order first, and its trace
+            context.
         for_executions: ascending numbers, at least as many as there are contracts.
         now: aware.
     """
     connection = transaction.connection
     numbers = iter(for_executions)
-    busy = _pending(connection, {contract.id for _, planned in events for contract in planned if contract.in_order})
+    busy = _pending(connection, {contract.id for _, planned, _ in events for contract in planned if contract.in_order})
     rows: list[NewExecution] = []
     runs: list[tuple[PublishedEvent, Sequence[int]]] = []
-    for received_id, planned in events:
+    for received_id, planned, trace_context in events:
         numbered = [(next(numbers), contract) for contract in planned]
         ready = {
             number: contract.subscription
@@ -70,7 +71,7 @@ def begin(
         ]
         busy.update(contract.id for contract in planned if contract.in_order)
         if run is not None:
-            runs.append((_run_event(run, received_id), [*ready.values()]))
+            runs.append((_run_event(run, received_id, trace_context), [*ready.values()]))
     if rows:
         add_executions(connection, rows, now)
         transaction.deliver_all(runs)
@@ -184,9 +185,10 @@ def _begin(transaction: Transaction, received_id: int, rows: Sequence[Any]) -> N
     transaction.deliver(_run_event(run, received_id), [found[row.contract].subscription for row in ready])
 
 
-def _run_event(run: int, received_id: int) -> PublishedEvent:
+def _run_event(run: int, received_id: int, trace_context: str = "") -> PublishedEvent:
     """Return the event that begins the executions of a run."""
-    return PublishedEvent.of(source=SOURCE, id=run_event_id(run), name=_RUN, body=b'{"received":%d}' % received_id)
+    body = b'{"received":%d}' % received_id
+    return PublishedEvent.of(source=SOURCE, id=run_event_id(run), name=_RUN, body=body, trace_context=trace_context)
 
 
 def lock_order(connection: Connection, event_ids: Collection[int]) -> None:

@@ -41,6 +41,7 @@ class Accepted(NamedTuple):
         idempotency_key: the same key and event is accepted once; None: the event is accepted in any case.
         cause: the execution that it replies to.
         retry_of: number of the execution that it retries.
+        trace_context: of its request.
     """
 
     event: int
@@ -51,6 +52,7 @@ class Accepted(NamedTuple):
     idempotency_key: str | None = None
     cause: Cause = Cause()
     retry_of: int | None = None
+    trace_context: str = ""
 
 
 def active_contracts(connection: Connection, event_ids: Collection[int]) -> Mapping[int, Sequence[Contract]]:
@@ -83,7 +85,7 @@ def accept(transaction: Transaction, events: Sequence[Accepted]) -> None:
         if number is not None
     ]
     _publish(transaction, added, now)
-    begin(transaction, [(number, each.contracts) for number, each in added], for_executions, now)
+    begin(transaction, [(number, each.contracts, each.trace_context) for number, each in added], for_executions, now)
 
 
 def _publish(transaction: Transaction, added: Sequence[tuple[int, Accepted]], now: datetime) -> None:
@@ -92,7 +94,14 @@ def _publish(transaction: Transaction, added: Sequence[tuple[int, Accepted]], no
     if wanted:
         transaction.publish(
             *(
-                EventhosEvent.of(source=SOURCE, id=f"received-{number}", name=_name(each), body=each.content, time=now)
+                EventhosEvent.of(
+                    source=SOURCE,
+                    id=f"received-{number}",
+                    name=_name(each),
+                    body=each.content,
+                    time=now,
+                    trace_context=each.trace_context,
+                )
                 for number, each in added
                 if each.content is not None and _name(each) in wanted
             )

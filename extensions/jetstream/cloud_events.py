@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from extension_kit.protocol import PublishedEvent, parse_time
+from extension_kit.protocol import PublishedEvent, as_trace_context, parse_time
 
 SOURCE = "jetstream"
 
@@ -75,6 +75,7 @@ def read_cloud_event(subject: str, headers: Mapping[str, str], body: bytes) -> C
         subject=found.get("subject") or subject,
         series=f"{SOURCE}:{key}",
         body=body,
+        trace_context=as_trace_context(by_name.get("traceparent", ""), by_name.get("tracestate", "")),
     )
 
 

@@ -57,7 +57,7 @@ class NotificationError(ValueError):
     """A document is not a notification of Pulp; the message says why."""
 
 
-def event_of(document: Any) -> PulpEvent:
+def event_of(document: Any, trace_context: str = "") -> PulpEvent:
     """Return the event of a notification.
 
     The task, the event type and the distributor, of which a task may publish several, identify an event, so that a
@@ -65,6 +65,7 @@ def event_of(document: Any) -> PulpEvent:
 
     Args:
         document: the notification, decoded.
+        trace_context: of its request.
 
     Raises:
         NotificationError: it is not a notification; the message says why.
@@ -89,6 +90,7 @@ def event_of(document: Any) -> PulpEvent:
             subject=repo_id,
             series=f"{SOURCE}/{repo_id}" if repo_id else None,
             data={"event_type": event_type, "payload": payload, "call_report": report},
+            trace_context=trace_context,
         )
     except TypeError:  # after the reader's repairs, nothing else is left that cannot be written
         raise NotificationError("it is nested too deep") from None

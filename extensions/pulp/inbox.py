@@ -48,7 +48,7 @@ class Inbox:
         self._admit(request)
         try:
             found, repairs = read_foreign_json(request.body)
-            event = event_of(found)
+            event = event_of(found, request.trace_context)
         except ValueError as error:
             raise PulpError(400, "PLP0000", f"not a notification of Pulp: {error}") from None
         if repairs:

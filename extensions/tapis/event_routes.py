@@ -74,7 +74,7 @@ class _Publishing:
         except (ApiError, UnauthorizedError) as error:
             return route_refusal(error)
         answer = route_success("NTFAPI_EVENT_POSTED", "Event published.", caller, self._headers)
-        return _Item(SentEvent(event, tenant, caller.user), answer)
+        return _Item(SentEvent(event, tenant, caller.user, request.trace_context), answer)
 
     def _write(self, transaction: Transaction, items: Sequence[_Item]) -> list[RouteAnswer | Exception]:
         publish(transaction, self._api.kit, self._api.settings, [item.sent for item in items])

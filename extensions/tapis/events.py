@@ -53,11 +53,13 @@ class SentEvent(NamedTuple):
         content: a loaded ``Event``.
         tenant: the tenant of the event.
         user: the user the service acts for.
+        trace_context: of its request.
     """
 
     content: Mapping[str, Any]
     tenant: str
     user: str
+    trace_context: str = ""
 
     @property
     def series_names(self) -> Names:
@@ -150,4 +152,5 @@ def _event(sent: SentEvent, key: str | None, place: int, time: datetime, receive
         series=f"{SOURCE}/{key}" if key else None,
         scope=sent.tenant,
         data=data,
+        trace_context=sent.trace_context,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from tests.support import guides
-from tests.support.browsing import CHROMIUM, arguments, serve_with_event_log
+from tests.support.browsing import CHROMIUM, PASSWORD, arguments, serve_with_event_log
 from tests.support.durable import statuses
 from tests.support.paths import KIT
 from tests.support.waiting import wait_until
@@ -70,13 +70,17 @@ def take_tutorial(page, folder):
     ):
         file.write_text(text)
         log = folder / "tutorial"
-        with serve_with_event_log(log, "", [str(file)], cwd=folder, EXTENSION_EVENT_LOG_OPEN="loopback") as server:
+        with serve_with_event_log(log, "", [str(file)], cwd=folder) as server:
             subprocess.run(
                 [KIT, "agent", server.url, "--generate", str(runs), "--seed", str(seed), "--fast"],
                 check=True,
                 capture_output=True,
             )
             wait_until(lambda log=log: statuses(f"sqlite:///{log}.db").keys().isdisjoint({"waiting", "unfiled"}))
+            page.goto(server.event_log)
+            page.get_by_label("Password").fill(PASSWORD)
+            page.get_by_role("button", name="Log in").click()
+            page.get_by_role("button", name="Log out").wait_for()
             take(page, name, f"{server.event_log}{path}", link)
         if text == failing:
             (folder / "reports").mkdir()

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from extension_kit.testing import EventFactory
+from extensions.croneye import tables as croneye
+from tests.extensions.croneye.api import EXTENSION as CRONEYE
+from tests.extensions.croneye.api import TOKEN, VARIABLES
 from tests.support.collectors import collector
 from tests.support.durable import database_url, postgresql_server, postgresql_url, prepared, statuses, tables
 from tests.support.paths import APPS, BIN, KIT
@@ -172,6 +175,38 @@ def test_an_attempt_that_is_killed_and_the_next_one_are_in_the_trace_of_the_even
     assert results == {1: "lost", 2: "delivered"}
     (line,) = [line for line in logged if line["message"].startswith("plain in") and line["attempt"] == 2]
     assert line["trace_id"] == TRACE
+
+
+TOLD = """
+from extension_kit import Event, Extension
+
+extension = Extension("extension-told")
+
+
+@extension.listen_to("croneye.*")
+def told(event: Event) -> None: ...
+"""
+
+
+class TestProtocols:
+    @pytest.fixture
+    def tables(self):
+        return [croneye.TABLES]
+
+    def test_events_are_in_the_traces_of_their_requests(self, serve, collector, database_url, tmp_path):
+        (tmp_path / "told.py").write_text(TOLD)
+        command = (KIT, "serve", CRONEYE, str(tmp_path / "told.py"))
+        with serve(command, EXTENSION_DATABASE_URL=database_url, **VARIABLES) as server:
+            wait_until(lambda: takes_events(server), START)
+            headers = {**HEADERS, "Authorization": f"Token {TOKEN}"}
+            assert server.post("/event", {"event_code": 1, "alias": "billing"}, headers).status == 200
+            wait_until(lambda: statuses(database_url) == {"delivered": 1}, START)
+            server.stop()
+        received, attempt = sorted((exported.span for exported in collector.exported), key=lambda span: span.kind)
+        assert (received.name, received.parent_span_id.hex()) == ("POST /event", AGENT)
+        assert attempt.name == "attempt extension-told.told@/events/told"
+        assert attempt.parent_span_id == received.span_id
+        assert {received.trace_id.hex(), attempt.trace_id.hex()} == {TRACE}
 
 
 def kept(database):

@@ -10,7 +10,10 @@ from extensions.croneye.log_entries import LONGEST_TEXT
 from extensions.croneye.tables import log
 from tests.extensions.croneye.api import OTHER_TOKEN, TOKEN, at
 from tests.extensions.croneye.payloads import IMPOSSIBLE
+from tests.support.spans import HEADERS, exporter, is_continued
 from tests.support.waiting import wait_until
+
+__all__ = ["exporter"]  # a fixture
 
 SUCCESS = (200, b'{"status":"success","message":"","data":{}}\n')
 BAD_REQUEST = (400, b'{"status":"failure","message":"Bad request","data":{}}\n')
@@ -50,6 +53,11 @@ def test_an_event_is_answered_with_the_envelope_and_stored(api, path):
 def test_who_has_no_token_is_told_so_whatever_the_body_is(api, headers, expected, body):
     assert answer(api.send(body.encode() or b" ", headers)) == expected
     assert api.is_empty
+
+
+def test_an_event_is_in_the_trace_of_its_request(api, exporter):
+    api.send(headers={"Authorization": f"Token {TOKEN}", **HEADERS}, **STARTED)
+    assert is_continued(exporter, api.database, "POST /event")
 
 
 def test_each_of_the_tokens_is_good(api):

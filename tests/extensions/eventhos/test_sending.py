@@ -10,6 +10,9 @@ from sqlalchemy import update
 from extensions.eventhos.tables import keys
 from tests.extensions.eventhos.api import JWT_SECRET
 from tests.extensions.eventhos.making import KEY, World
+from tests.support.spans import HEADERS, exporter, is_continued
+
+__all__ = ["exporter"]  # a fixture
 
 WRONG = {"documented": 401202, "upstream": 401201}
 """Code of a wrong key."""
@@ -35,6 +38,11 @@ class TestAccepted:
         assert answer == {"code": 20000 if profile == "upstream" else 200000, "message": "success"}
         (row,) = world.log()
         assert (row["eventIdentifier"], row["state"]) == (world.identifier, [None])
+
+    def test_its_calls_are_in_the_trace_of_its_request(self, world, exporter):
+        world.add_contract("http://localhost/")
+        world.send({}, headers=HEADERS)
+        assert is_continued(exporter, world.api.database, "POST /event/send")
 
     @pytest.mark.parametrize("change", [{"active": False}, {"deleted": True}])
     def test_a_contract_that_is_not_active_counts_as_none(self, world, profile, change):

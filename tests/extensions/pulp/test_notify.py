@@ -7,6 +7,9 @@ from sqlalchemy import func, select
 
 from extension_kit.deliveries.tables import events
 from tests.extensions.pulp.api import HTTP, basic
+from tests.support.spans import HEADERS, exporter, is_continued
+
+__all__ = ["exporter"]  # a fixture
 
 INBOX = "/pulp/notifications"
 START = {"event_type": "repo.sync.start", "payload": {"repo_id": "zoo"}, "call_report": None}
@@ -25,6 +28,11 @@ def refusal(api, body, **more):
     with api.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(events)).scalar() == 0
     return error["error_message"]
+
+
+def test_an_event_is_in_the_trace_of_its_request(api, database, exporter):
+    api.ask("POST", INBOX, START, headers=HEADERS)
+    assert is_continued(exporter, database, f"POST {INBOX}")
 
 
 class TestListeners:

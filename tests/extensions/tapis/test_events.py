@@ -11,6 +11,9 @@ from extensions.tapis.expiry import remove_ended
 from extensions.tapis.series import series_key
 from extensions.tapis.times import read_timestamp
 from tests.extensions.tapis.api import EMAIL, WEBHOOK, World, kit_count
+from tests.support.spans import HEADERS, exporter, is_continued
+
+__all__ = ["exporter"]  # a fixture
 
 SERIES = {"subject": "subject_1", "seriesId": "run 1"}
 END = {"source": "https://tapis.io/jobs", **SERIES}
@@ -24,6 +27,11 @@ def subscribed(jobs):
 
 
 class TestPublishing:
+    def test_an_event_is_in_the_trace_of_its_request(self, subscribed, world, exporter):
+        subscribed.headers |= HEADERS
+        subscribed.publish()
+        assert is_continued(exporter, world.database, "POST /v3/notifications/events/publish")
+
     def test_the_answer(self, jobs):
         answer = jobs.publish()
         assert (answer["result"], answer["status"]) == (None, "success")

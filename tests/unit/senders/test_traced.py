@@ -1,32 +1,19 @@
 """Calls to other systems in a trace: their spans, and the headers that continue it there."""
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from extension_kit.observability import tracing
-from extension_kit.observability.spans import Spans
 from extension_kit.senders import Outcome
 from extension_kit.senders.http import HttpSender
 from extension_kit.senders.nats import NatsSender
 from extension_kit.senders.traced import traced
 from tests.support.nats import make_nats, nats_server
 from tests.support.receivers import Receiver, local_addresses, message, reply
+from tests.support.spans import exporter
 
-__all__ = ["make_nats", "nats_server"]  # fixtures
+__all__ = ["exporter", "make_nats", "nats_server"]  # fixtures
 
 OWN = f"00-{'11' * 16}-{'22' * 8}-01"
-
-
-@pytest.fixture
-def exporter(monkeypatch):
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(tracing, "spans", Spans(provider.get_tracer("test")))
-    return exporter
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from flask import Blueprint, Response, has_request_context
+from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 from werkzeug.exceptions import HTTPException
 
@@ -19,6 +20,9 @@ from extension_kit.server.in_flight import SMALL
 from extension_kit.settings.kit import Settings
 from extension_kit.web.app import create_app
 from extension_kit.web.peer_certificate import PEER_CERTIFICATE, peer_certificate
+from tests.support.spans import HEADERS, context_of, exporter
+
+__all__ = ["exporter"]  # a fixture
 
 words = Table(
     "echo_words", MetaData(), Column("id", Integer, primary_key=True), Column("word", String(2**20), unique=True)
@@ -50,6 +54,7 @@ class Echo:
         groups: the words of each call of ``write``.
         threads: the names of the threads that have parsed.
         by_flask: True for each call of ``parse`` in a request of Flask.
+        trace_contexts: of the requests that were parsed.
         gate: ``write`` waits for it.
     """
 
@@ -57,6 +62,7 @@ class Echo:
         self.groups = []
         self.threads = set()
         self.by_flask = []
+        self.trace_contexts = []
         self.gate = threading.Event()
         self.gate.set()
 
@@ -82,6 +88,7 @@ class Echo:
 
     def parse(self, request):
         self.threads.add(threading.current_thread().name)
+        self.trace_contexts.append(request.trace_context)
         self.by_flask.append(has_request_context())
         word = json.loads(request.body)
         if word == "odd":
@@ -138,26 +145,26 @@ def stored(service):
         return sorted(connection.execute(select(words.c.word)).scalars())
 
 
-def by_flask(service, *bodies, query="", method="POST", path="/echo/words"):
+def by_flask(service, *bodies, query="", method="POST", path="/echo/words", headers=None):
     """Send bodies one after the other, and return status and text of each answer."""
-    return by_client(create_app(service, embed_worker=False), bodies, query, method, path)
+    return by_client(create_app(service, embed_worker=False), bodies, query, method, path, headers)
 
 
-def by_flask_with_hooks(service, *bodies, query="", method="POST", path="/echo/words"):
+def by_flask_with_hooks(service, *bodies, query="", method="POST", path="/echo/words", headers=None):
     """Do the same where Flask answers, too, what the fast path would."""
     app = create_app(service, embed_worker=False)
     app.before_request(lambda: None)
-    return by_client(app, bodies, query, method, path)
+    return by_client(app, bodies, query, method, path, headers)
 
 
-def by_client(app, bodies, query, method, path):
+def by_client(app, bodies, query, method, path, headers):
     client = app.test_client()
-    answers = [client.open(f"{path}{query}", method=method, data=body) for body in bodies]
+    answers = [client.open(f"{path}{query}", method=method, data=body, headers=headers) for body in bodies]
     assert all(answer.headers["Request-Id"] for answer in answers)
     return [(answer.status_code, answer.content_type, answer.text) for answer in answers]
 
 
-def by_asgi(service, *bodies, query="", method="POST", path="/echo/words", **scope):
+def by_asgi(service, *bodies, query="", method="POST", path="/echo/words", headers=None, **scope):
     """Send bodies at the same time, and return status and text of each answer."""
     application = AsgiApplication(service)
 
@@ -170,8 +177,9 @@ def by_asgi(service, *bodies, query="", method="POST", path="/echo/words", **sco
         async def send(message):
             sent.append(message)
 
-        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-        asked = {"type": "http", "method": method, "path": path, "headers": headers, "http_version": "1.1"}
+        sent_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        sent_headers += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        asked = {"type": "http", "method": method, "path": path, "headers": sent_headers, "http_version": "1.1"}
         asked |= {"query_string": query.lstrip("?").encode(), "client": ("127.0.0.1", 1), **scope}
         await application(asked, receive, send)
         found = dict(sent[0]["headers"])
@@ -209,6 +217,57 @@ def send(request):
 
 
 TEXT = "text/plain; charset=utf-8"
+
+
+class TestTraces:
+    """Each request has a span, which what is made of it continues."""
+
+    @pytest.mark.parametrize(("word", "status"), [("one", 200), ("quick", 202), ("odd", 500), ("refused", 418)])
+    def test_a_request_is_in_the_trace_of_its_sender(self, make, echo, send, exporter, word, status):
+        ((answered, *_),) = send(make(), json.dumps(word).encode(), headers=HEADERS)
+        (span,) = exporter.get_finished_spans()
+        assert echo.trace_contexts == [context_of(span)]
+        assert (span.name, span.kind) == ("POST /echo/words", SpanKind.SERVER)
+        assert answered == span.attributes["http.response.status_code"] == status
+        assert (span.status.status_code is StatusCode.ERROR) == (status == 500)
+
+    def test_a_request_without_a_trace_begins_one(self, make, echo, send, exporter):
+        send(make(), b'"one"')
+        (span,) = exporter.get_finished_spans()
+        assert span.parent is None
+        (context,) = echo.trace_contexts
+        assert context.startswith(f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-")
+
+    def test_without_tracing_there_is_nothing(self, make, echo, send):
+        send(make(), b'"one"', headers=HEADERS)
+        assert echo.trace_contexts == [""]
+
+    def test_other_views_of_a_protocol_have_spans_named_by_their_rules(self, echo, make, exporter, monkeypatch):
+        routes = echo.routes
+
+        def with_a_view(kit, settings):
+            made = routes(kit, settings)
+
+            @made.blueprint.get("/echo/words/<word>")
+            def show(word):
+                if word == "odd":
+                    raise Odd
+                return word
+
+            return made
+
+        monkeypatch.setattr(echo, "routes", with_a_view)
+        client = create_app(make(), embed_worker=False).test_client()
+        assert [client.get(f"/echo/words/{word}", headers=HEADERS).status_code for word in ("hush", "odd")] == [
+            200,
+            500,
+        ]
+        spans = exporter.get_finished_spans()
+        assert [(span.name, span.attributes["http.response.status_code"]) for span in spans] == [
+            ("GET /echo/words/<word>", 200),
+            ("GET /echo/words/<word>", 500),
+        ]
+        assert "hush" not in "".join(span.to_json() for span in spans)
 
 
 class TestAnswers:
