@@ -16,6 +16,7 @@ from extension_kit.store.database import Database
 from extension_kit.store.extension_tables import Tables
 from extension_kit.store.migrate import upgrade
 from tests.support.leftovers import new_name, own_directory
+from tests.support.made import make_sqlite
 from tests.support.used import postgresql_database
 
 
@@ -55,10 +56,10 @@ def new_database(store: str, directory: Path, *tables: Tables) -> Iterator[Datab
             if store == "sqlite"
             else stack.enter_context(postgresql_database(stack.enter_context(postgresql_server()), tables))
         )
+        if store == "sqlite":
+            make_sqlite(url, tables)
         database = Database(url)
         stack.callback(database.dispose)
-        if database.is_sqlite:
-            upgrade(database, tables)
         yield database
 
 

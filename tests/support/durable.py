@@ -12,6 +12,7 @@ import pytest
 
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
+from tests.support.made import make_sqlite
 from tests.support.postgresql import PostgresqlServer
 from tests.support.used import postgresql_database
 
@@ -32,7 +33,7 @@ def postgresql_server():
 
 @pytest.fixture
 def tables():
-    """Tables of extensions, beside the kit's, that a database of PostgreSQL has; None: it is empty."""
+    """Tables of extensions, beside the kit's, that a database has; None: it is empty."""
 
 
 @pytest.fixture
@@ -43,19 +44,21 @@ def postgresql_url(postgresql_server, tables):
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request, tmp_path):
-    """The URL of a database without rows on each store; the file of SQLite does not exist yet."""
-    return (
-        f"sqlite:///{tmp_path}/extension.db" if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
-    )
+def database_url(request, tmp_path, tables):
+    """The URL of a database without rows on each store; without tables, the file of SQLite does not exist yet."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql_url")
+    url = f"sqlite:///{tmp_path}/extension.db"
+    if tables is not None:
+        make_sqlite(url, tables)
+    return url
 
 
 def prepared(database_url, ledger):
-    """Make the tables in PostgreSQL, and return the environment of processes that use a database.
-
-    The tables of a SQLite database are left to the first process that uses it.
-    """
-    if database_url.startswith("postgresql"):
+    """Make the tables of a database, and return the environment of processes that use it."""
+    if database_url.startswith("sqlite"):
+        make_sqlite(database_url)
+    else:
         database = Database(database_url)
         try:
             upgrade(database)
@@ -68,10 +71,13 @@ def prepared(database_url, ledger):
 def store_of(request, directory, tables=None):
     """The URL of a database without rows on the store that a fixture has as its parameter, while the fixture lasts.
 
-    In PostgreSQL it has the tables of the kit and of extensions; with None it is empty.
+    It has the tables of the kit and of extensions; with None it is empty.
     """
     if request.param == "sqlite":
-        yield f"sqlite:///{directory}/extension.db"
+        url = f"sqlite:///{directory}/extension.db"
+        if tables is not None:
+            make_sqlite(url, tables)
+        yield url
         return
     with postgresql_database(request.getfixturevalue("postgresql_server"), tables) as url:
         yield url

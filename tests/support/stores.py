@@ -10,6 +10,7 @@ from extension_kit.deliveries.inbox import Inbox
 from extension_kit.store.database import Database
 from extension_kit.store.migrate import upgrade
 from tests.support.databases import opened, postgresql_schema, postgresql_server
+from tests.support.made import make_sqlite
 from tests.support.used import Made, as_made, connect, look, postgresql_database
 
 
@@ -86,6 +87,8 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
+    if url.startswith("sqlite"):
+        make_sqlite(url)
     with opened(url) as database:
         yield database
 
