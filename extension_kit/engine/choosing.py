@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from extension_kit.engine.queue import Candidate
+from extension_kit.engine.candidates import Candidate
 from extension_kit.engine.shares import Outlook, Shares
 from extension_kit.engine.windows import Windows
 

@@ -20,10 +20,11 @@ from extension_kit.deliveries.pauses import Pauses
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import READY
 from extension_kit.engine.body_room import BodyRoom, BodyRooms, TakeRoom
+from extension_kit.engine.candidates import Follower, Line
 from extension_kit.engine.choosing import Chosen, choose
 from extension_kit.engine.lane import Job, Lane
 from extension_kit.engine.pools import Pools
-from extension_kit.engine.queue import Follower, Line, Queue
+from extension_kit.engine.queue import Queue
 from extension_kit.engine.windows import Held, Windows
 from extension_kit.errors import StoreError
 from extension_kit.senders import Outcome

@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 
 from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.tables import BEHIND, CLAIMED, LATER, READY, WAITING
-from extension_kit.engine.queue import Candidate, Follower, Line, Queue, as_claim, by_listener
+from extension_kit.engine.candidates import Candidate, Follower, Line, by_listener
+from extension_kit.engine.queue import Queue, as_claim
 
 _AT_ONCE = 256  # deliveries whose time has come, in one transaction
 _FEW = 4  # deliveries of each shard that are looked at, at least

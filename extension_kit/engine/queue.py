@@ -3,71 +3,20 @@
 # ruff: noqa: S608 (only constants are put into statements)
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, select
 
 from extension_kit.deliveries.claims import Attempt, Claim, End
 from extension_kit.deliveries.handler import Due
 from extension_kit.deliveries.tables import CLAIMED, LATER, READY, WAITING, deliveries, events
+from extension_kit.engine.candidates import Candidate, Follower, Line
 from extension_kit.store.bulk_statement import BulkStatement
 from extension_kit.store.lists import IsAnyOf
 from extension_kit.store.prepared import PreparedStatement
 from extension_kit.store.types import driver_time
-
-
-class Candidate(NamedTuple):
-    """A delivery that may be claimed.
-
-    Attributes:
-        ref: its number.
-        lock: its lock; None without one.
-        losses: the number of its last claims, in a row, that were lost with their process.
-        size: bytes of its event's body.
-        head: the first waiting delivery with its lock, which all others wait for; itself without a lock.
-    """
-
-    ref: int
-    lock: str | None
-    losses: int
-    size: int
-    head: int
-
-
-class Follower(NamedTuple):
-    """A waiting delivery behind others with its lock.
-
-    Attributes:
-        ref: its number.
-        lock: its lock.
-        is_due: False if it has to wait for its time.
-        losses: the number of its last claims, in a row, that were lost with their process.
-        size: bytes of its event's body.
-    """
-
-    ref: int
-    lock: str
-    is_due: bool
-    losses: int
-    size: int
-
-
-def by_listener(rows: Iterable[Sequence[Any]]) -> dict[str, list[Candidate]]:
-    """Return candidates by listener, from rows that begin with the listener."""
-    found: dict[str, list[Candidate]] = {}
-    for listener, *row in rows:
-        found.setdefault(listener, []).append(Candidate(*row))
-    return found
-
-
-class Line(NamedTuple):
-    """A part of the deliveries with one lock: at most ``number``, those after ``after``."""
-
-    lock: str
-    after: int
-    number: int
 
 
 class Queue(ABC):

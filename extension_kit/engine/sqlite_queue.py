@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from extension_kit.deliveries.claims import Claim
 from extension_kit.deliveries.tables import BEHIND, CLAIMED, LATER, READY, WAITING
-from extension_kit.engine.queue import Candidate, Follower, Line, Queue, by_listener
+from extension_kit.engine.candidates import Candidate, Follower, Line, by_listener
+from extension_kit.engine.queue import Queue
 from extension_kit.store.types import from_driver_time
 
 _AT_ONCE = 256  # deliveries whose time has come, in one transaction

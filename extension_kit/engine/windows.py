@@ -11,8 +11,9 @@ from extension_kit.deliveries.attempt import SUSPECT
 from extension_kit.deliveries.call_up import call_up
 from extension_kit.deliveries.tables import BEHIND, LATER
 from extension_kit.engine.body_room import TakeRoom
+from extension_kit.engine.candidates import Candidate
 from extension_kit.engine.lane import Lane
-from extension_kit.engine.queue import Candidate, Queue
+from extension_kit.engine.queue import Queue
 
 _ROUNDS = 10  # looks for deliveries that can be claimed, in one transaction
 

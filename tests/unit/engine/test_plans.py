@@ -10,7 +10,7 @@ from extension_kit.deliveries.call_up import call_up
 from extension_kit.deliveries.pauses import Pauses, read_pauses
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import BEHIND, LATER, READY
-from extension_kit.engine.queue import Line
+from extension_kit.engine.candidates import Line
 from extension_kit.senders import Outcome
 from extension_kit.store import deadline
 from tests.support.databases import opened

@@ -12,7 +12,7 @@ from extension_kit.deliveries.queries import Filter
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import BEHIND, CLAIMED, DELIVERED, DISCARDED, LATER, READY, WAITING
 from extension_kit.deliveries.waiting import discard_waiting
-from extension_kit.engine.queue import Line
+from extension_kit.engine.candidates import Line
 from extension_kit.senders import Outcome
 from tests.support.postgresql import KEPT_WAITING
 from tests.support.waiting import wait_until
