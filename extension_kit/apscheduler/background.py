@@ -35,6 +35,7 @@ class BackgroundSender:
     Args:
         connection: the connection to the server; used by the thread only.
         queue_size: maximum number of waiting events; further ones are dropped.
+        queue_bytes: maximum bytes of waiting events; further ones are dropped.
         first_retry: seconds to the second attempt; each further wait is twice as long, and randomly up to a half
             shorter, so that services do not retry together.
         longest_retry: maximum seconds of a wait, unless the server asks for a longer one.
@@ -48,6 +49,7 @@ class BackgroundSender:
         connection: Connection,
         *,
         queue_size: int,
+        queue_bytes: int,
         first_retry: float,
         longest_retry: float,
         give_up_after: float,
@@ -55,6 +57,7 @@ class BackgroundSender:
     ) -> None:
         self._connection = connection
         self._queue_size = queue_size
+        self._queue_bytes = queue_bytes
         self._first_retry = first_retry
         self._longest_retry = longest_retry
         self._give_up_after = give_up_after
@@ -67,6 +70,7 @@ class BackgroundSender:
     def _reset(self) -> None:
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()  # the thread may be sending the first
+        self._bytes = 0  # of the queue
         self._accepted = self._done = 0
         self._thread: threading.Thread | None = None
         self._retry_now = self._stopped = False
@@ -89,9 +93,11 @@ class BackgroundSender:
     def put(self, body: bytes) -> None:
         """Queue an event. It is dropped, and counted, if the queue is full and after ``close``."""
         with self._changed:
-            fits = not self._closed and len(self._queue) < self._queue_size and self._start()
+            has_room = len(self._queue) < self._queue_size and self._bytes + len(body) <= self._queue_bytes
+            fits = not self._closed and has_room and self._start()
             if fits:
                 self._queue.append(body)
+                self._bytes += len(body)
                 self._accepted += 1
                 self._changed.notify_all()
             else:
@@ -127,6 +133,7 @@ class BackgroundSender:
             self._stopped = True
             lost = len(self._queue)
             self._queue.clear()
+            self._bytes = 0
             self._done = self._accepted
             self.dropped += lost
             self._changed.notify_all()
@@ -166,10 +173,10 @@ class BackgroundSender:
             with self._changed:
                 if self._stopped:
                     break
-                self._queue.popleft()
+                self._bytes -= len(self._queue.popleft())
                 self._done += 1
                 self._changed.notify_all()
-                has_room = len(self._queue) <= self._queue_size // 2
+                has_room = len(self._queue) <= self._queue_size // 2 and self._bytes <= self._queue_bytes // 2
             if has_room:
                 self._full.recovered("Events for %s are queued again; dropped: %d", self._connection.url)
         self._connection.close()
@@ -191,7 +198,8 @@ class BackgroundSender:
             if outcome.result == "delivered":
                 self._refusing.recovered("%s accepts events again; refused: %d", url)
                 return
-            if status >= 500 and status not in _UNAVAILABLE:
+            # With a time for the next attempt it is the server that is out of order, not the event.
+            if status >= 500 and status not in _UNAVAILABLE and outcome.retry_after is None:
                 give_up_at = min(give_up_at, time.monotonic() + self._give_up_after)
             if outcome.result == "refused" or time.monotonic() >= give_up_at:
                 self.refused += 1

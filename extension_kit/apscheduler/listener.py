@@ -42,6 +42,7 @@ class CronEyeListener:
         token: one of the server's tokens.
         scheduler_name: the name of the scheduler in CronEye, different for each scheduler.
         queue_size: maximum number of waiting events; further ones are dropped.
+        queue_bytes: maximum bytes of waiting events, in the memory of the service; further ones are dropped.
         timeout: seconds for an attempt.
         ca_file: PEM file with CA certificates to trust instead of the system's, for https.
         max_text_bytes: maximum bytes, as UTF-8, of a return value, an exception and a traceback.
@@ -61,6 +62,7 @@ class CronEyeListener:
         scheduler_name: str,
         *,
         queue_size: int = 10_000,
+        queue_bytes: int = 16 * 1024**2,
         timeout: float = 10.0,
         ca_file: str | None = None,
         max_text_bytes: int = 8192,
@@ -73,6 +75,7 @@ class CronEyeListener:
             raise ConfigurationError(f"scheduler_name is {scheduler_name!r:.80}: it has to be a printable name")
         least = {
             "queue_size": (queue_size, 1),
+            "queue_bytes": (queue_bytes, 1),
             "timeout": (timeout, 0.001),
             "max_text_bytes": (max_text_bytes, MIN_TEXT_BYTES),
             "first_retry": (first_retry, 0.001),
@@ -91,6 +94,7 @@ class CronEyeListener:
         self._sender = BackgroundSender(
             connection,
             queue_size=queue_size,
+            queue_bytes=queue_bytes,
             first_retry=first_retry,
             longest_retry=longest_retry,
             give_up_after=give_up_after,

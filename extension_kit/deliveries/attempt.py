@@ -10,7 +10,8 @@ from extension_kit.deliveries.readiness import rest
 from extension_kit.deliveries.retry import RetrySchedule
 from extension_kit.deliveries.tables import DEAD, DELIVERED, DISCARDED, WAITING
 from extension_kit.observability import metrics
-from extension_kit.observability.attempt_scope import LogContext, log_with, trace_id_in
+from extension_kit.observability.attempt_scope import LogContext, log_with
+from extension_kit.observability.tracing import trace_id_in
 from extension_kit.senders import Outcome
 
 logger = logging.getLogger("extension_kit.deliveries")

@@ -64,7 +64,7 @@ class AttemptScope:
         started: datetime | None = None,
     ) -> None:
         self._span: Span | None = None
-        trace_id = trace_id_in(trace_context)
+        trace_id = tracing.trace_id_in(trace_context)
         if (spans := tracing.spans) is not None:
             self._span = spans.attempt(listener, event_name, event_id, number, trace_context, started)
             trace_id = spans.trace_id_of(self._span)
@@ -90,12 +90,7 @@ class AttemptScope:
         span.set_attribute("extension_kit.result", result)
         if result in _FAILURES:
             spans.fail(span, result, error)
-        span.end()
-
-
-def trace_id_in(trace_context: str | None) -> str | None:
-    """Return the id of the trace in a trace context that was kept with an event; None without one."""
-    return trace_context.split("-", 2)[1] if trace_context else None
+        spans.end(span)
 
 
 def log_with(context: LogContext) -> dict[str, LogContext]:

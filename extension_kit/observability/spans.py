@@ -4,20 +4,32 @@ Names of spans and attributes follow OpenTelemetry's semantic conventions where 
 ``extension_kit.``. Addresses appear as host and port only: paths and queries of webhooks are secrets.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Literal
 
 from opentelemetry import context as otel_context
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from extension_kit.observability.redaction import beginning
 
 Attributes = Mapping[str, str | int]
 
+logger = logging.getLogger("extension_kit.tracing")
+
 _ERROR_CHARACTERS = 500
+_TEXT_CHARACTERS = 255  # of a name and an id, which wait in the memory for the exporter
 _w3c = TraceContextTextMapPropagator()
 
 
@@ -39,27 +51,21 @@ class Spans:
             route: the path of the event's listeners, or that of a protocol's route as it was declared.
             trace_context: of the request, as text; anything that is not one begins a trace.
         """
-        return self._tracer.start_span(
-            f"{method} {route}",
-            _extracted(trace_context),
-            SpanKind.SERVER,
-            {"http.request.method": method, "http.route": route},
-        )
+        attributes = {"http.request.method": method, "http.route": route}
+        return self._start(f"{method} {route}", SpanKind.SERVER, attributes, _extracted(trace_context))
 
     def answered(self, span: Span, status: int) -> None:
         """End the span of a request with the status of its answer."""
         span.set_attribute("http.response.status_code", status)
         if status >= 500:
             self.fail(span, f"{status}", None)
-        span.end()
+        self.end(span)
 
     def file(self, trace_context: str, event_name: str, event_id: str, started: int, ended: int) -> None:
         """Make the span of an event that was filed, together with others; times are in nanoseconds since 1970."""
         attributes = _event_attributes(event_name, event_id)
-        span = self._tracer.start_span(
-            "file", _extracted(trace_context), SpanKind.INTERNAL, attributes, start_time=started
-        )
-        span.end(ended)
+        span = self._start("file", SpanKind.INTERNAL, attributes, _extracted(trace_context), started)
+        self.end(span, ended)
 
     def attempt(
         self,
@@ -71,30 +77,30 @@ class Spans:
         started: datetime | None,
     ) -> Span:
         """Begin the span of an attempt, now or at a time; without a trace context of its event it begins a trace."""
-        return self._tracer.start_span(
+        return self._start(
             f"attempt {listener}",
-            _extracted(trace_context or ""),
             SpanKind.CONSUMER,
             {
                 "extension_kit.listener": listener,
                 **_event_attributes(event_name, event_id),
                 "extension_kit.attempt": number,
             },
-            start_time=None if started is None else round(started.timestamp() * 1_000_000) * 1000,
+            _extracted(trace_context or ""),
+            None if started is None else round(started.timestamp() * 1_000_000) * 1000,
         )
 
     @contextmanager
     def call(self, name: str, kind: Literal["client", "producer"], attributes: Attributes) -> Iterator[Span]:
         """Make the current span one of a call to another system, within a ``with`` block."""
-        span = self._tracer.start_span(name, None, SpanKind[kind.upper()], attributes)
+        span = self._start(name, SpanKind[kind.upper()], attributes)
         try:
             with self.within(span):
                 yield span
         except BaseException as error:
-            self.fail(span, type(error).__name__, str(error))
+            self.fail(span, type(error).__name__, None)  # its text may repeat what the other system was sent
             raise
         finally:
-            span.end()
+            self.end(span)
 
     def fail(self, span: Span, kind: str, error: str | None) -> None:
         """Mark a span as failed.
@@ -106,6 +112,28 @@ class Spans:
         """
         span.set_attribute("error.type", kind)
         span.set_status(StatusCode.ERROR, beginning(error or kind, _ERROR_CHARACTERS))
+
+    def end(self, span: Span, at: int | None = None) -> None:
+        """End a span, now or at a time in nanoseconds since 1970. It raises nothing, whatever processes the span."""
+        try:
+            span.end(at)
+        except Exception:
+            logger.exception("A span is lost")
+
+    def _start(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        parent: otel_context.Context | None = None,
+        at: int | None = None,
+    ) -> Span:
+        """Begin a span. Samplers and processors may be others' and raise anything: there is no span then."""
+        try:
+            return self._tracer.start_span(name, parent, kind, attributes, start_time=at)
+        except Exception:
+            logger.exception("A span is lost")
+            return INVALID_SPAN
 
     @contextmanager
     def within(self, span: Span) -> Iterator[None]:
@@ -132,7 +160,7 @@ class Spans:
 
 
 def _event_attributes(name: str, id: str) -> dict[str, str]:
-    return {"extension_kit.event_name": name, "extension_kit.event_id": id}
+    return {"extension_kit.event_name": name[:_TEXT_CHARACTERS], "extension_kit.event_id": id[:_TEXT_CHARACTERS]}
 
 
 def _extracted(trace_context: str) -> otel_context.Context:

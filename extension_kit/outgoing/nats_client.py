@@ -1,7 +1,9 @@
 """Client of NATS: nats-py's, for one server and one connection. Imported on use only, because nats-py is an extra.
 
 Left alone, nats-py sends the password in the clear if the server asks for no TLS, connects to any address that the
-server names, and makes new connections behind its user's back, after which messages may be missing or come twice.
+server names, and makes new connections behind its user's back, after which messages may be missing or come twice. It
+keeps whatever a server sends in the memory, waits for a server that takes nothing, and stands still when a message has
+a subject that is no UTF-8, or a header that JetStream uses for itself.
 """
 
 import asyncio
@@ -12,11 +14,16 @@ from typing import Any, NamedTuple
 
 from nats import errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.errors import APIError, NoStreamResponseError
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from extension_kit.outgoing.nats_credentials import NatsCredentials
 
 _CLOSE_SECONDS = 2.0
+_CONTROL_LINE = 64 * 1024  # bytes; servers use 4 KB for lines, and more for what they tell of themselves
+_ACKNOWLEDGED = "$JS.ACK."  # begins the reply subjects of a stream's messages
+_STATUS = "Status"
 
 
 class NatsLogin(NamedTuple):
@@ -28,16 +35,35 @@ class NatsLogin(NamedTuple):
     credentials: str = ""
 
 
+class _Parser(Parser):
+    """nats-py's parser, with limits for what a server sends."""
+
+    def __init__(self, client: Client, most_bytes: int) -> None:
+        super().__init__(client)
+        self._most_bytes = most_bytes
+
+    async def parse(self, data: bytes = b"") -> None:
+        await super().parse(data)
+        is_line = self.state == AWAITING_CONTROL_LINE
+        if (len(self.buf) > _CONTROL_LINE) if is_line else (self.needed > self._most_bytes):
+            raise errors.ProtocolError("nats: more bytes than agreed")
+
+
 class NatsClient(Client):
     """A connection to one server, which ends when the connection does.
+
+    Args:
+        most_bytes: maximum size of a message from the server, with its headers.
 
     Attributes:
         refusal: the server's last message when it refused something, such as a permission; "" before that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = _CONTROL_LINE) -> None:
         super().__init__()
         self.refusal = ""
+        self._ps = _Parser(self, most_bytes)
+        self._ending: asyncio.Task[None] | None = None
 
     @classmethod
     async def dial(
@@ -50,6 +76,7 @@ class NatsClient(Client):
         tls_hostname: str = "",
         timeout: float,
         ping_interval: float = 10.0,
+        most_bytes: int = _CONTROL_LINE,
     ) -> "NatsClient":
         """Connect to a server, and log in.
 
@@ -62,6 +89,7 @@ class NatsClient(Client):
             timeout: seconds for all of it.
             ping_interval: seconds between two questions if the server is there; after two without an answer the
                 connection ends.
+            most_bytes: maximum size of a message from the server, with its headers.
 
         Raises:
             OSError: there is no connection in time.
@@ -71,7 +99,7 @@ class NatsClient(Client):
             credentials = NatsCredentials.parse(login.credentials) if login.credentials else None
         except ValueError as error:
             raise errors.Error(str(error)) from None
-        client = cls()
+        client = cls(most_bytes)
         options: dict[str, Any] = {
             "user": login.username or None,
             "password": login.password or None,
@@ -99,9 +127,36 @@ class NatsClient(Client):
         return client
 
     async def end(self) -> None:
-        """Send the waiting messages, and close the connection; after two seconds leave both."""
-        with suppress(Exception):
-            await asyncio.wait_for(self.close(), _CLOSE_SECONDS)
+        """Send the waiting messages, and close the connection; after two seconds leave them."""
+        try:
+            with suppress(Exception):
+                await asyncio.wait_for(self.close(), _CLOSE_SECONDS)
+        finally:
+            self._abort()
+
+    async def abandon(self) -> None:
+        """Close the connection at once: messages that wait are not sent."""
+        self._abort()
+        await self.end()
+
+    def _abort(self) -> None:
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+    async def _read_loop(self) -> None:
+        await super()._read_loop()
+        if not self.is_closed:  # after an error that nats-py only logs
+            self._ending = asyncio.create_task(self.end())
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        text = subject.decode(errors="backslashreplace")
+        if headers and reply.startswith(_ACKNOWLEDGED.encode()):
+            headers = {name: value for name, value in headers.items() if name != _STATUS}
+        message: Msg = super()._build_message(sid, text.encode(), reply, data, headers)
+        return message
 
     async def _note(self, error: Exception) -> None:
         self.refusal = reason_of_nats(error)

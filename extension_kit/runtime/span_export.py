@@ -15,7 +15,7 @@ import requests
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
@@ -27,6 +27,7 @@ logger = logging.getLogger("extension_kit.tracing")
 _STOP_TIMEOUT = 2.0  # seconds for the last spans of a process
 _REPORT = 60.0  # seconds between two lines about spans that are lost
 _SHOWN_CHARACTERS = 200
+_ATTRIBUTE = 4096  # characters of an attribute, as spans wait in the memory
 
 # Failures are told here, each minute instead of each time; and the parser of headers repeats wrong ones: secrets.
 for _name in (
@@ -54,7 +55,9 @@ def make_provider(name: str, version: str, url: str, headers: str) -> TracerProv
         resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
         processor = _Processor(_Exporter(url, headers))
         # It would wait for half a minute at the end of the process.
-        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        provider = TracerProvider(
+            resource=resource, shutdown_on_exit=False, span_limits=SpanLimits(max_span_attribute_length=_ATTRIBUTE)
+        )
     except ValueError as error:
         raise SettingError(f"OpenTelemetry cannot use its variables: {beginning(str(error), 200)}") from None
     provider.add_span_processor(processor)

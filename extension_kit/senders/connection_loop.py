@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -15,6 +16,14 @@ class ConnectionLoop:
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Have a coroutine, which has a timeout of its own, run to its end; nobody has to wait for it."""
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="connection-loop", daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
         """Run a coroutine to its end, from another thread; its exceptions are raised here.
 
@@ -25,11 +34,7 @@ class ConnectionLoop:
         Raises:
             TimeoutError: the coroutine has not ended in time.
         """
-        with self._starting:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="connection-loop", daemon=True).start()
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = self.start(coroutine)
         try:
             return future.result(timeout)
         except TimeoutError:

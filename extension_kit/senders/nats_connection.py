@@ -1,5 +1,6 @@
 """NATS connection for a sender, which calls it from many threads. Imported on use only, because nats-py is an extra."""
 
+import asyncio
 import ssl
 import time
 from collections.abc import Mapping
@@ -65,7 +66,8 @@ class NatsConnection:
             keys["subject"], message.body, timeout=timeout, stream=keys["stream"] or None, headers=headers
         )
         try:
-            CONNECTION_LOOP.run(publishing, timeout + _SLACK)
+            # The library waits longer for a server that takes nothing.
+            CONNECTION_LOOP.run(asyncio.wait_for(publishing, timeout), timeout + _SLACK)
         except TimeoutError:
             if self._client.refusal:  # a server that lacks a permission for the client says so, and answers nothing
                 raise Error(self._client.refusal) from None
@@ -81,5 +83,5 @@ class NatsConnection:
             CONNECTION_LOOP.run(self._client.end(), _CLOSE_SECONDS)
 
     def abandon(self) -> None:
-        """Close the connection, because the server may be gone."""
-        self.close()
+        """Close the connection without waiting for the server, which may be gone."""
+        CONNECTION_LOOP.start(self._client.abandon())

@@ -19,7 +19,7 @@ from extension_kit.errors import StoreUnavailable
 from extension_kit.store import deadline, postgresql, sqlite, version
 from extension_kit.store.connector import Connector
 from extension_kit.store.engines import READING, PostgresqlEngine, postgresql_engine, sqlite_engine
-from extension_kit.store.errors import translate
+from extension_kit.store.errors import translate, waited_for_others
 from extension_kit.store.postgresql import BoundedConnection
 from extension_kit.store.room import check_room, has_plenty
 from extension_kit.store.silence import Silence
@@ -264,7 +264,7 @@ class Database:
                 if isinstance(error, FileReplaced):
                     self.dispose()  # the next call opens the new file
                 if silence is not None:
-                    meaning = silence.judge(meaning, limit)
+                    meaning = silence.judge(meaning, limit, is_answer=waited_for_others(error))
                 raise meaning from error
         if silence is not None:
             silence.end()

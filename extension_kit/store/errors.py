@@ -55,6 +55,7 @@ _POSTGRESQL = {
     "57P": _Problem("is being restarted or shut down", 2.0),
     "58": _Problem("cannot be read or written: see that the server's disk works"),
 }
+_IN_THE_WAY = ("40", "55P03")
 _SAID_CHARACTERS = 300
 
 # PgBouncer's answer with pool_mode=statement to the beginning of a transaction.
@@ -80,6 +81,12 @@ def translate(error: Exception, database: str) -> StoreError | None:
     if isinstance(cause, psycopg.Error):
         return _of_postgresql(cause, database)
     return None
+
+
+def waited_for_others(error: Exception) -> bool:
+    """Return True if PostgreSQL has answered that other transactions were in the way, such as by a lock."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith(_IN_THE_WAY)
 
 
 @contextmanager

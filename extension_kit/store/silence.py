@@ -34,9 +34,16 @@ class Silence:
                 raise StoreSilent(str(self._error), _PAUSE)
             self._next = time.monotonic() + timeout + _PAUSE
 
-    def judge(self, error: StoreError, limit: Limit) -> StoreError:
-        """Record the failure of a caller, and return the error to raise instead."""
-        waited = isinstance(error, StoreUnavailable) and not limit.each and limit.left() < (1 - _MOST) * limit.seconds
+    def judge(self, error: StoreError, limit: Limit, *, is_answer: bool) -> StoreError:
+        """Record the failure of a caller, and return the error to raise instead.
+
+        Args:
+            error: the failure.
+            limit: the caller's time.
+            is_answer: True if the database itself has said so, however late: others may use it.
+        """
+        is_late = not is_answer and not limit.each and limit.left() < (1 - _MOST) * limit.seconds
+        waited = isinstance(error, StoreUnavailable) and is_late
         if not waited and not isinstance(error, StoreSilent):
             self.end()
             return error

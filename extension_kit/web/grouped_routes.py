@@ -63,7 +63,7 @@ class MountedRoute:
 
     def view(self) -> Response:
         """Answer the current request of Flask."""
-        response: Response = call_view(self._respond, self.make_error)
+        response: Response = call_view(self._respond)
         return response
 
     def _respond(self) -> Response:

@@ -49,7 +49,7 @@ def mount(app: Flask, service: Service) -> list[Routes]:
         app.register_blueprint(routes.blueprint)
         mounted.append(routes)
         make_error = partial(answer_any_error, mounted)
-        trace_views(app, routes.blueprint.name, make_error)
+        trace_views(app, routes.blueprint.name)
         for grouped in routes.grouped:
             commit = service.runtime.group_commit(grouped)
             add_grouped_route(MountedRoute(app, grouped, commit, make_error, service.settings.request_timeout))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import Any
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, current_app, request
 
 from extension_kit.observability import tracing
 from extension_kit.observability.request_spans import request_span
@@ -12,12 +12,11 @@ from extension_kit.observability.request_spans import request_span
 View = Callable[..., Any]
 
 
-def call_view(view: View, make_error: Callable[[Exception], Response], **arguments: Any) -> Any:
+def call_view(view: View, **arguments: Any) -> Any:
     """Call a view in the span of the current request; without tracing, as it is.
 
     Args:
-        view: the view.
-        make_error: makes the answer to an error of the current request.
+        view: the view. The application answers its errors, as it would without the span.
         arguments: of the view.
     """
     if tracing.spans is None or request.url_rule is None:
@@ -27,19 +26,18 @@ def call_view(view: View, make_error: Callable[[Exception], Response], **argumen
         try:
             response = current_app.make_response(view(**arguments))
         except Exception as error:
-            response = make_error(error)
+            response = current_app.make_response(current_app.handle_user_exception(error))
         span.status = response.status_code
         return response
 
 
-def trace_views(app: Flask, blueprint: str, make_error: Callable[[Exception], Response]) -> None:
+def trace_views(app: Flask, blueprint: str) -> None:
     """Have the views of a registered blueprint called in the spans of their requests.
 
     Args:
         app: the application.
         blueprint: the name of the blueprint.
-        make_error: as of ``call_view``.
     """
     for endpoint, view in app.view_functions.items():
         if endpoint.startswith(f"{blueprint}."):
-            app.view_functions[endpoint] = update_wrapper(partial(call_view, view, make_error), view)
+            app.view_functions[endpoint] = update_wrapper(partial(call_view, view), view)

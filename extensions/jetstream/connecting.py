@@ -15,6 +15,7 @@ from .settings import JetStreamSettings
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 5.0
 _PING_SECONDS = 5.0
+_MOST_BYTES = 65 * 1024**2  # a server's messages have at most 64 MB; those that are too large for the kit are rejected
 _EXPLICIT = api.AckPolicy.EXPLICIT
 _NO_STREAM = 10059  # JetStream's number of that error
 
@@ -24,9 +25,10 @@ class Unusable(Exception):
 
 
 class Session(NamedTuple):
-    """A connection, and the subscription by which it fetches messages."""
+    """A connection, JetStream on it, and the subscription by which messages are fetched."""
 
     client: NatsClient
+    jetstream: JetStreamContext
     messages: JetStreamContext.PullSubscription
 
 
@@ -43,7 +45,7 @@ async def connected(settings: JetStreamSettings) -> AsyncIterator[Session]:
     try:
         jetstream = client.jetstream(timeout=_ANSWER_SECONDS)
         await _open_consumer(jetstream, settings)
-        yield Session(client, await jetstream.pull_subscribe_bind(settings.consumer, settings.stream))
+        yield Session(client, jetstream, await jetstream.pull_subscribe_bind(settings.consumer, settings.stream))
     finally:
         await client.end()
 
@@ -67,6 +69,7 @@ async def _dial(settings: JetStreamSettings) -> NatsClient:
                 tls=context if server.is_tls else None,
                 timeout=_CONNECT_SECONDS,
                 ping_interval=_PING_SECONDS,
+                most_bytes=_MOST_BYTES,
             )
         except (OSError, Error) as error:
             failure = error

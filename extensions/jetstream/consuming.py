@@ -7,9 +7,10 @@ whoever is killed. A message that is delivered again is known by the source and 
 
 import asyncio
 import logging
+import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from nats.aio.msg import Msg
@@ -27,10 +28,14 @@ REJECTED = "Extension-Rejected"
 """Header with the reason, of a message that goes to the subject of rejected ones."""
 
 _FETCH_SECONDS = 1.0  # which a stop may have to wait
-_FLUSH_SECONDS = 5
+_BAD_REQUEST = 400  # of JetStream, as for a message that is too large for its stream
+_OF_NATS = "nats-"
+_HEAD = len("NATS/1.0\r\n\r\n")
 _STOP_SECONDS = 30.0
 _LOOK = 0.2  # seconds
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds
+
+_is_name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # as nats-py wants it
 
 
 class _Taken(NamedTuple):
@@ -72,42 +77,51 @@ class Consumer:
             try:
                 async with connected(settings) as session:
                     logger.info("Messages of the stream %s are taken", settings.stream)
-                    self._problem = None
-                    pause = _SHORTEST_PAUSE
-                    await self._take(kit, settings, session)
-            except (OSError, Error, Unusable) as error:
+                    while not self._stopped.is_set():
+                        await self._take(kit, settings, session)
+                        self._problem = None
+                        pause = _SHORTEST_PAUSE
+            except Exception as error:
                 self._problem = _problem(error, settings)
-                logger.debug("%s; the next try is in %g s", self._problem, pause)
+                is_expected = isinstance(error, OSError | Error | Unusable)
+                logger.log(
+                    logging.DEBUG if is_expected else logging.ERROR,
+                    "%s; the next try is in %g s",
+                    self._problem,
+                    pause,
+                    exc_info=None if is_expected else error,
+                )
                 await self._wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _take(self, kit: Kit, settings: JetStreamSettings, session: Session) -> None:
-        """Take messages until ``stop``.
+        """Take the messages that wait, for a second at most.
 
         Raises:
             OSError, nats.errors.Error: the connection has ended, or a permission lacks.
+            Unusable: a rejected message cannot go to its subject.
         """
-        while not self._stopped.is_set():
+        try:
+            messages = await session.messages.fetch(settings.batch, timeout=_FETCH_SECONDS)
+        except TimeoutError:  # there is none
+            if session.client.refusal:
+                raise Error(session.client.refusal) from None
+            return
+        taken: list[_Taken] = []
+        for message in messages:
             try:
-                messages = await session.messages.fetch(settings.batch, timeout=_FETCH_SECONDS)
-            except TimeoutError:  # there is none
-                if session.client.refusal:
-                    raise Error(session.client.refusal) from None
-                continue
-            taken: list[_Taken] = []
-            for message in messages:
-                try:
-                    taken.append(_Taken(message, _read(kit, message)))
-                except NotACloudEvent as error:
-                    await _reject(settings, session, message, str(error))
-            if taken:
-                await self._record(kit, settings, session, taken)
+                taken.append(_Taken(message, _read(kit, message)))
+            except NotACloudEvent as error:
+                await self._record(kit, settings, session, taken)  # what came before it
+                taken = []
+                await _reject(settings, session, message, str(error))
+        await self._record(kit, settings, session, taken)
 
     async def _record(self, kit: Kit, settings: JetStreamSettings, session: Session, taken: Sequence[_Taken]) -> None:
         """Commit the events of messages, and acknowledge them. While the database cannot be used, neither is done."""
         pause = _SHORTEST_PAUSE
         told = ""
-        while True:
+        while taken:
             try:
                 with kit.transaction() as transaction:
                     transaction.publish(*(each.event for each in taken))
@@ -165,12 +179,34 @@ async def _reject(settings: JetStreamSettings, session: Session, message: Msg, r
         f"goes to {subject}" if subject else "is dropped",
     )
     if subject:
-        await session.client.publish(subject, message.data, headers={**headers, REJECTED: reason})
-        await session.client.flush(_FLUSH_SECONDS)
-        if session.client.refusal:
-            logger.error("Messages cannot go to %s: %s", subject, session.client.refusal)
-            session.client.refusal = ""
+        await _hand_on(session, subject, message, reason)
     await message.term()
+
+
+async def _hand_on(session: Session, subject: str, message: Msg, reason: str) -> None:
+    """Publish a message that is rejected, unless it cannot go to any stream as it is.
+
+    Raises:
+        Unusable: it cannot go to the subject now.
+    """
+    headers = {**_own(message.headers or {}), REJECTED: reason}
+    size = len(message.data) + _HEAD + sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+    if size > session.client.max_payload:
+        logger.error("It is too large for %s, with the reason in a header, and is dropped", subject)
+        return
+    try:
+        await session.jetstream.publish(subject, message.data, headers=headers)
+    except (OSError, Error) as error:
+        said = session.client.refusal or reason_of_nats(error)
+        session.client.refusal = ""
+        if getattr(error, "code", None) != _BAD_REQUEST:
+            raise Unusable(f"a message that is rejected cannot go to {subject}: {said}") from None
+        logger.error("It cannot go to %s, and is dropped: %s", subject, said)  # noqa: TRY400 (NATS says all there is)
+
+
+def _own(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that a message may have in another stream: not those that tell NATS what to do with it."""
+    return {name: value for name, value in headers.items() if _is_name(name) and not name.lower().startswith(_OF_NATS)}
 
 
 def _problem(error: Exception, settings: JetStreamSettings) -> str:

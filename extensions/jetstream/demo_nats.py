@@ -43,6 +43,7 @@ async def show(directory: Path, file: Path, taken: Path) -> None:
     client = await nats.connect(url)
     jetstream = client.jetstream()
     await jetstream.add_stream(name=_STREAM, subjects=["orders.*"])
+    await jetstream.add_stream(name="REJECTED", subjects=["rejected"])
     for subject, body in messages():
         await jetstream.publish(subject, body)
     file.write_text(url)

@@ -93,7 +93,8 @@ class JetStreamSettings:
         "killed.")  # fmt: skip
     rejected_subject: str = setting(
         "EXTENSION_JETSTREAM_REJECTED_SUBJECT", "", SUBJECT,
-        "Subject to which messages go that are no CloudEvents; a stream should take it. Unset: they are logged only.",
+        "Subject to which messages go that are no CloudEvents. A stream has to take it: until it does, nothing further "
+        "is taken. Unset: they are logged only.",
     )  # fmt: skip
     username: str = setting(
         "EXTENSION_JETSTREAM_USERNAME", "", TEXT,

@@ -63,12 +63,6 @@ def test_the_type_of_the_data_in_its_own_header():
     assert binary(b"1", ce_datacontenttype="text/plain").payload == "1"
 
 
-def test_a_message_continues_the_trace_of_its_publisher():
-    parent = f"00-{'11' * 16}-{'22' * 8}-01"
-    assert binary(b"{}", traceparent=parent, tracestate="vendor=7").trace_context == f"{parent} vendor=7"
-    assert binary(b"{}").trace_context == ""
-
-
 def test_headers_are_found_in_any_case():
     event = read_cloud_event("a", {name.upper(): value for name, value in HEADERS.items()}, b"")
     assert event.attributes == ATTRIBUTES

@@ -492,6 +492,23 @@ def test_one_event_that_the_server_cannot_store_holds_up_the_others_for_a_while_
     assert listener.refused == 1
 
 
+def test_nothing_is_given_up_while_the_server_says_when_it_is_back(start_server, listen, scheduler):
+    tries = []
+
+    def away(payload):
+        tries.append(payload)
+        return (500, {"Retry-After": "1"}) if len(tries) < 3 else (200, {})
+
+    server = start_server(answer=away)
+    listener = listen(server.url, give_up_after=0.001)
+    listener.attach(scheduler)
+    scheduler.start()
+    add_jobs(scheduler, job_ids(3))
+    assert listener.flush(TIMEOUT)
+    assert server.ids(512) == job_ids(3)
+    assert listener.refused == 0
+
+
 def test_a_slow_server_delays_no_job(start_server, listen, scheduler):
     slow = Gate()
     server = start_server(answer=slow)
@@ -528,6 +545,22 @@ def test_a_full_queue_drops_what_comes_counts_it_and_says_so_once(start_server, 
     assert listener.flush(TIMEOUT)
     assert server.ids(512) == [*job_ids(7), "after"]
     assert logged(caplog)[1:] == [f"Events for {server.url}/event are queued again; dropped: 20"]
+
+
+def test_waiting_events_take_no_more_than_their_room(start_server, listen, scheduler):
+    slow = Gate()
+    server = start_server(answer=slow)
+    listener = listen(server.url, queue_bytes=1000)
+    listener.attach(scheduler)
+    scheduler.start(paused=True)
+    add_jobs(scheduler, job_ids(27))
+    assert 0 < listener.waiting < 27
+    assert listener.waiting + listener.dropped == 30
+    slow.open()
+    assert listener.flush(TIMEOUT)
+    add_jobs(scheduler, ["after"])
+    assert listener.flush(TIMEOUT)
+    assert server.ids(512)[-1] == "after"
 
 
 def test_a_refused_token_is_told_once_and_events_go_on_when_it_is_accepted(start_server, listen, scheduler, caplog):

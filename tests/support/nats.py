@@ -118,6 +118,19 @@ class NatsServer:
 
         self.ask(publish)
 
+    def publish_raw(self, subject: bytes, headers: bytes, body: bytes) -> None:
+        """Publish a message with whatever bytes as its subject and headers; clients would refuse some."""
+        head = b"NATS/1.0" + headers + b"\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(b'CONNECT {"verbose":false,"pedantic":false,"headers":true}\r\n')
+            connection.sendall(b"HPUB %s %d %d\r\n%s%s\r\n" % (subject, len(head), len(head + body), head, body))
+            connection.sendall(b"PING\r\n")
+            said = b""
+            while b"PONG" not in said:
+                got = connection.recv(65536)
+                assert got, said
+                said += got
+
     def stored(self, stream: str) -> list[Msg]:
         """The messages of a stream, in order."""
 

@@ -162,6 +162,71 @@ def test_what_is_no_cloud_event_blocks_nothing_and_goes_to_a_subject(stream, ser
     assert "Message 2 of the stream ORDERS, with the subject orders.eu, cannot be taken: it is not JSON" in log
 
 
+@pytest.mark.parametrize(
+    ("subject", "headers"),
+    [
+        (b"orders.eu", b"\r\ntraceparent: x"),
+        (b"orders.eu", b"\r\ntraceparent: 00-\x00-1-1"),
+        (b"orders.eu", b"\r\ntraceparent: a-" + b"z" * 60_000),
+        (b"orders.eu", b"\r\nStatus: shipped"),
+        (b"orders.eu", b"\r\nStatus: 404"),
+        (b"orders.\xff\xfe", b"\r\nA: b"),
+        (b"orders.eu", b"\r\nno colon"),
+    ],
+    ids=["no traceparent", "NUL in it", "a long one", "own status", "status of NATS", "no UTF-8", "no header"],
+)
+@pytest.mark.parametrize("batch", [1, 100])
+def test_odd_headers_and_subjects_keep_nothing_from_being_handled(
+    stream, environment, serving, ledger, subject, headers, batch
+):
+    environment["STEADYBIT_LOG_FORMAT"] = "json"
+    stream.publish(("orders.eu", cloud_event("before"), None))
+    stream.publish_raw(subject, headers, cloud_event("odd"))
+    stream.publish(("orders.eu", cloud_event("after"), None))
+    with serving(batch=batch) as server:
+        ready(server)
+        wait_until(lambda: len(seen(ledger)) == 3 and pending(stream) == (0, 0))
+        assert "Traceback" not in server.log
+        assert max(map(len, server.log.splitlines())) < 5000
+    assert sorted(ids(ledger)) == ["after", "before", "odd"]
+
+
+@on_sqlite
+def test_a_message_that_fits_nowhere_is_dropped(stream, serving, ledger):
+    stream.add_stream("REJECTED", "rejected")
+    stream.publish_raw(b"orders.eu", b"\r\nA: b", b"n" * (1024 * 1024 - 30))
+    stream.publish(("orders.eu", cloud_event(1), None))
+    with serving(rejected_subject="rejected") as server:
+        ready(server)
+        wait_until(lambda: ids(ledger) == ["1"] and pending(stream) == (0, 0))
+        assert "It is too large for rejected" in server.log
+    assert stream.stored("REJECTED") == []
+
+
+@on_sqlite
+def test_headers_for_nats_do_not_go_with_a_rejected_message(stream, serving, ledger):
+    stream.add_stream("REJECTED", "rejected")
+    stream.publish_raw(b"orders.eu", b"\r\nNats-Expected-Stream: ORDERS\r\nX(City: Z\r\nX-Own: kept", b"no")
+    with serving(rejected_subject="rejected") as server:
+        ready(server)
+        wait_until(lambda: len(stream.stored("REJECTED")) == 1)
+        wait_until(lambda: pending(stream) == (0, 0))
+    (rejected,) = stream.stored("REJECTED")
+    assert rejected.headers.keys() == {"X-Own", "Extension-Rejected"}
+
+
+@on_sqlite
+def test_a_rejected_message_waits_for_a_stream_that_takes_it(stream, serving, ledger):
+    stream.publish(("orders.eu", b"no", None), ("orders.eu", cloud_event(1), None))
+    with serving(rejected_subject="rejected") as server:
+        accepting(server)
+        wait_for_reason(server, "a message that is rejected cannot go to rejected: no stream takes the subject")
+        stream.add_stream("REJECTED", "rejected")
+        wait_until(lambda: ids(ledger) == ["1"] and pending(stream) == (0, 0))
+        ready(server)
+    assert [each.data for each in stream.stored("REJECTED")] == [b"no"]
+
+
 @on_sqlite
 def test_a_rejected_message_that_comes_back_is_dropped(stream, serving, ledger):
     stream.publish(("orders.eu", b"no", None), ("orders.eu", cloud_event(1), None))

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from binascii import crc_hqx
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -327,3 +328,53 @@ def test_without_nats_py_it_says_what_to_install(make, monkeypatch):
 def test_nats_py_is_not_imported_before_it_is_needed():
     code = "import sys, extension_kit.senders.nats as m; sys.exit('nats' in sys.modules)"
     assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code) == 0
+
+
+def greet(connection):
+    """Begin as a server that takes large messages does."""
+    info = {"server_id": "x", "version": "2.10.0", "max_payload": 64 * 1024**2, "headers": True, "proto": 1}
+    connection.sendall(b"INFO " + json.dumps(info).encode() + b"\r\n")
+    received = b""
+    while b"PING" not in received:
+        received += connection.recv(65536)
+    connection.sendall(b"PONG\r\n")
+
+
+@pytest.mark.parametrize("begin", [b"MSG x 1 99999999999\r\n", b"INFO "], ids=["a message", "a line"])
+def test_what_has_no_end_is_not_kept(make, server, begin):
+    sent = 0
+
+    def flood(connection):
+        nonlocal sent
+        greet(connection)
+        connection.sendall(begin)
+        while True:
+            sent += connection.send(bytes(65536))
+
+    there = server(flood)
+    outcome = make().send({"url": f"nats://flood.test:{there.port}", "subject": "a"}, message())
+    assert (outcome.result, outcome.error) != ("failed", "flood.test: timed out")
+    assert outcome.result == "failed"
+    assert isinstance(there.ended.get(timeout=TIMEOUT), OSError)
+    assert sent < 32 * 1024**2  # what the sockets of both ends hold
+
+
+def connections_to(port):
+    """How many sockets of processes there are that have a port at their other end."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[9] != "0" for row in rows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets are read from /proc")
+def test_a_server_that_takes_nothing_more_keeps_no_connection(make, server):
+    def freeze(connection):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        greet(connection)
+        thawed.wait(TIMEOUT)
+
+    thawed = threading.Event()
+    there = server(freeze)
+    target = {"url": f"nats://frozen.test:{there.port}", "subject": "a", "timeout": 0.5}
+    assert make().send(target, message(body=bytes(32 * 1024**2))) == Outcome("failed", "frozen.test: timed out")
+    wait_until(lambda: connections_to(there.port) == 0)
+    thawed.set()

@@ -54,6 +54,16 @@ def took(act: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
+def test_a_lock_of_others_is_no_silence(way: Proxy, hanging: Database) -> None:
+    with closing(psycopg.connect(way.url.replace("+psycopg", ""))) as other:
+        other.execute("LOCK TABLE series IN EXCLUSIVE MODE")
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="is busy") as raised:
+                write(hanging)
+            assert not isinstance(raised.value, StoreSilent)
+            read(hanging)  # what needs no such lock goes on
+
+
 @pytest.mark.parametrize("act", [write, read, Database.check_writable])
 @pytest.mark.parametrize("when", ["connected", "connecting"])
 def test_it_is_said_within_the_time(way: Proxy, hanging: Database, act: Callable[[Database], None], when: str) -> None:
