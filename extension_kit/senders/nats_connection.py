@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -66,8 +66,7 @@ class NatsConnection:
             keys["subject"], message.body, timeout=timeout, stream=keys["stream"] or None, headers=headers
         )
         try:
-            # The library waits longer for a server that takes nothing.
-            CONNECTION_LOOP.run(asyncio.wait_for(publishing, timeout), timeout + _SLACK)
+            CONNECTION_LOOP.run(_within(timeout, publishing), timeout + _SLACK)
         except TimeoutError:
             if self._client.refusal:  # a server that lacks a permission for the client says so, and answers nothing
                 raise Error(self._client.refusal) from None
@@ -85,3 +84,18 @@ class NatsConnection:
     def abandon(self) -> None:
         """Close the connection without waiting for the server, which may be gone."""
         CONNECTION_LOOP.start(self._client.abandon())
+
+
+async def _within(seconds: float, coroutine: Coroutine[Any, Any, object]) -> None:
+    """Wait for a coroutine, and leave it after some seconds: where a server takes nothing, nats-py waits longer.
+
+    Raises:
+        TimeoutError: it has not ended in time.
+    """
+    task = asyncio.ensure_future(coroutine)
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody else hears of its error
+        task.cancel()
+        raise TimeoutError
+    task.result()

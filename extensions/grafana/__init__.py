@@ -14,7 +14,7 @@ _KEEP_ENDED = 86400.0
 _RETRY = [1, 5, 30, 300, 1800, 7200, 18000, 36000, 36000]
 """Seconds between attempts: the end of a run waits for its start, so the first attempts follow soon."""
 
-_ARRIVES_WITHIN = 1.0
+_ARRIVES_WITHIN = 3.0
 """Seconds within which the request of an attempt that was killed reaches Grafana in nearly all cases."""
 
 extension = Extension("extension-grafana", settings=GrafanaSettings)

@@ -64,10 +64,11 @@ class Accepted(NamedTuple):
 
 
 @pytest.fixture
-def database_url(tmp_path):
+def environment(tmp_path, ledger):
+    """The database does not exist yet: the journal has to have all that is written to it."""
     folder = tmp_path / "database"
     folder.mkdir()
-    return f"sqlite:///{folder}/{DATABASE}"
+    return {"EXTENSION_DATABASE_URL": f"sqlite:///{folder}/{DATABASE}", "LEDGER": ledger, "EXTENSION_STALLED_AFTER": 2}
 
 
 @pytest.mark.parametrize(("synchronous", "keeps_all"), [("FULL", True), ("NORMAL", False), ("OFF", False)])

@@ -39,6 +39,7 @@ def of_other_systems(event: PublishedEvent) -> None:
     assert_type(event.data, Any)
     assert_type(event.raw, Any)
     assert_type(event.scope, str | None)
+    assert_type(event.trace_context, str)
     assert_type(PublishedEvent.of(source="doorbell", id="1", name="doorbell.rung"), PublishedEvent)
 
 

@@ -255,7 +255,7 @@ class TestTries:
         monkeypatch.setattr(users, "verify_password", lambda password, hash: True)
         api = make_api(EXTENSION_PULP_USERS=entries(reader="read"))
         (view,) = [view for name, view in api.client.application.view_functions.items() if name == "pulp.short_list"]
-        views = view.__closure__[0].cell_contents["GET"].__self__
+        views = view.__wrapped__.__closure__[0].cell_contents["GET"].__self__
         for number in range(5):
             api.ask("GET", headers=basic("reader", f"{number}"))
         assert len(views._users._remembered) == 2
