@@ -76,7 +76,7 @@ def test_what_is_known_already_is_told_and_not_made_again_even_after_a_restart(s
                 expected = {"POST /events/durable": 2 * played, "POST /events/immediate": played}
                 assert known(Agent(server.url, fast=True).play(events)) == expected
             if restart == 0:
-                wait_until(lambda log=server: log.log.count("made") == 2)
+                wait_until(lambda log=server: log.log.splitlines().count("made") == 2)
             wait_until(lambda: unfiled_at(url) == 0)
     assert server.log.count("made") == 0
 

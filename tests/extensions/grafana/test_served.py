@@ -40,9 +40,10 @@ def assert_each_once_and_ended(grafana, all_runs):
             next((tag for tag in annotation["tags"] if tag.startswith(name)), "") for name in ("exec_id:", "step_id:")
         )
         found[run, step] += 1
+    assert found == expected
+    for annotation in grafana.found():
         assert annotation["timeEnd"] > annotation["time"], annotation
         assert {"state:completed", "state:failed", "state:errored", "state:canceled"} & set(annotation["tags"])
-    assert found == expected
 
 
 def test_whole_runs(serve, grafana, database_url):

@@ -6,6 +6,9 @@ from extension_kit.errors import SettingError
 from extension_kit.observability import tracing
 from extension_kit.runtime.tracing import TracingSettings, start_tracing
 from extension_kit.settings.declare import read_settings
+from tests.support.spans import exporter
+
+__all__ = ["exporter"]  # a fixture
 
 ENDPOINT, TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 PROTOCOL, TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
@@ -70,8 +73,32 @@ def test_what_cannot_be_used_is_a_warning_and_no_traces_are_made(read, caplog, v
     assert f"No traces: {said}" in caplog.text
 
 
-def test_the_trace_context_of_headers():
-    assert tracing.as_trace_context("", "a=b") == ""
-    assert tracing.as_trace_context(" 00-1-2-01 ", "") == "00-1-2-01"
-    assert tracing.as_trace_context("00-1-2-01", "a=b, c=d") == "00-1-2-01 a=b, c=d"
+PARENT = f"00-{'1' * 32}-{'2' * 16}-01"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "tracestate", "expected"),
+    [
+        ("", "a=b", ""),
+        (f" {PARENT} ", "", PARENT),
+        (PARENT, "a=b, c=d", f"{PARENT} a=b, c=d"),
+        (PARENT, "a" * 513, PARENT),
+        (PARENT, "a=\u20ac", PARENT),
+        (PARENT.upper().replace("1", "A"), "", ""),
+        ("x", "", ""),
+        (PARENT + "-more", "", ""),
+    ],
+)
+def test_the_trace_context_of_headers(exporter, traceparent, tracestate, expected):
+    assert tracing.as_trace_context(traceparent, tracestate) == expected
+
+
+def test_without_tracing_there_is_no_trace_context():
+    assert tracing.as_trace_context(PARENT, "") == ""
     assert tracing.current_trace_context() is None
+
+
+@pytest.mark.parametrize("kept", [None, "", "x", "00-1-2-01", PARENT[:-1]])
+def test_what_is_kept_and_is_no_trace_context_has_no_trace(kept):
+    assert tracing.trace_id_in(kept) is None
+    assert tracing.trace_id_in(f"{PARENT} a=b") == "1" * 32
