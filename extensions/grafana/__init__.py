@@ -47,8 +47,9 @@ def _annotate(event: Event, annotation: Annotation) -> None:
     """Bring an annotation to the state that an event tells of, without making a second one.
 
     The state of the extension keeps its number, and whether it has ended: the event of a start that comes late changes
-    nothing. An annotation without a known number is looked up first, unless this is the first attempt of its start: an
-    earlier attempt may have made it without getting the answer, or its request may still be on the way.
+    nothing. An annotation without a known number is looked up first: an earlier attempt may have made it without
+    getting the answer, or its request may still be on the way. Only of the start of a run, the first event of its
+    series, the number of the attempt tells that there was none: a killed worker may have been further than it wrote.
     """
     grafana = connect(extension.settings)
     known = event.state.get(annotation.key, {})
@@ -60,7 +61,8 @@ def _annotate(event: Event, annotation: Annotation) -> None:
         is_unknown_start = number is None and annotation.is_start
         if is_unknown_start and event.attempt > 1:
             time.sleep(_ARRIVES_WITHIN)
-        number = None if is_unknown_start and event.attempt == 1 else grafana.find(annotation)
+        is_new = is_unknown_start and event.attempt == 1 and event.name == RUN_EVENTS[0]
+        number = None if is_new else grafana.find(annotation)
         if number is None:
             number = grafana.create(annotation)
         elif ended:

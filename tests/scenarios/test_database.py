@@ -154,15 +154,18 @@ def test_the_status_counts_what_is_not_filed_yet(url: str) -> None:
 
 
 def test_commands_leave_no_file_of_the_inbox_open(sqlite_url: str, tmp_path: Path) -> None:
+    def open_inboxes() -> list[str]:
+        return [path for path in open_files("-inbox") if str(tmp_path) in path]  # other tests have some, too
+
     record(sqlite_url, "a")
     accept(sqlite_url, "one")
 
     for command in (["db", "upgrade"], ["db", "status"], ["deliveries", "list"]):
         assert extension_kit(*command, EXTENSION_DATABASE_URL=sqlite_url).returncode == 0
-        assert open_files("-inbox") == []
+        assert open_inboxes() == []
     for code in (0, 1):  # the second time the target is not empty
         assert db("copy", sqlite_url, f"sqlite:///{tmp_path}/copy.db").returncode == code
-        assert open_files("-inbox") == []
+        assert open_inboxes() == []
 
 
 @pytest.mark.parametrize("command", ["status", "upgrade"])

@@ -83,6 +83,8 @@ class NatsServer:
         """Have it take connections and bytes, and answer nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        state = Path(f"/proc/{self._process.pid}/stat")
+        wait_until(lambda: not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "Tt")
         try:
             yield
         finally:

@@ -68,7 +68,7 @@ class TestRun:
             assert annotation["timeEnd"] == milliseconds(step["endedTime"])
             assert f"state:{step['state']}" in annotation["tags"]
             assert annotation["text"].startswith("Step ")
-        assert grafana.methods() == ["POST", *["POST", "PATCH"] * len(steps), "PATCH"]
+        assert grafana.methods() == ["POST", *["GET", "POST", "PATCH"] * len(steps), "PATCH"]
 
     def test_steps_are_left_out_otherwise(self, make_agent, grafana, run):
         agent = make_agent()

@@ -54,7 +54,7 @@ def test_whole_runs(serve, grafana, database_url):
             send(server, PATH, events)
         wait_until_delivered(database_url, sum(len(wanted(events)) for events in all_runs))
     assert_each_once_and_ended(grafana, all_runs)
-    assert set(grafana.methods()) == {"POST", "PATCH"}
+    assert set(grafana.methods()) == {"GET", "POST", "PATCH"}
 
 
 def test_answers_that_are_lost(serve, grafana, database_url):

@@ -116,13 +116,13 @@ class TestCreating:
     def test_of_several_at_once_one_is_made(self, world):
         replies = []
 
-        def create():
-            caller = type(world)(world.database, world.service, world.tenant).jobs()
+        def create(caller):
             body = {"name": "mine", "typeFilter": "jobs.a.b", "subjectFilter": "*", "deliveryTargets": [WEBHOOK]}
             path = "/v3/notifications/subscriptions"
             replies.append(caller.client.post(path, json=body, headers=caller.headers).status_code)
 
-        threads = [threading.Thread(target=create) for _ in range(4)]
+        callers = [type(world)(world.database, world.service, world.tenant).jobs() for _ in range(4)]
+        threads = [threading.Thread(target=create, args=[caller]) for caller in callers]
         for thread in threads:
             thread.start()
         for thread in threads:
