@@ -18,6 +18,7 @@ from extension_kit import Event, RetryLater
 from .records import record_of
 
 _LOCK_SECONDS = 10.0
+_RECENT = 1024**2  # bytes at the end of a file
 _LOCK_PAUSE = 0.02
 _BLOCK = 1024 * 1024
 _RETRY_IN, _OTHERS_WRITE = 5, "others write to the audit file"
@@ -112,10 +113,10 @@ def _append(path: Path, lines: Iterable[_Line]) -> None:
     is_new = may_be_there or not path.exists()
     with path.open("ab+") as file, _locked(file):
         _cut_torn_line(file)
-        if may_be_there:
-            file.seek(0)
-            for each in file:
-                missing.pop(each, None)
+        # A killed worker may have been further in a series than it wrote: such a line is one of the last.
+        file.seek(0 if may_be_there else max(file.seek(0, os.SEEK_END) - _RECENT, 0))
+        for each in file:
+            missing.pop(each, None)
         # Without a buffer: closing the file would write the rest of it when the lock is gone.
         left = b"".join(missing)
         while left:
