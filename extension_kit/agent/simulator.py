@@ -191,7 +191,8 @@ def _reason(answer: Answer) -> str:
         problem = orjson.loads(answer.body)
         problems = "; ".join([f"{error['pointer'] or '/'} {error['message']}" for error in problem.get("errors") or ()])
         said = (problem.get("title"), problem.get("detail"), problems)
-        text = ". ".join(part for part in said if isinstance(part, str) and part).replace(".. ", ". ")
+        parts = [part for part in said if isinstance(part, str) and part]
+        text = " ".join([*(part if part.endswith(".") else f"{part}." for part in parts[:-1]), *parts[-1:]])
     except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError):
         text = answer.body.decode(errors="replace")
     text = printable(text)

@@ -22,7 +22,7 @@ from extension_kit.outgoing.nats_credentials import NatsCredentials
 
 _CLOSE_SECONDS = 2.0
 _CONTROL_LINE = 64 * 1024  # bytes; servers use 4 KB for lines, and more for what they tell of themselves
-_ACKNOWLEDGED = "$JS.ACK."  # begins the reply subjects of a stream's messages
+_ACKNOWLEDGED = b"$JS.ACK."  # begins the reply subjects of a stream's messages
 _STATUS = "Status"
 
 
@@ -153,7 +153,7 @@ class NatsClient(Client):
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
     ) -> Msg:
         text = subject.decode(errors="backslashreplace")
-        if headers and reply.startswith(_ACKNOWLEDGED.encode()):
+        if headers and reply.startswith(_ACKNOWLEDGED):
             headers = {name: value for name, value in headers.items() if name != _STATUS}
         message: Msg = super()._build_message(sid, text.encode(), reply, data, headers)
         return message

@@ -144,6 +144,14 @@ class TestFiles:
         place.keep(made(2, id="torn", event_time="2026-01-01T00:00:00Z"))
         assert ids_in(file) == ["whole", "torn"]
 
+    def test_keep_one_line_of_an_event_that_a_killed_worker_does_not_know_to_have_kept(self, opened, folder):
+        body = FACTORY.event("experiment.execution.failed")
+        opened(folder.as_uri()).keep(of_attempt(body))
+        opened(folder.as_uri()).keep(made(id="other", event_time=body["eventTime"]))
+        opened(folder.as_uri()).keep(of_attempt(body))
+        (file,) = folder.iterdir()
+        assert ids_in(file) == [body["id"], "other"]
+
     def test_flush_the_line_of_an_attempt_that_was_killed_before_it_did(self, opened, folder, monkeypatch):
         place = opened(folder.as_uri())
         body = FACTORY.event("experiment.execution.failed")

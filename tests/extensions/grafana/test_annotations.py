@@ -162,6 +162,13 @@ class TestLostAnswers:
         (annotation,) = grafana.found()
         assert annotation["timeEnd"] > annotation["time"]
 
+    def test_the_start_of_a_step_that_a_killed_worker_does_not_know_to_have_made_is_found(
+        self, agent, make_agent, grafana, run
+    ):
+        agent.play(named(run, "created") + (started := named(run, "step-started")))
+        make_agent(STEPS="true").play(started)
+        assert len(grafana.found("kind:step")) == len(started) > 0
+
     @pytest.mark.parametrize("hides_missing", [False, True])
     def test_an_annotation_that_was_removed_is_made_anew_at_the_end(self, agent, grafana, run, hides_missing):
         grafana.hides_missing = hides_missing
